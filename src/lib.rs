@@ -1,0 +1,4 @@
+//! A single-threaded readiness loop on raw mio.
+
+pub mod buffer;
+pub mod protocol;
