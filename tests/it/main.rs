@@ -3,7 +3,10 @@
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
 mod harness;
+mod interleavings;
 mod ladder;
+mod scripted;
+mod state_machine;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]
