@@ -58,11 +58,6 @@ impl Acceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    /// Asks anew, because accepting stopped before nobody was left: the event came once and is used up.
-    pub fn rearm(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.reregister(&mut self.listener, token, Interest::READABLE)
-    }
-
     /// Accepts one client.
     pub fn accept(&self) -> Accepted {
         match self.listener.accept() {
@@ -112,9 +107,6 @@ fn listen(address: SocketAddr, config: &Config) -> Result<Socket, StartError> {
     info!("Socket bind complete");
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     socket.listen(backlog).map_err(|error| StartError::Listen(address, error))?;
-    // With port 0, only the socket knows which one it was given.
-    let bound = socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
-    info!("Socket now listening on {bound}");
     Ok(socket)
 }
 
