@@ -12,6 +12,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use okloop::protocol::{BANNER, CHUNK, PREFIX};
 use okloop::{Config, Ending, Handle, Server, Stats};
 use socket2::SockRef;
@@ -86,6 +88,12 @@ impl Process {
         let line = self.line_with("Socket now listening on ");
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("no port in {line:?}"))
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("Linux numbers processes up to 2²² only");
+        kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
     }
 
     /// Waits for the end of the process: the end of both its outputs comes with it.

@@ -2,10 +2,13 @@
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
+mod command;
 mod conversation;
 mod embedding;
 mod harness;
 mod ladder;
+mod limits;
+mod log_lines;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]
