@@ -9,6 +9,8 @@ mod harness;
 mod ladder;
 mod limits;
 mod log_lines;
+mod parity;
+mod telnet;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]
