@@ -4,6 +4,7 @@
 
 mod command;
 mod conversation;
+mod documents;
 mod embedding;
 mod harness;
 mod ladder;
