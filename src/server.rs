@@ -12,15 +12,16 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor, StartError};
+use crate::acceptor::{Accepted, Acceptor};
 use crate::buffer::Pool;
 use crate::config::{
-    ACCEPT_BUDGET, ACCEPT_RETRY, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
+    ACCEPT_BUDGET, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
     RESERVED_FILES, SPARE_BUFFERS,
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle, Request};
 use crate::deadlines::Deadlines;
+use crate::error::StartError;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::stats::Stats;
@@ -35,7 +36,6 @@ pub struct Server {
     poll: Poll,
     /// The listening socket; dropped, and the port free, as soon as the server is asked to stop.
     acceptor: Option<Acceptor>,
-    accepting: Accepting,
     /// Every session by its key, which is also its token.
     sessions: Slab<Registered>,
     /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through: a key given
@@ -67,23 +67,11 @@ struct Registered {
     interest: Option<Interest>,
 }
 
-/// When to accept next. Clients who wait in the queue cause one event, when they come; whoever leaves them there must
-/// remember it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    /// When the listener's event says that somebody knocks.
-    OnEvent,
-    /// In this turn, or the next if this one has accepted its share.
-    Now,
-    /// The system has no room for one more: as soon as a session ends, or at this time.
-    Paused(Instant),
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// No new sessions; the open ones end, at this time at the latest.
-    Draining(Instant),
+    /// No new sessions; the open ones end, at this time at the latest. `None` is further off than the clock goes.
+    Draining(Option<Instant>),
     Over,
 }
 
@@ -114,7 +102,6 @@ impl Server {
         Ok(Self {
             poll,
             acceptor: Some(acceptor),
-            accepting: Accepting::OnEvent,
             sessions: Slab::new(),
             ended: Vec::new(),
             pool: Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS),
@@ -158,16 +145,23 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_over() {
             self.wait(&mut events)?;
+            let mut asked = false;
             for event in &events {
                 match event.token() {
-                    LISTENER => self.knocked(),
-                    WAKER | SIGNALS => self.obey(),
+                    LISTENER => self.acceptor.iter_mut().for_each(Acceptor::knocked),
+                    WAKER | SIGNALS => asked = true,
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
             }
+            // All that gives out keys or takes them back comes after the batch.
             self.expire();
             let ended = self.reap();
-            self.accept_if_due(ended);
+            if self.acceptor.as_ref().is_some_and(|acceptor| acceptor.is_due(self.now, ended)) {
+                self.accept(ACCEPT_BUDGET);
+            }
+            if asked {
+                self.obey();
+            }
         }
         for key in self.keys() {
             self.close(key, Reason::Cut);
@@ -180,7 +174,9 @@ impl Server {
     fn is_over(&self) -> bool {
         match self.phase {
             Phase::Serving => false,
-            Phase::Draining(until) => self.sessions.is_empty() || self.now >= until,
+            Phase::Draining(until) => {
+                self.sessions.is_empty() || until.is_some_and(|until| until <= self.now)
+            }
             Phase::Over => true,
         }
     }
@@ -203,77 +199,30 @@ impl Server {
 
     /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
     fn next_due(&self) -> Option<Instant> {
-        let accept = match self.accepting {
-            Accepting::OnEvent => None,
-            Accepting::Now => Some(self.now),
-            Accepting::Paused(until) => Some(until),
-        };
+        let accept = self.acceptor.as_ref().and_then(|acceptor| acceptor.next_due(self.now));
         let drained = match self.phase {
-            Phase::Draining(until) => Some(until),
+            Phase::Draining(until) => until,
             Phase::Serving | Phase::Over => None,
         };
         let queues = [&self.idle, &self.owing, &self.refusals].map(Deadlines::next_due);
         queues.into_iter().chain([accept, drained]).flatten().min()
     }
 
-    /// Somebody waits to be accepted. That comes after the turns of those who are inside, and after the ended ones have
-    /// made room. A pause is not cut short: the system has as little room as before.
-    fn knocked(&mut self) {
-        if self.accepting == Accepting::OnEvent {
-            self.accepting = Accepting::Now;
-        }
-    }
-
-    fn accept_if_due(&mut self, ended: usize) {
-        let due = match self.accepting {
-            Accepting::OnEvent => false,
-            Accepting::Now => true,
-            Accepting::Paused(until) => ended > 0 || until <= self.now,
-        };
-        if due {
-            self.accept(ACCEPT_BUDGET);
-            // Who was lost in the first turn is gone before the loop sleeps.
-            self.reap();
-        }
-    }
-
     /// Accepts those who wait, `budget` of them at most.
     fn accept(&mut self, budget: usize) {
-        let mut lost = 0;
         for _ in 0..budget {
-            let Some(acceptor) = &self.acceptor else { return };
-            match acceptor.accept() {
+            let Some(acceptor) = &mut self.acceptor else { return };
+            match acceptor.accept(self.now) {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
-                Accepted::Nobody => return self.go_on_accepting(Accepting::OnEvent),
-                Accepted::Lost(error) => {
-                    debug!("A client was lost before it was accepted: {error}");
-                    lost += 1;
+                Accepted::Lost(error) => debug!("A client was lost before it was accepted: {error}"),
+                Accepted::Nobody => return,
+                Accepted::Paused(error) => {
+                    self.stats.accept_pauses += 1;
+                    warn!("Accepting pauses at {} sessions: {error}", self.open());
+                    return;
                 }
-                Accepted::NoRoom(error) => return self.pause_accepting(&error),
             }
         }
-        if lost < budget {
-            self.go_on_accepting(Accepting::Now);
-        } else {
-            // Nothing but failures. Trying again at once would go round and round.
-            self.pause_accepting(&ErrorKind::ConnectionAborted.into());
-        }
-    }
-
-    fn go_on_accepting(&mut self, when: Accepting) {
-        if let Accepting::Paused(_) = self.accepting {
-            info!("Accepting again: {} sessions", self.open());
-        }
-        self.accepting = when;
-    }
-
-    /// Leaves those who wait in the queue until a session ends or some time has passed.
-    fn pause_accepting(&mut self, error: &io::Error) {
-        if !matches!(self.accepting, Accepting::Paused(_)) {
-            self.stats.accept_pauses += 1;
-            warn!("Accepting pauses at {} sessions: {error}", self.open());
-        }
-        self.accepting = Accepting::Paused(self.now + ACCEPT_RETRY);
     }
 
     /// Takes a client in. Its first turn writes the banner, which nearly always fits in the empty socket whole, so that
@@ -300,6 +249,8 @@ impl Server {
         {
             self.close(oldest, Reason::Refused);
         }
+        // A client that is gone again, or the refused one that was cut off, makes room for the next at once.
+        self.reap();
     }
 
     /// Gives a session its turn. The key may be of a session that has ended, or of none: events are hints.
@@ -399,13 +350,13 @@ impl Server {
     fn drain(&mut self) {
         self.accept(self.config.backlog as usize);
         self.acceptor = None;
-        self.accepting = Accepting::OnEvent;
-        self.phase = Phase::Draining(self.now + self.config.drain_timeout);
+        self.phase = Phase::Draining(self.now.checked_add(self.config.drain_timeout));
         info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
         for key in self.keys() {
             self.sessions[key].connection.drain();
             self.turn(key, Readiness::READABLE);
         }
+        self.reap();
     }
 
     fn keys(&self) -> Vec<usize> {

@@ -11,6 +11,7 @@ mod ladder;
 mod limits;
 mod log_lines;
 mod parity;
+mod steady_state;
 mod telnet;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
