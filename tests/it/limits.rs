@@ -1,7 +1,8 @@
-//! The connection cap, the queue of those who knock, the time-outs, and several servers on one port.
+//! Open files, the connection cap, the queue of those who knock, the time-outs, and a port that servers share.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -9,7 +10,26 @@ use okloop::config::MAX_REFUSALS;
 use okloop::protocol::{BANNER, FULL};
 use okloop::{Config, Server};
 
-use crate::harness::{Client, DEADLINE, Embedded, Process, loopback, port_of};
+use crate::harness::{Client, DEADLINE, Embedded, Process, binary, loopback, port_of};
+
+#[test]
+fn the_limits_in_force_are_told_at_the_start() {
+    for (soft, hard, arguments, limits) in [
+        ("64", "64", &[][..], "Limits: 64 open files, 32 connections"),
+        // The soft limit is raised.
+        ("64", "80", &[], "Limits: 80 open files, 48 connections"),
+        ("64", "64", &["--max-connections", "5"], "Limits: 64 open files, 5 connections"),
+    ] {
+        start_limited(soft, hard, arguments).line_with(limits);
+    }
+}
+
+#[test]
+fn a_cap_that_the_open_files_do_not_allow_is_warned_of() {
+    let server = start_limited("64", "64", &["--max-connections", "100"]);
+    let warning = server.line_with("The open files allow 32 connections");
+    assert!(warning.contains("WARN"), "{warning}");
+}
 
 #[test]
 fn a_client_over_the_cap_is_told_so_and_ended_in_order() {
@@ -69,6 +89,25 @@ fn a_refused_client_who_does_not_leave_holds_no_place() {
     for mut client in stubborn {
         assert_eq!(client.read_to_end(), FULL);
     }
+}
+
+#[test]
+fn a_crowd_at_a_full_server_does_not_use_up_its_open_files() {
+    let server = start_limited("64", "64", &[]);
+    let mut inside: Vec<Client> = (0..32).map(|_| Client::greeted(server.port())).collect();
+    let crowd: Vec<Client> = (0..200)
+        .map(|_| {
+            let mut client = Client::connect(server.port());
+            client.expect(FULL);
+            client
+        })
+        .collect();
+    for client in &mut inside {
+        client.ask(b"still there?");
+    }
+    drop(crowd);
+    server.signal(Signal::SIGUSR1);
+    server.line_with("peak 32, accepted 232, refused 200, accept pauses 0,");
 }
 
 #[test]
@@ -161,4 +200,17 @@ fn capped(max_connections: usize) -> Config {
 fn start(arguments: &[&str]) -> Process {
     let port: &[&str] = if arguments.contains(&"--port") { &[] } else { &["--port", "0"] };
     Process::start("okloop", &[&["--host", "127.0.0.1"], port, arguments].concat())
+}
+
+/// Starts the server with these limits of open files.
+fn start_limited(soft: &str, hard: &str, arguments: &[&str]) -> Process {
+    let script = "ulimit -Sn \"$1\" && ulimit -Hn \"$2\" && shift 2 && exec \"$0\" --port 0 \"$@\"";
+    Process::spawn(
+        Command::new("sh")
+            .args(["-c", script])
+            .arg(binary("okloop"))
+            .args([soft, hard])
+            .args(arguments)
+            .env_remove("RUST_LOG"),
+    )
 }

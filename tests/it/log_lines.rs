@@ -25,25 +25,6 @@ fn level_info_tells_the_tutorials_lines_word_for_word() {
 }
 
 #[test]
-fn the_limits_in_force_are_told_at_the_start() {
-    for (soft, hard, arguments, limits) in [
-        ("64", "64", &[][..], "Limits: 64 open files, 32 connections"),
-        // The soft limit is raised.
-        ("64", "80", &[], "Limits: 80 open files, 48 connections"),
-        ("64", "64", &["--max-connections", "5"], "Limits: 64 open files, 5 connections"),
-    ] {
-        start_limited(soft, hard, arguments).line_with(limits);
-    }
-}
-
-#[test]
-fn a_cap_that_the_open_files_do_not_allow_is_warned_of() {
-    let server = start_limited("64", "64", &["--max-connections", "100"]);
-    let warning = server.line_with("The open files allow 32 connections");
-    assert_eq!(level_and_text(&warning).0, "WARN");
-}
-
-#[test]
 fn level_debug_tells_why_each_session_ended() {
     let server = start(&["--log-level", "debug", "--max-connections", "1"]);
     let mut client = Client::greeted(server.port());
@@ -139,19 +120,6 @@ fn sigusr1_and_the_exit_tell_the_counters() {
 
 fn start(arguments: &[&str]) -> Process {
     Process::start("okloop", &[&["--host", "127.0.0.1", "--port", "0"], arguments].concat())
-}
-
-/// Starts the server with these limits of open files.
-fn start_limited(soft: &str, hard: &str, arguments: &[&str]) -> Process {
-    let script = "ulimit -Sn \"$1\" && ulimit -Hn \"$2\" && shift 2 && exec \"$0\" --port 0 \"$@\"";
-    Process::spawn(
-        Command::new("sh")
-            .args(["-c", script])
-            .arg(binary("okloop"))
-            .args([soft, hard])
-            .args(arguments)
-            .env_remove("RUST_LOG"),
-    )
 }
 
 fn stop(server: Process) -> Finished {
