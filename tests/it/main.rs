@@ -7,10 +7,13 @@ mod conversation;
 mod documents;
 mod embedding;
 mod harness;
+mod interleavings;
 mod ladder;
 mod limits;
 mod log_lines;
 mod parity;
+mod scripted;
+mod state_machine;
 mod steady_state;
 mod telnet;
 
