@@ -262,6 +262,16 @@ fn a_drain_of_a_peer_that_does_not_read_waits_for_it_and_still_answers_what_had_
 }
 
 #[test]
+fn a_drain_of_a_peer_that_does_not_read_and_has_said_all_needs_no_more_from_it_than_to_read() {
+    let mut session = stalled(Framing::Chunks);
+    session.receive(&numbered_lines(HIGH_WATER));
+    assert_eq!(session.socket().read, HIGH_WATER, "nothing is left whose event could wake the session");
+    session.drain();
+    session.take_all();
+    assert_eq!(session.socket().shut_down, Some(HIGH_WATER));
+}
+
+#[test]
 fn a_drain_of_a_half_closed_session_delivers_what_it_is_owed() {
     let mut session = stalled(Framing::Chunks);
     session.receive(b"hello\n");
