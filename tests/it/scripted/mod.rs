@@ -23,7 +23,7 @@ const MOST_TURNS: usize = 100_000;
 pub struct Scripted {
     connection: Connection<Socket>,
     pub framing: Framing,
-    drained: bool,
+    draining: bool,
     pool: Pool,
 }
 
@@ -52,7 +52,7 @@ impl Scripted {
     }
 
     fn begin(connection: Connection<Socket>, framing: Framing, pool: Pool) -> Self {
-        let mut session = Self { connection, framing, drained: false, pool };
+        let mut session = Self { connection, framing, draining: false, pool };
         session.turn(Readiness::WRITABLE);
         session
     }
@@ -101,8 +101,8 @@ impl Scripted {
 
     /// What the server does with every session when it stops.
     pub fn drain(&mut self) {
+        self.draining = true;
         self.connection.drain();
-        self.drained = true;
         self.turn(Readiness::READABLE);
     }
 
@@ -122,13 +122,13 @@ impl Scripted {
     /// What holds after every turn.
     fn check(&mut self) {
         let (interest, owes, framing) = (self.interest(), self.connection.owes(), self.framing);
-        let draining = self.drained && self.socket().shut_down.is_none();
+        self.draining &= self.socket().shut_down.is_none();
         assert_eq!(interest.is_none(), self.closed().is_some(), "a session waits until it is closed");
         let Some(interest) = interest else { return };
         assert!(interest.is_writable() || !owes, "it waits for room while it has bytes to put there");
         assert!(
-            owes || draining || !interest.is_writable(),
-            "it does not wait for room with nothing to do there"
+            owes || self.draining || !interest.is_writable(),
+            "and only then, unless it needs a turn to find its end"
         );
 
         let unanswered = self.socket().unanswered();
