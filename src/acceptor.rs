@@ -58,11 +58,6 @@ impl Acceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    /// Asks anew, because accepting stopped before nobody was left: the event came once and is used up.
-    pub fn rearm(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.reregister(&mut self.listener, token, Interest::READABLE)
-    }
-
     /// Accepts one client.
     pub fn accept(&self) -> Accepted {
         match self.listener.accept() {

@@ -35,8 +35,7 @@ pub struct Server {
     poll: Poll,
     /// The listening socket; dropped, and the port free, as soon as the server is asked to stop.
     acceptor: Option<Acceptor>,
-    /// When to try again to accept, after the system had no room for one more.
-    accept_again: Option<Instant>,
+    accepting: Accepting,
     /// Every session by its key, which is also its token.
     sessions: Slab<Registered>,
     /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through: a key given
@@ -66,6 +65,18 @@ struct Registered {
     connection: Connection<TcpStream>,
     /// `None` before the first turn.
     interest: Option<Interest>,
+}
+
+/// When to accept next. Clients who wait in the queue cause one event, when they come; whoever leaves them there must
+/// remember it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    /// When the listener's event says that somebody knocks.
+    OnEvent,
+    /// In this turn, or the next if this one has accepted its share.
+    Now,
+    /// The system has no room for one more: as soon as a session ends, or at this time.
+    Paused(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +114,7 @@ impl Server {
         Ok(Self {
             poll,
             acceptor: Some(acceptor),
-            accept_again: None,
+            accepting: Accepting::OnEvent,
             sessions: Slab::new(),
             ended: Vec::new(),
             pool: Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS),
@@ -149,13 +160,14 @@ impl Server {
             self.wait(&mut events)?;
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accept(ACCEPT_BUDGET),
+                    LISTENER => self.knocked(),
                     WAKER | SIGNALS => self.obey(),
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
             }
             self.expire();
-            self.reap();
+            let ended = self.reap();
+            self.accept_if_due(ended);
         }
         for key in self.keys() {
             self.close(key, Reason::Cut);
@@ -191,12 +203,38 @@ impl Server {
 
     /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
     fn next_due(&self) -> Option<Instant> {
+        let accept = match self.accepting {
+            Accepting::OnEvent => None,
+            Accepting::Now => Some(self.now),
+            Accepting::Paused(until) => Some(until),
+        };
         let drained = match self.phase {
             Phase::Draining(until) => Some(until),
             Phase::Serving | Phase::Over => None,
         };
         let queues = [&self.idle, &self.owing, &self.refusals].map(Deadlines::next_due);
-        queues.into_iter().chain([self.accept_again, drained]).flatten().min()
+        queues.into_iter().chain([accept, drained]).flatten().min()
+    }
+
+    /// Somebody waits to be accepted. That comes after the turns of those who are inside, and after the ended ones have
+    /// made room. A pause is not cut short: the system has as little room as before.
+    fn knocked(&mut self) {
+        if self.accepting == Accepting::OnEvent {
+            self.accepting = Accepting::Now;
+        }
+    }
+
+    fn accept_if_due(&mut self, ended: usize) {
+        let due = match self.accepting {
+            Accepting::OnEvent => false,
+            Accepting::Now => true,
+            Accepting::Paused(until) => ended > 0 || until <= self.now,
+        };
+        if due {
+            self.accept(ACCEPT_BUDGET);
+            // Who was lost in the first turn is gone before the loop sleeps.
+            self.reap();
+        }
     }
 
     /// Accepts those who wait, `budget` of them at most.
@@ -206,12 +244,7 @@ impl Server {
             let Some(acceptor) = &self.acceptor else { return };
             match acceptor.accept() {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
-                Accepted::Nobody => {
-                    if self.accept_again.take().is_some() {
-                        info!("Accepting again: {} sessions", self.open());
-                    }
-                    return;
-                }
+                Accepted::Nobody => return self.go_on_accepting(Accepting::OnEvent),
                 Accepted::Lost(error) => {
                     debug!("A client was lost before it was accepted: {error}");
                     lost += 1;
@@ -219,25 +252,28 @@ impl Server {
                 Accepted::NoRoom(error) => return self.pause_accepting(&error),
             }
         }
-        if lost == budget {
-            // Nothing but failures: asking anew at once would go round and round.
-            return self.pause_accepting(&ErrorKind::ConnectionAborted.into());
-        }
-        if let Some(acceptor) = &mut self.acceptor
-            && let Err(error) = acceptor.rearm(self.poll.registry(), LISTENER)
-        {
-            self.pause_accepting(&error);
+        if lost < budget {
+            self.go_on_accepting(Accepting::Now);
+        } else {
+            // Nothing but failures. Trying again at once would go round and round.
+            self.pause_accepting(&ErrorKind::ConnectionAborted.into());
         }
     }
 
-    /// Leaves those who wait in the backlog until a session ends or some time has passed. They cause no new event, so
-    /// without this nobody would come back for them.
+    fn go_on_accepting(&mut self, when: Accepting) {
+        if let Accepting::Paused(_) = self.accepting {
+            info!("Accepting again: {} sessions", self.open());
+        }
+        self.accepting = when;
+    }
+
+    /// Leaves those who wait in the queue until a session ends or some time has passed.
     fn pause_accepting(&mut self, error: &io::Error) {
-        if self.accept_again.is_none() {
+        if !matches!(self.accepting, Accepting::Paused(_)) {
             self.stats.accept_pauses += 1;
             warn!("Accepting pauses at {} sessions: {error}", self.open());
         }
-        self.accept_again = Some(self.now + ACCEPT_RETRY);
+        self.accepting = Accepting::Paused(self.now + ACCEPT_RETRY);
     }
 
     /// Takes a client in. Its first turn writes the banner, which nearly always fits in the empty socket whole, so that
@@ -321,9 +357,6 @@ impl Server {
         while let Some(key) = self.refusals.pop_due(self.now) {
             self.close(key, Reason::Refused);
         }
-        if self.accept_again.is_some_and(|due| due <= self.now) {
-            self.accept(ACCEPT_BUDGET);
-        }
     }
 
     fn close(&mut self, key: usize, reason: Reason) {
@@ -335,9 +368,9 @@ impl Server {
     }
 
     /// Clears away the sessions that have ended: the one place where a socket is closed. Closing it takes it out of
-    /// epoll as well (epoll(7), question 6), so there is nothing to deregister.
-    fn reap(&mut self) {
-        let room_is_wanted = self.accept_again.is_some() && !self.ended.is_empty();
+    /// epoll as well (epoll(7), question 6), so there is nothing to deregister. Returns how many there were.
+    fn reap(&mut self) -> usize {
+        let count = self.ended.len();
         while let Some(key) = self.ended.pop() {
             let connection = self.sessions.remove(key).connection;
             let reason = connection.closed().expect("only ended sessions are reaped");
@@ -347,9 +380,7 @@ impl Server {
             self.stats.count_closed(reason);
             log!(level_of(reason), "{} closed: {reason}", connection.peer());
         }
-        if room_is_wanted {
-            self.accept(ACCEPT_BUDGET);
-        }
+        count
     }
 
     /// Does what the operator or another thread has asked for.
@@ -368,7 +399,7 @@ impl Server {
     fn drain(&mut self) {
         self.accept(self.config.backlog as usize);
         self.acceptor = None;
-        self.accept_again = None;
+        self.accepting = Accepting::OnEvent;
         self.phase = Phase::Draining(self.now + self.config.drain_timeout);
         info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
         for key in self.keys() {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
+mod conversation;
+mod embedding;
 mod harness;
 mod ladder;
 
