@@ -36,15 +36,15 @@ struct Arguments {
     framing: FramingArgument,
 
     /// End sessions that have been silent for this long; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, allow_negative_numbers = true)]
     idle_timeout: Duration,
 
     /// End sessions whose client has read nothing of what it is owed for this long; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, allow_negative_numbers = true)]
     write_timeout: Duration,
 
     /// How long a stopping server waits for owed answers to be read
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
     drain_timeout: Duration,
 
     /// Share the port with other okloop processes; the kernel spreads new sessions over them
@@ -52,7 +52,7 @@ struct Arguments {
     reuse_port: bool,
 
     /// Lines to log: off, error, warn, info, debug, or trace, which tells each turn of the loop
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "RUST_LOG")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "RUST_LOG", value_parser = level)]
     log_level: LevelFilter,
 }
 
@@ -106,6 +106,12 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Ending::Drained => ExitCode::SUCCESS,
         Ending::Forced => ExitCode::FAILURE,
     })
+}
+
+/// A level by its name. Whoever has RUST_LOG set for programs that filter by module needs to know that it counts here.
+fn level(text: &str) -> Result<LevelFilter, &'static str> {
+    text.parse()
+        .map_err(|_| "not one of off, error, warn, info, debug, trace (RUST_LOG sets this option too)")
 }
 
 fn connections(text: &str) -> Result<usize, String> {

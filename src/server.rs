@@ -12,15 +12,16 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor, StartError};
+use crate::acceptor::{Accepted, Acceptor};
 use crate::buffer::Pool;
 use crate::config::{
-    ACCEPT_BUDGET, ACCEPT_RETRY, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
+    ACCEPT_BUDGET, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
     RESERVED_FILES, SPARE_BUFFERS,
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle, Request};
 use crate::deadlines::Deadlines;
+use crate::error::StartError;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::stats::Stats;
@@ -35,7 +36,6 @@ pub struct Server {
     poll: Poll,
     /// The listening socket; dropped, and the port free, as soon as the server is asked to stop.
     acceptor: Option<Acceptor>,
-    accepting: Accepting,
     /// Every session by its key, which is also its token.
     sessions: Slab<Registered>,
     /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through: a key given
@@ -65,18 +65,6 @@ struct Registered {
     connection: Connection<TcpStream>,
     /// `None` before the first turn.
     interest: Option<Interest>,
-}
-
-/// When to accept next. Clients who wait in the queue cause one event, when they come; whoever leaves them there must
-/// remember it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    /// When the listener's event says that somebody knocks.
-    OnEvent,
-    /// In this turn, or the next if this one has accepted its share.
-    Now,
-    /// The system has no room for one more: as soon as a session ends, or at this time.
-    Paused(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +102,6 @@ impl Server {
         Ok(Self {
             poll,
             acceptor: Some(acceptor),
-            accepting: Accepting::OnEvent,
             sessions: Slab::new(),
             ended: Vec::new(),
             pool: Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS),
@@ -160,14 +147,19 @@ impl Server {
             self.wait(&mut events)?;
             for event in &events {
                 match event.token() {
-                    LISTENER => self.knocked(),
+                    // Accepting comes after the turns of those who are inside, when the ended have made room.
+                    LISTENER => self.acceptor.iter_mut().for_each(Acceptor::knocked),
                     WAKER | SIGNALS => self.obey(),
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
             }
             self.expire();
             let ended = self.reap();
-            self.accept_if_due(ended);
+            if self.acceptor.as_ref().is_some_and(|acceptor| acceptor.is_due(self.now, ended)) {
+                self.accept(ACCEPT_BUDGET);
+                // Who was lost in the first turn is gone before the loop sleeps.
+                self.reap();
+            }
         }
         for key in self.keys() {
             self.close(key, Reason::Cut);
@@ -203,11 +195,7 @@ impl Server {
 
     /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
     fn next_due(&self) -> Option<Instant> {
-        let accept = match self.accepting {
-            Accepting::OnEvent => None,
-            Accepting::Now => Some(self.now),
-            Accepting::Paused(until) => Some(until),
-        };
+        let accept = self.acceptor.as_ref().and_then(|acceptor| acceptor.next_due(self.now));
         let drained = match self.phase {
             Phase::Draining(until) => Some(until),
             Phase::Serving | Phase::Over => None,
@@ -216,64 +204,21 @@ impl Server {
         queues.into_iter().chain([accept, drained]).flatten().min()
     }
 
-    /// Somebody waits to be accepted. That comes after the turns of those who are inside, and after the ended ones have
-    /// made room. A pause is not cut short: the system has as little room as before.
-    fn knocked(&mut self) {
-        if self.accepting == Accepting::OnEvent {
-            self.accepting = Accepting::Now;
-        }
-    }
-
-    fn accept_if_due(&mut self, ended: usize) {
-        let due = match self.accepting {
-            Accepting::OnEvent => false,
-            Accepting::Now => true,
-            Accepting::Paused(until) => ended > 0 || until <= self.now,
-        };
-        if due {
-            self.accept(ACCEPT_BUDGET);
-            // Who was lost in the first turn is gone before the loop sleeps.
-            self.reap();
-        }
-    }
-
     /// Accepts those who wait, `budget` of them at most.
     fn accept(&mut self, budget: usize) {
-        let mut lost = 0;
         for _ in 0..budget {
-            let Some(acceptor) = &self.acceptor else { return };
-            match acceptor.accept() {
+            let Some(acceptor) = &mut self.acceptor else { return };
+            match acceptor.accept(self.now) {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
-                Accepted::Nobody => return self.go_on_accepting(Accepting::OnEvent),
-                Accepted::Lost(error) => {
-                    debug!("A client was lost before it was accepted: {error}");
-                    lost += 1;
+                Accepted::Lost(error) => debug!("A client was lost before it was accepted: {error}"),
+                Accepted::Nobody => return,
+                Accepted::Paused(error) => {
+                    self.stats.accept_pauses += 1;
+                    warn!("Accepting pauses at {} sessions: {error}", self.open());
+                    return;
                 }
-                Accepted::NoRoom(error) => return self.pause_accepting(&error),
             }
         }
-        if lost < budget {
-            self.go_on_accepting(Accepting::Now);
-        } else {
-            // Nothing but failures. Trying again at once would go round and round.
-            self.pause_accepting(&ErrorKind::ConnectionAborted.into());
-        }
-    }
-
-    fn go_on_accepting(&mut self, when: Accepting) {
-        if let Accepting::Paused(_) = self.accepting {
-            info!("Accepting again: {} sessions", self.open());
-        }
-        self.accepting = when;
-    }
-
-    /// Leaves those who wait in the queue until a session ends or some time has passed.
-    fn pause_accepting(&mut self, error: &io::Error) {
-        if !matches!(self.accepting, Accepting::Paused(_)) {
-            self.stats.accept_pauses += 1;
-            warn!("Accepting pauses at {} sessions: {error}", self.open());
-        }
-        self.accepting = Accepting::Paused(self.now + ACCEPT_RETRY);
     }
 
     /// Takes a client in. Its first turn writes the banner, which nearly always fits in the empty socket whole, so that
@@ -399,7 +344,6 @@ impl Server {
     fn drain(&mut self) {
         self.accept(self.config.backlog as usize);
         self.acceptor = None;
-        self.accepting = Accepting::OnEvent;
         self.phase = Phase::Draining(self.now + self.config.drain_timeout);
         info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
         for key in self.keys() {
