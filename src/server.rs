@@ -207,6 +207,10 @@ impl Server {
     /// Accepts those who wait, `budget` of them at most.
     fn accept(&mut self, budget: usize) {
         for _ in 0..budget {
+            // A refusal that was cut off holds its open file until the ended are cleared away, so that comes first.
+            if self.refusals.len() > MAX_REFUSALS {
+                return;
+            }
             let Some(acceptor) = &mut self.acceptor else { return };
             match acceptor.accept(self.now) {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
