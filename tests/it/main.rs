@@ -2,11 +2,16 @@
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
+mod accepting;
+mod backpressure;
+mod clients;
 mod conversation;
 mod embedding;
+mod fairness;
 mod harness;
 mod ladder;
 mod steady_state;
+mod vitals;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]
