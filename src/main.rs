@@ -13,7 +13,7 @@ use okloop::{Config, Ending, Server, logging};
 /// SIGTERM and the first SIGINT stop it after a drain, the second at once; SIGUSR1 logs the counters. Exit status: 0
 /// after a drain, 1 on a start-up error or when a second signal cut sessions off, 2 on bad arguments.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, allow_negative_numbers = true)]
 struct Arguments {
     /// Address or name to listen on; `::` serves IPv6 and IPv4
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
@@ -36,15 +36,15 @@ struct Arguments {
     framing: FramingArgument,
 
     /// End sessions that have been silent for this long; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     idle_timeout: Duration,
 
     /// End sessions whose client has read nothing of what it is owed for this long; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     write_timeout: Duration,
 
     /// How long a stopping server waits for owed answers to be read
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     drain_timeout: Duration,
 
     /// Share the port with other okloop processes; the kernel spreads new sessions over them
@@ -108,12 +108,6 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     })
 }
 
-/// A level by its name. Whoever has RUST_LOG set for programs that filter by module needs to know that it counts here.
-fn level(text: &str) -> Result<LevelFilter, &'static str> {
-    text.parse()
-        .map_err(|_| "not one of off, error, warn, info, debug, trace (RUST_LOG sets this option too)")
-}
-
 fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 connection".to_owned()),
@@ -130,5 +124,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
         _ => Err(format!("from 0 to {} seconds", LONGEST.as_secs())),
+    }
+}
+
+/// A level's name, for all modules alike. An empty `RUST_LOG` is as good as none.
+fn level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "" => Ok(LevelFilter::Info),
+        _ => {
+            text.parse().map_err(|_| "off, error, warn, info, debug or trace (also from RUST_LOG)".to_owned())
+        }
     }
 }

@@ -43,7 +43,8 @@ fn a_flood_is_given_its_share_and_then_it_is_the_next_ones_turn() {
     let log = String::from_utf8(server.stdout()).expect("the log is text");
     let before = log.lines().take_while(|line| !line.contains(&typists_turn));
     let floods_turn = format!("{}: read ", flood.address());
-    let share: usize = before.filter_map(|line| line.split_once(&floods_turn)).map(|(_, read)| bytes(read)).sum();
+    let share: usize =
+        before.filter_map(|line| line.split_once(&floods_turn)).map(|(_, read)| bytes(read)).sum();
     assert!((1..=2 * READ_BUDGET).contains(&share), "{share} bytes of the flood before the typist's turn");
 }
 

@@ -96,14 +96,14 @@ impl Process {
     }
 
     /// The process's number.
-    pub fn pid(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends the process a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).expect("a process number is positive");
-        kill(Pid::from_raw(pid), signal).expect("the child runs, or is at least not waited for yet");
+        let id = i32::try_from(self.id()).expect("Linux numbers processes up to 2²² only");
+        kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
     }
 
     /// Waits for the end of the process: the end of both its outputs comes with it.

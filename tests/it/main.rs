@@ -5,12 +5,21 @@
 mod accepting;
 mod backpressure;
 mod clients;
+mod command;
 mod conversation;
+mod documents;
 mod embedding;
 mod fairness;
 mod harness;
+mod interleavings;
 mod ladder;
+mod limits;
+mod log_lines;
+mod parity;
+mod scripted;
+mod state_machine;
 mod steady_state;
+mod telnet;
 mod vitals;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.

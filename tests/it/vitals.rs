@@ -15,7 +15,7 @@ pub struct Vitals {
 
 impl Vitals {
     pub fn of(process: &Process) -> Self {
-        Self { directory: format!("/proc/{}", process.pid()).into() }
+        Self { directory: format!("/proc/{}", process.id()).into() }
     }
 
     /// The memory that is really there (bytes).
