@@ -17,6 +17,7 @@ mod limits;
 mod log_lines;
 mod parity;
 mod scripted;
+mod shutdown;
 mod state_machine;
 mod steady_state;
 mod telnet;
