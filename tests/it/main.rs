@@ -21,6 +21,7 @@ mod shutdown;
 mod state_machine;
 mod steady_state;
 mod telnet;
+mod time;
 mod vitals;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
