@@ -1,0 +1,122 @@
+//! Many clients at once in one thread: the smallest readiness loop that works.
+//!
+//! ```text
+//! cargo run --example tiny_event_loop
+//! telnet localhost 8888
+//! ```
+//!
+//! It teaches the turn from the rungs before: no call waits for one client any more. Sockets are non-blocking, and one
+//! call, `poll`, waits until any of them is ready to be read or written. What a thread kept on its stack, where in the
+//! conversation its client is, becomes a value in a [`Slab`], found by the token that `poll` returns.
+//!
+//! Readiness is edge-triggered: `poll` tells of a change once. So whoever is told must go on until `WouldBlock`, or the
+//! rest is never heard of again.
+//!
+//! What it does not do is said where it does not do it, after the word "Simplification". okloop itself, in `src/`, is
+//! this loop with each of them repaired.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token};
+use okloop::protocol::{BANNER, CHUNK, PREFIX};
+use slab::Slab;
+
+mod listening;
+
+/// No slab key comes near it.
+const LISTENER: Token = Token(usize::MAX);
+
+fn main() -> io::Result<()> {
+    let listener = listening::listen(listening::port_argument(8888));
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
+
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(1024);
+    let mut connections = Slab::new();
+    loop {
+        match poll.poll(&mut events, None) {
+            // Stopped with Ctrl-Z and continued with `fg`, for one.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result?,
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                accept_all(&listener, poll.registry(), &mut connections);
+                continue;
+            }
+            let key = event.token().0;
+            // Simplification: the slot of a closed connection is free at once, so whoever is accepted next can receive
+            // an event meant for its predecessor. It costs one read that says WouldBlock, as `turn` believes the
+            // socket and not the event.
+            if connections.get_mut(key).is_some_and(|connection: &mut Connection| connection.turn().is_err())
+            {
+                connections.remove(key);
+            }
+        }
+    }
+}
+
+/// Simplification: any error ends the round like `WouldBlock`. With no descriptor left (EMFILE) the clients that wait
+/// in the queue make no new edge: they wait until somebody else connects, even if descriptors are free again.
+///
+/// Simplification: no limit to connections but that one, and no timeout. A client that has silently gone keeps its
+/// descriptor for ever.
+fn accept_all(listener: &TcpListener, registry: &Registry, connections: &mut Slab<Connection>) {
+    while let Ok((mut stream, address)) = listener.accept() {
+        // Not println!, which panics when stdout is a pipe that nobody reads any more. Simplification: still a blocking
+        // write, so a terminal stopped with Ctrl-S stops every client with it.
+        let _ = writeln!(io::stdout(), "Connected with {address}");
+        // An answer leaves at once, even while the client has not acknowledged the one before.
+        let _ = stream.set_nodelay(true);
+        let entry = connections.vacant_entry();
+        // Simplification: always interested in both, so interest never changes. It costs wake-ups with nothing to do;
+        // one is welcome: a new socket is writable, and that first event sends the banner.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if registry.register(&mut stream, Token(entry.key()), interest).is_ok() {
+            entry.insert(Connection { stream, owed: BANNER.to_vec() });
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// What the client has not been sent yet: what a thread would know by being inside `write_all`.
+    owed: Vec<u8>,
+}
+
+impl Connection {
+    /// Writes and reads until the socket would block; an error when the session is over, be it an orderly end.
+    ///
+    /// It reads only when nothing is owed. So a client that does not read is not read from either and `owed` stays
+    /// small, and at the end of input every answer has gone out. Simplification: one write for each chunk, where a
+    /// buffer for many would save system calls.
+    ///
+    /// Simplification: no fair turn. A client that sends as fast as it reads can keep us here, and all others waiting.
+    fn turn(&mut self) -> io::Result<()> {
+        let mut chunk = [0; CHUNK];
+        loop {
+            while !self.owed.is_empty() {
+                let Some(count) = unless_blocked(self.stream.write(&self.owed))? else { return Ok(()) };
+                self.owed.drain(..count);
+            }
+            let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(()) };
+            if count == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            self.owed.extend(PREFIX);
+            self.owed.extend(&chunk[..count]);
+        }
+    }
+}
+
+/// `None` where a blocking call would have waited: not a failure, but the sign to serve somebody else.
+fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(count) => Ok(Some(count)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}

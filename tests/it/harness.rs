@@ -1,0 +1,268 @@
+//! What the tests stand on: a [`Process`] that ends with its test, and a [`Client`] that never waits for ever.
+//!
+//! Knows the banner and the prefix of the protocol, and nothing of any one server.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use okloop::protocol::{BANNER, CHUNK, PREFIX};
+use socket2::SockRef;
+
+/// How long anything may take. Far more than it does: a busy machine is no failure.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The path of the server, `okloop`, or of an example.
+pub fn binary(name: &str) -> PathBuf {
+    let server = Path::new(env!("CARGO_BIN_EXE_okloop"));
+    if name == "okloop" {
+        return server.into();
+    }
+    let example =
+        server.with_file_name("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(example.exists(), "{} is missing: run `cargo build --examples` first", example.display());
+    example
+}
+
+/// A child process whose output is collected while it runs. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    stdout: Arc<Output>,
+    stderr: Arc<Output>,
+}
+
+/// What a process left behind.
+pub struct Finished {
+    /// The exit status, or none if a signal ended the process.
+    pub status: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts the server or an example; see [`binary`].
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
+        Self::spawn(Command::new(binary(name)).args(arguments))
+    }
+
+    /// Starts a command that the caller has prepared.
+    pub fn spawn(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")).into()
+    }
+
+    /// Waits until stdout holds a whole line with `text` in it, and returns the first such line.
+    pub fn line_with(&self, text: &str) -> String {
+        self.wait_for_line(&self.stdout, text)
+    }
+
+    /// The same for stderr.
+    pub fn complaint_with(&self, text: &str) -> String {
+        self.wait_for_line(&self.stderr, text)
+    }
+
+    fn wait_for_line(&self, output: &Output, text: &str) -> String {
+        output.wait_for(|collected| collected.line_with(text)).unwrap_or_else(|| {
+            let (stdout, stderr) = (self.stdout.bytes(), self.stderr.bytes());
+            panic!("no line with {text:?} in {:?}, {:?}", lossy(&stdout), lossy(&stderr))
+        })
+    }
+
+    /// What stdout has carried so far.
+    pub fn stdout(&self) -> Vec<u8> {
+        self.stdout.bytes()
+    }
+
+    /// Waits until the server says where it listens, and returns the port.
+    pub fn port(&self) -> u16 {
+        let line = self.line_with("Socket now listening on ");
+        let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.unwrap_or_else(|| panic!("no port in {line:?}"))
+    }
+
+    /// Waits for the end of the process: the end of both its outputs comes with it.
+    pub fn finish(mut self) -> Finished {
+        for output in [&self.stdout, &self.stderr] {
+            let ended = output.wait_for(|output| output.ended.then_some(()));
+            assert!(ended.is_some(), "still running, with {:?}", lossy(&output.bytes()));
+        }
+        let status = self.child.wait().expect("the child is ours to wait for").code();
+        Finished { status, stdout: self.stdout.bytes(), stderr: lossy(&self.stderr.bytes()) }
+    }
+}
+
+impl From<Child> for Process {
+    /// Takes over a child, and collects those of its outputs that are piped and that nobody has taken.
+    fn from(mut child: Child) -> Self {
+        let (stdout, stderr) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
+        Self { child, stdout, stderr }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One output of a process, filled by a thread of its own so that the process never waits for the test.
+#[derive(Default)]
+struct Output {
+    collected: Mutex<Collected>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Output {
+    fn collect(source: Option<impl Read + Send + 'static>) -> Arc<Self> {
+        let output = Arc::new(Self::default());
+        let filled = Arc::clone(&output);
+        thread::spawn(move || {
+            let mut source = source;
+            let mut chunk = [0; 4096];
+            loop {
+                let count = source.as_mut().map_or(0, |source| source.read(&mut chunk).unwrap_or(0));
+                let mut collected = filled.collected.lock().expect("no holder of the lock panics");
+                collected.bytes.extend(&chunk[..count]);
+                collected.ended = count == 0;
+                filled.changed.notify_all();
+                if collected.ended {
+                    return;
+                }
+            }
+        });
+        output
+    }
+
+    /// Waits until `look` finds something; none if the output ends or the deadline comes first.
+    fn wait_for<T>(&self, look: impl Fn(&Collected) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut collected = self.collected.lock().expect("no holder of the lock panics");
+        loop {
+            let found = look(&collected);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if found.is_some() || collected.ended || left.is_zero() {
+                return found;
+            }
+            collected = self.changed.wait_timeout(collected, left).expect("no holder of the lock panics").0;
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.collected.lock().expect("no holder of the lock panics").bytes.clone()
+    }
+}
+
+impl Collected {
+    fn line_with(&self, text: &str) -> Option<String> {
+        let lines = self.bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        lines.map(|line| lossy(line.trim_ascii_end())).find(|line| line.contains(text))
+    }
+}
+
+/// One client's connection on which every read and write has a time-out.
+pub struct Client {
+    stream: TcpStream,
+}
+
+impl Client {
+    /// Connects to a server on this machine.
+    pub fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
+        Self::from(stream)
+    }
+
+    /// Connects and reads the banner.
+    pub fn greeted(port: u16) -> Self {
+        let mut client = Self::connect(port);
+        client.expect(BANNER);
+        client
+    }
+
+    /// Sends all of `bytes`.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server takes what is sent");
+    }
+
+    /// Reads as many bytes as `expected` has, which must be those.
+    pub fn expect(&mut self, expected: &[u8]) {
+        let mut received = vec![0; expected.len()];
+        let result = self.stream.read_exact(&mut received);
+        result.unwrap_or_else(|error| panic!("{error} instead of {:?}", lossy(expected)));
+        assert_eq!(lossy(&received), lossy(expected));
+        assert_eq!(received, expected);
+    }
+
+    /// Sends a short message and reads its answer, in one piece as such a message travels.
+    pub fn ask(&mut self, message: &[u8]) {
+        self.send(message);
+        self.expect(&[PREFIX, message].concat());
+    }
+
+    /// Ends the sending direction; answers can still come.
+    pub fn half_close(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("the connection is open");
+    }
+
+    /// Everything that comes until the server closes, which must be an orderly close.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut received = Vec::new();
+        self.stream.read_to_end(&mut received).expect("the server closes in order and in time");
+        received
+    }
+
+    /// Closes with a reset, as a client that crashes in the middle of something.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("the socket can linger");
+    }
+
+    /// A second handle on the connection, to send and receive at once.
+    pub fn split(&self) -> Self {
+        Self::from(self.stream.try_clone().expect("a descriptor is left"))
+    }
+}
+
+impl From<TcpStream> for Client {
+    fn from(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).expect("the time-out is not zero");
+        stream.set_write_timeout(Some(DEADLINE)).expect("the time-out is not zero");
+        stream.set_nodelay(true).expect("the socket is a TCP socket");
+        Self { stream }
+    }
+}
+
+/// Takes `answers` apart, which must be `payload` in chunks of 1 to 1024 bytes with a prefix before each, and returns
+/// the chunks' lengths. How TCP cuts the payload is not for a test to know, so the payload may not contain the prefix.
+pub fn chunks_of(payload: &[u8], answers: &[u8]) -> Vec<usize> {
+    let starts_with_prefix = |at: &usize| answers[*at..].starts_with(PREFIX);
+    let mut starts: Vec<usize> = (0..answers.len()).filter(starts_with_prefix).collect();
+    starts.push(answers.len());
+    assert_eq!(starts[0], 0, "a prefix comes first");
+
+    let chunks: Vec<&[u8]> =
+        starts.windows(2).map(|pair| &answers[pair[0] + PREFIX.len()..pair[1]]).collect();
+    let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.len()).collect();
+    assert!(lengths.iter().all(|length| (1..=CHUNK).contains(length)), "chunks of {lengths:?} bytes");
+    assert!(chunks.concat() == payload, "every byte comes back in its place");
+    lengths
+}
+
+/// Numbered lines, `length` bytes in all: no two places look the same, and none looks like a prefix.
+pub fn numbered_lines(length: usize) -> Vec<u8> {
+    (0..).flat_map(|number: u32| format!("{number}\n").into_bytes()).take(length).collect()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
