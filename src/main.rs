@@ -1,2 +1,128 @@
-//! The command.
-fn main() {}
+//! The command: arguments, logger, signals; then [`okloop::Server`] does the rest.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use log::{LevelFilter, info, warn};
+use okloop::protocol::Framing;
+use okloop::{Config, Ending, Server, logging};
+
+/// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
+///
+/// SIGTERM and the first SIGINT stop it after a drain, the second at once; SIGUSR1 logs the counters. Exit status: 0
+/// after a drain, 1 on a start-up error or when a second signal cut sessions off, 2 on bad arguments.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Address or name to listen on; `::` serves IPv6 and IPv4
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
+    host: String,
+
+    /// TCP port; 0 lets the system choose, and the log says which
+    #[arg(short, long, value_name = "N", default_value_t = 8888)]
+    port: u16,
+
+    /// Clients that may wait to be accepted (the system's own limit is net.core.somaxconn)
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    backlog: u32,
+
+    /// Sessions at once; who comes on top is told that the server is full [default: open-file limit less 32]
+    #[arg(long, value_name = "N", value_parser = connections)]
+    max_connections: Option<usize>,
+
+    /// What is answered as one: each chunk of up to 1024 bytes as it comes, or each line
+    #[arg(long, default_value = "chunks")]
+    framing: FramingArgument,
+
+    /// End sessions that have been silent for this long; 0: never
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    idle_timeout: Duration,
+
+    /// End sessions whose client has read nothing of what it is owed for this long; 0: never
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    write_timeout: Duration,
+
+    /// How long a stopping server waits for owed answers to be read
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    drain_timeout: Duration,
+
+    /// Share the port with other okloop processes; the kernel spreads new sessions over them
+    #[arg(long)]
+    reuse_port: bool,
+
+    /// Lines to log: off, error, warn, info, debug, or trace, which tells each turn of the loop
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "RUST_LOG")]
+    log_level: LevelFilter,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FramingArgument {
+    Chunks,
+    Lines,
+}
+
+impl From<Arguments> for Config {
+    fn from(arguments: Arguments) -> Self {
+        let unless_zero = |timeout: Duration| (!timeout.is_zero()).then_some(timeout);
+        Self {
+            host: arguments.host,
+            port: arguments.port,
+            backlog: arguments.backlog,
+            max_connections: arguments.max_connections,
+            framing: match arguments.framing {
+                FramingArgument::Chunks => Framing::Chunks,
+                FramingArgument::Lines => Framing::Lines,
+            },
+            idle_timeout: unless_zero(arguments.idle_timeout),
+            write_timeout: unless_zero(arguments.write_timeout),
+            drain_timeout: arguments.drain_timeout,
+            reuse_port: arguments.reuse_port,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let status = serve(arguments).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    });
+    log::logger().flush();
+    status
+}
+
+fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    logging::init(arguments.log_level)?;
+    // Every session is an open file. What the hard limit allows need not be asked for.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!("The limit of open files stays as it is: {error}");
+    }
+    let mut server = Server::bind(arguments.into())?;
+    server.watch_signals()?;
+    let (ending, stats) = server.run()?;
+    info!("{stats}");
+    Ok(match ending {
+        Ending::Drained => ExitCode::SUCCESS,
+        Ending::Forced => ExitCode::FAILURE,
+    })
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 connection".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Seconds, with a fraction if need be, up to ten years: more than that is a slip of the finger, and would overflow
+/// somebody's clock.
+fn seconds(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(number) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        _ => Err(format!("from 0 to {} seconds", LONGEST.as_secs())),
+    }
+}

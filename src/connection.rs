@@ -1,0 +1,323 @@
+//! One session's state machine, over any [`Stream`].
+//!
+//! ```text
+//!             the peer's end of input
+//!   Open ────────────────────────────► HalfClosed ── nothing owed any more ───────────► Closed
+//!    │                                     ▲
+//!    │ drain()                             │ the peer's end of input
+//!    ▼                                     │
+//!   Draining ──────────────────────────────┘
+//!    │ what had arrived is answered                              the peer's end of input
+//!    ▼                                                                     │
+//!   Finishing ── nothing owed any more: shut down writing ──► Lingering ───┴──────────► Closed
+//! ```
+//!
+//! From every state an error or [`Connection::close`] leads to Closed. Knows no `Poll`, no slab, no clock and no other
+//! session: the server calls [`Connection::turn`] when the socket may be ready and asks [`Connection::interest`] what
+//! to wait for next.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+use log::{debug, trace};
+use mio::Interest;
+use mio::net::TcpStream;
+
+use crate::buffer::{Buffers, Pool};
+use crate::config::{HIGH_WATER, LOW_WATER, READ_BUDGET};
+use crate::protocol::{BANNER, FULL, Framing, Session};
+use crate::readiness::{Readable, Readiness};
+use crate::reason::Reason;
+
+/// What a session needs of its socket. The tests put a scripted one in its place.
+pub trait Stream: Read + Write {
+    /// Ends our direction of the stream: the peer reads what was written, then the end of input.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// One session: a socket, what is in flight over it, and where in its life it is.
+#[derive(Debug)]
+pub struct Connection<S> {
+    stream: S,
+    peer: SocketAddr,
+    session: Session,
+    state: State,
+    flow: Flow,
+    /// Borrowed from the pool while something is in flight. An idle session has none.
+    buffers: Option<Box<Buffers>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Reads and answers.
+    Open,
+    /// Reads and answers what has arrived; the first time that nothing more is there, finishes.
+    Draining,
+    /// The peer has ended its direction. It may well still read: every answer owed goes out first.
+    HalfClosed,
+    /// The ending is ours: what is owed goes out, nothing is read.
+    Finishing(Reason),
+    /// Our end of input is out. Closing now, with input unread, would make the kernel send a reset that can destroy
+    /// our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525, 2.17), so what still comes is read and thrown away.
+    Lingering(Reason),
+    Closed(Reason),
+}
+
+/// Whether the output leaves room to read. Between the two water marks it stays what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Reading,
+    Held,
+}
+
+/// What one turn of a session did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Bytes read.
+    pub read: usize,
+    /// Bytes written.
+    pub written: usize,
+    /// The socket may be ready still, and its edge is used up: it must be asked for anew.
+    pub stopped_early: bool,
+}
+
+impl<S: Stream> Connection<S> {
+    /// A session that begins with the banner.
+    pub fn greet(stream: S, peer: SocketAddr, framing: Framing, pool: &mut Pool) -> Self {
+        Self::new(stream, peer, framing, State::Open, BANNER, pool)
+    }
+
+    /// A session that only says that the server is full.
+    pub fn refuse(stream: S, peer: SocketAddr, pool: &mut Pool) -> Self {
+        Self::new(stream, peer, Framing::Chunks, State::Finishing(Reason::Refused), FULL, pool)
+    }
+
+    fn new(
+        stream: S,
+        peer: SocketAddr,
+        framing: Framing,
+        state: State,
+        greeting: &[u8],
+        pool: &mut Pool,
+    ) -> Self {
+        let mut buffers = pool.lend();
+        buffers.output.push(greeting);
+        let session = Session::new(framing);
+        Self { stream, peer, session, state, flow: Flow::Reading, buffers: Some(buffers) }
+    }
+
+    /// The other end's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The socket, to register it.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Whether written bytes are owed to the client.
+    pub fn owes(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| !buffers.output.is_empty())
+    }
+
+    /// Why the session ended, once it has.
+    pub fn closed(&self) -> Option<Reason> {
+        match self.state {
+            State::Closed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// What to wait for: a pure function of the state, and the only place that decides it. `None` is a closed session.
+    ///
+    /// WRITABLE is asked for only while bytes are owed; an idle socket is always writable, and would wake the loop for
+    /// nothing. PRIORITY tells when a short read is no sign of an empty socket ([`Readable::UntilBlocked`]).
+    pub fn interest(&self) -> Option<Interest> {
+        const READ: Interest = Interest::READABLE.add(Interest::PRIORITY);
+        let reads = match self.state {
+            State::Closed(_) => return None,
+            _ => self.reads(),
+        };
+        match (reads, self.owes()) {
+            (true, false) => Some(READ),
+            (true, true) => Some(READ.add(Interest::WRITABLE)),
+            // A session that neither reads nor owes has been moved on by `settle`.
+            (false, _) => Some(Interest::WRITABLE),
+        }
+    }
+
+    /// Ends the session politely, because the server stops: what has arrived is answered, then it finishes.
+    pub fn drain(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Draining;
+        }
+    }
+
+    /// Ends the session at once.
+    pub fn close(&mut self, reason: Reason) {
+        self.state = State::Closed(reason);
+        self.buffers = None;
+    }
+
+    /// One fair turn: reads and answers at most [`READ_BUDGET`] bytes, and writes as much as the socket takes.
+    pub fn turn(&mut self, ready: Readiness, pool: &mut Pool) -> Turn {
+        let mut turn = Turn::default();
+        let mut buffers = self.buffers.take().unwrap_or_else(|| pool.lend());
+        match self.advance(ready, &mut buffers, &mut turn) {
+            Ok(()) => {}
+            Err(error) => {
+                debug!("{}: {error}", self.peer);
+                self.state = State::Closed(Reason::of(&error));
+            }
+        }
+        if self.closed().is_some() {
+            buffers.input.clear();
+            buffers.output.clear();
+        }
+        self.buffers = pool.reclaim(buffers);
+        turn
+    }
+
+    fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
+        // What was owed before did not fit in the socket, and still does not unless the event says so.
+        let may_write = ready.writable || buffers.output.is_empty();
+        if ready.readable != Readable::No && self.reads() {
+            self.fill(ready.readable, buffers, turn)?;
+        }
+        if may_write {
+            self.flush(buffers, turn)?;
+        }
+        self.settle(buffers)
+    }
+
+    /// Whether this state wants input.
+    fn reads(&self) -> bool {
+        match self.state {
+            State::Open | State::Draining => self.flow == Flow::Reading,
+            State::Lingering(_) => true,
+            State::HalfClosed | State::Finishing(_) | State::Closed(_) => false,
+        }
+    }
+
+    /// Reads until the socket is empty, the peer has ended, or this session has had its share.
+    fn fill(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
+        while turn.read < READ_BUDGET && buffers.output.len() < HIGH_WATER {
+            let result = buffers.input.read_from(&mut self.stream);
+            trace!("{}: read {}", self.peer, Outcome(&result));
+            match result {
+                Ok(0) => {
+                    self.input_ended();
+                    return Ok(());
+                }
+                Ok(count) => {
+                    turn.read += count;
+                    let short = !buffers.input.is_full();
+                    self.consume(buffers);
+                    if short && until == Readable::UntilShort {
+                        self.input_paused();
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.input_paused();
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => break,
+                Err(error) => return Err(error),
+            }
+        }
+        turn.stopped_early = true;
+        Ok(())
+    }
+
+    /// Writes all that can be answered, until nothing is owed or the socket is full.
+    fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
+        loop {
+            self.session.answer(&mut buffers.input, &mut buffers.output);
+            if buffers.output.is_empty() {
+                return Ok(());
+            }
+            let result = buffers.output.write_to(&mut self.stream);
+            trace!("{}: wrote {}", self.peer, Outcome(&result));
+            match result {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    turn.written += count;
+                    // A short write says that the socket is full, as a short read says that it is empty (epoll(7)).
+                    if !buffers.output.is_empty() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    turn.stopped_early = true;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Answers what was read, or throws it away where the answering is over.
+    fn consume(&mut self, buffers: &mut Buffers) {
+        match self.state {
+            State::Lingering(_) => buffers.input.clear(),
+            _ => self.session.answer(&mut buffers.input, &mut buffers.output),
+        }
+    }
+
+    /// Nothing more is there for now.
+    fn input_paused(&mut self) {
+        if self.state == State::Draining {
+            self.session.end_of_input();
+            self.state = State::Finishing(Reason::Drained);
+        }
+    }
+
+    /// The peer has ended its direction.
+    fn input_ended(&mut self) {
+        self.session.end_of_input();
+        self.state = match self.state {
+            State::Lingering(reason) => State::Closed(reason),
+            _ => State::HalfClosed,
+        };
+    }
+
+    /// Draws the conclusions of what was read and written.
+    fn settle(&mut self, buffers: &Buffers) -> io::Result<()> {
+        if buffers.output.len() >= HIGH_WATER {
+            self.flow = Flow::Held;
+        } else if buffers.output.len() < LOW_WATER {
+            self.flow = Flow::Reading;
+        }
+        match self.state {
+            State::HalfClosed if buffers.output.is_empty() => self.state = State::Closed(Reason::Finished),
+            State::Finishing(reason) if buffers.output.is_empty() => {
+                self.stream.shutdown_write()?;
+                self.state = State::Lingering(reason);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// How a system call went, for the trace.
+struct Outcome<'a>(&'a io::Result<usize>);
+
+impl fmt::Display for Outcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(count) => write!(f, "{count} bytes"),
+            Err(error) => write!(f, "nothing: {}", error.kind()),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The log, off the loop's path.
+//!
+//! The terminal is a peer too: it may be slow (a stalled `less`), full (`/dev/full`) or gone (`okloop | head -1`), and
+//! `simple_logger` prints with `println!`, which waits for the first and panics at the others. So the loop only puts
+//! lines in a bounded queue, and a thread of its own prints them. A line that finds the queue full, or that cannot be
+//! printed, is dropped and counted, and the count is logged when there is room again.
+//!
+//! The time in a line is when it was printed.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use simple_logger::SimpleLogger;
+
+use crate::config::{LOG_FLUSH_TIMEOUT, LOG_QUEUE};
+
+const WRITER: &str = "log writer";
+
+/// Logs from now on, to standard output, lines of `level` and above.
+///
+/// # Errors
+///
+/// If the process has a logger already, or no thread can be started.
+pub fn init(level: LevelFilter) -> io::Result<()> {
+    // mio tells of each registration at level trace; the server does so too, and says whose it is.
+    let printer = SimpleLogger::new()
+        .with_level(level)
+        .with_module_level("mio", LevelFilter::Warn)
+        .with_utc_timestamps();
+    let (sender, lines) = sync_channel(LOG_QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let queue = Queue { level, sender, dropped: Arc::clone(&dropped) };
+    log::set_boxed_logger(Box::new(queue)).map_err(io::Error::other)?;
+    log::set_max_level(level);
+    silence_panics_of_writer();
+    thread::Builder::new()
+        .name(WRITER.to_owned())
+        .spawn(move || write_lines(&lines, &dropped, |record| printer.log(record)))?;
+    Ok(())
+}
+
+/// The `log` crate's side: what the loop calls. Never waits.
+struct Queue {
+    level: LevelFilter,
+    sender: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Line {
+        level: Level,
+        target: String,
+        text: String,
+    },
+    /// Answered when all lines before it are through.
+    Flush(SyncSender<()>),
+}
+
+impl Log for Queue {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= self.level
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let (level, target) = (record.level(), record.target().to_owned());
+        if self.sender.try_send(Message::Line { level, target, text: record.args().to_string() }).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until the queue is empty, at most [`LOG_FLUSH_TIMEOUT`]: for the end of the program, not for the loop.
+    fn flush(&self) {
+        let deadline = Instant::now() + LOG_FLUSH_TIMEOUT;
+        let (done, flushed) = sync_channel(1);
+        let mut message = Message::Flush(done);
+        while let Err(TrySendError::Full(unsent)) = self.sender.try_send(message) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            message = unsent;
+            thread::sleep(Duration::from_millis(1));
+        }
+        // An error means that the time is up, or the writer gone: either way there is nothing left to wait for.
+        let _ = flushed.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// The writer's thread: prints every line, and lives on when printing panics.
+fn write_lines(lines: &Receiver<Message>, dropped: &AtomicU64, print: impl Fn(&Record<'_>)) {
+    let try_print = |level: Level, target: &str, text: &str| {
+        panic::catch_unwind(AssertUnwindSafe(|| {
+            print(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
+        }))
+        .is_ok()
+    };
+    for message in lines {
+        match message {
+            Message::Line { level, target, text } => {
+                let missing = dropped.swap(0, Ordering::Relaxed);
+                let printed = try_print(level, &target, &text);
+                let told = missing == 0
+                    || printed
+                        && try_print(
+                            Level::Warn,
+                            module_path!(),
+                            &format!("{missing} log lines were dropped"),
+                        );
+                if !printed || !told {
+                    dropped.fetch_add(missing + u64::from(!printed), Ordering::Relaxed);
+                }
+            }
+            // The asker may have given up waiting.
+            Message::Flush(done) => drop(done.try_send(())),
+        }
+    }
+}
+
+/// A panic of `println!` in the writer is an expected failure that is counted; a report of it for every line on
+/// standard error would help nobody. Panics elsewhere are reported as always.
+fn silence_panics_of_writer() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().name() != Some(WRITER) {
+            report(info);
+        }
+    }));
+}

@@ -1,0 +1,399 @@
+//! The readiness loop: wait, give every ready session one fair turn, clear away the dead, wait again.
+//!
+//! The only file that knows the slab. It knows no byte of the protocol: what a session does with its turn is
+//! [`Connection`]'s business, and what an accept error means is [`Acceptor`]'s.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use log::{Level, debug, info, log, log_enabled, trace, warn};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use crate::acceptor::{Accepted, Acceptor, StartError};
+use crate::buffer::Pool;
+use crate::config::{
+    ACCEPT_BUDGET, ACCEPT_RETRY, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
+    RESERVED_FILES, SPARE_BUFFERS,
+};
+use crate::connection::{Connection, Turn};
+use crate::control::{Control, Handle, Request};
+use crate::deadlines::Deadlines;
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+use crate::stats::Stats;
+
+/// The listener's token. Sessions have their key in the slab, which counts from 0, so these never meet.
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+const SIGNALS: Token = Token(usize::MAX - 2);
+
+/// The server: one thread, one `poll`, and nothing else that blocks.
+pub struct Server {
+    poll: Poll,
+    /// The listening socket; dropped, and the port free, as soon as the server is asked to stop.
+    acceptor: Option<Acceptor>,
+    /// When to try again to accept, after the system had no room for one more.
+    accept_again: Option<Instant>,
+    /// Every session by its key, which is also its token.
+    sessions: Slab<Registered>,
+    /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through: a key given
+    /// anew within it would receive its predecessor's events.
+    ended: Vec<usize>,
+    pool: Pool,
+    /// Sessions that may fall silent, by when they have been so for too long.
+    idle: Deadlines,
+    /// Sessions that we owe output, by when they have taken none for too long.
+    owing: Deadlines,
+    /// Clients who are being told that the server is full, by when they are cut off. Their number is what the slab
+    /// holds beyond `max_connections`.
+    refusals: Deadlines,
+    control: Control,
+    phase: Phase,
+    /// When this turn began. The clock is read once a turn.
+    now: Instant,
+    started: Instant,
+    max_connections: usize,
+    config: Config,
+    stats: Stats,
+}
+
+/// A session, and what the kernel has been asked to report of it.
+#[derive(Debug)]
+struct Registered {
+    connection: Connection<TcpStream>,
+    /// `None` before the first turn.
+    interest: Option<Interest>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// No new sessions; the open ones end, at this time at the latest.
+    Draining(Instant),
+    Over,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Stopped once: the sessions had the time to end that `drain_timeout` gives them.
+    Drained,
+    /// Stopped twice: at once.
+    Forced,
+}
+
+impl Server {
+    /// Opens the listening socket. Clients can connect from now on; [`Server::run`] serves them.
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        let open_files = rlimit::Resource::NOFILE.get_soft().map_err(StartError::Poll)?;
+        let room = usize::try_from(open_files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX).max(1);
+        let max_connections = config.max_connections.unwrap_or(room);
+        info!("Limits: {open_files} open files, {max_connections} connections");
+        if max_connections > room {
+            warn!("The open files allow {room} connections; who comes on top waits in the backlog");
+        }
+        let mut acceptor = Acceptor::bind(&config)?;
+        let poll = Poll::new().map_err(StartError::Poll)?;
+        acceptor.register(poll.registry(), LISTENER).map_err(StartError::Poll)?;
+        let control = Control::new(poll.registry(), WAKER).map_err(StartError::Poll)?;
+        let now = Instant::now();
+        Ok(Self {
+            poll,
+            acceptor: Some(acceptor),
+            accept_again: None,
+            sessions: Slab::new(),
+            ended: Vec::new(),
+            pool: Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS),
+            idle: Deadlines::new(config.idle_timeout),
+            owing: Deadlines::new(config.write_timeout),
+            refusals: Deadlines::new(Some(REFUSAL_TIMEOUT)),
+            control,
+            phase: Phase::Serving,
+            now,
+            started: now,
+            max_connections,
+            config,
+            stats: Stats::default(),
+        })
+    }
+
+    /// The address that clients connect to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.acceptor.as_ref().map_or_else(|| Err(ErrorKind::NotConnected.into()), Acceptor::local_addr)
+    }
+
+    /// A handle with which another thread can stop the server.
+    pub fn handle(&self) -> Handle {
+        self.control.handle()
+    }
+
+    /// Lets SIGTERM and SIGINT stop the server as [`Handle::stop`] does, and SIGUSR1 log the counters. Signals belong
+    /// to the whole process, so this is for its main program to decide.
+    pub fn watch_signals(&mut self) -> io::Result<()> {
+        self.control.watch_signals(self.poll.registry(), SIGNALS)
+    }
+
+    /// Serves until it is stopped; returns how it ended, and the counters. Whoever is still connected then is cut off.
+    ///
+    /// # Errors
+    ///
+    /// Only if polling itself fails: no client, and no lack of resources, ends the loop.
+    pub fn run(mut self) -> io::Result<(Ending, Stats)> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.is_over() {
+            self.wait(&mut events)?;
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(ACCEPT_BUDGET),
+                    WAKER | SIGNALS => self.obey(),
+                    Token(key) => self.turn(key, Readiness::from(event)),
+                }
+            }
+            self.expire();
+            self.reap();
+        }
+        for key in self.keys() {
+            self.close(key, Reason::Cut);
+        }
+        self.reap();
+        let ending = if self.phase == Phase::Over { Ending::Forced } else { Ending::Drained };
+        Ok((ending, self.report()))
+    }
+
+    fn is_over(&self) -> bool {
+        match self.phase {
+            Phase::Serving => false,
+            Phase::Draining(until) => self.sessions.is_empty() || self.now >= until,
+            Phase::Over => true,
+        }
+    }
+
+    /// Sleeps until something is ready or due.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.next_due().map(|due| due.saturating_duration_since(self.now));
+        let asleep = log_enabled!(Level::Trace).then(Instant::now);
+        match self.poll.poll(events, timeout) {
+            // mio leaves this to us: no events, and the next turn asks again (epoll_wait(2), EINTR).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => result?,
+        }
+        self.now = Instant::now();
+        if let Some(asleep) = asleep {
+            trace!("poll: {} events after {:?}", events.iter().count(), self.now - asleep);
+        }
+        Ok(())
+    }
+
+    /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
+    fn next_due(&self) -> Option<Instant> {
+        let drained = match self.phase {
+            Phase::Draining(until) => Some(until),
+            Phase::Serving | Phase::Over => None,
+        };
+        let queues = [&self.idle, &self.owing, &self.refusals].map(Deadlines::next_due);
+        queues.into_iter().chain([self.accept_again, drained]).flatten().min()
+    }
+
+    /// Accepts those who wait, `budget` of them at most.
+    fn accept(&mut self, budget: usize) {
+        let mut lost = 0;
+        for _ in 0..budget {
+            let Some(acceptor) = &self.acceptor else { return };
+            match acceptor.accept() {
+                Accepted::Client(stream, peer) => self.admit(stream, peer),
+                Accepted::Nobody => {
+                    if self.accept_again.take().is_some() {
+                        info!("Accepting again: {} sessions", self.open());
+                    }
+                    return;
+                }
+                Accepted::Lost(error) => {
+                    debug!("A client was lost before it was accepted: {error}");
+                    lost += 1;
+                }
+                Accepted::NoRoom(error) => return self.pause_accepting(&error),
+            }
+        }
+        if lost == budget {
+            // Nothing but failures: asking anew at once would go round and round.
+            return self.pause_accepting(&ErrorKind::ConnectionAborted.into());
+        }
+        if let Some(acceptor) = &mut self.acceptor
+            && let Err(error) = acceptor.rearm(self.poll.registry(), LISTENER)
+        {
+            self.pause_accepting(&error);
+        }
+    }
+
+    /// Leaves those who wait in the backlog until a session ends or some time has passed. They cause no new event, so
+    /// without this nobody would come back for them.
+    fn pause_accepting(&mut self, error: &io::Error) {
+        if self.accept_again.is_none() {
+            self.stats.accept_pauses += 1;
+            warn!("Accepting pauses at {} sessions: {error}", self.open());
+        }
+        self.accept_again = Some(self.now + ACCEPT_RETRY);
+    }
+
+    /// Takes a client in. Its first turn writes the banner, which nearly always fits in the empty socket whole, so that
+    /// WRITABLE need not be asked for: `accept4`, `sendto` and `epoll_ctl` are all that a new session costs.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        self.stats.accepted += 1;
+        let full = self.open() >= self.max_connections;
+        let connection = if full {
+            debug!("{peer} refused: {} sessions are open", self.open());
+            self.stats.refused += 1;
+            Connection::refuse(stream, peer, &mut self.pool)
+        } else {
+            info!("Connected with {peer}");
+            Connection::greet(stream, peer, self.config.framing, &mut self.pool)
+        };
+        let key = self.sessions.insert(Registered { connection, interest: None });
+        if full {
+            self.refusals.start(key, self.now);
+        }
+        self.stats.peak = self.stats.peak.max(self.open());
+        self.turn(key, Readiness::WRITABLE);
+        if self.refusals.len() > MAX_REFUSALS
+            && let Some(oldest) = self.refusals.first()
+        {
+            self.close(oldest, Reason::Refused);
+        }
+    }
+
+    /// Gives a session its turn. The key may be of a session that has ended, or of none: events are hints.
+    fn turn(&mut self, key: usize, ready: Readiness) {
+        let Some(session) = self.sessions.get_mut(key).filter(|s| s.connection.closed().is_none()) else {
+            return;
+        };
+        trace!("token {key}, {}: {ready:?}", session.connection.peer());
+        let turn = session.connection.turn(ready, &mut self.pool);
+        self.stats.bytes_in += turn.read as u64;
+        self.stats.bytes_out += turn.written as u64;
+        self.settle(key, turn);
+    }
+
+    /// Brings what the kernel reports, and the deadlines, in line with what the session's turn has made of it.
+    fn settle(&mut self, key: usize, turn: Turn) {
+        let session = &mut self.sessions[key];
+        let Some(wanted) = session.connection.interest() else {
+            self.ended.push(key);
+            return;
+        };
+        if session.interest != Some(wanted) || turn.stopped_early {
+            trace!("token {key}, {}: interest {wanted:?}", session.connection.peer());
+            let (registry, stream) = (self.poll.registry(), session.connection.stream_mut());
+            let asked = match session.interest {
+                None => registry.register(stream, Token(key), wanted),
+                // Asking again for the same is not idle: the kernel looks anew whether the socket is ready, which
+                // brings back the edge that a session used up when it stopped early.
+                Some(_) => registry.reregister(stream, Token(key), wanted),
+            };
+            if let Err(error) = asked {
+                warn!("{} cannot be waited for: {error}", session.connection.peer());
+                return self.close(key, Reason::Failed);
+            }
+            session.interest = Some(wanted);
+        }
+        if turn.read + turn.written > 0 {
+            self.idle.start(key, self.now);
+        }
+        if !session.connection.owes() {
+            self.owing.stop(key);
+        } else if turn.written > 0 || !self.owing.is_running(key) {
+            self.owing.start(key, self.now);
+        }
+    }
+
+    /// Does what is due.
+    fn expire(&mut self) {
+        while let Some(key) = self.idle.pop_due(self.now) {
+            self.close(key, Reason::IdleTimeout);
+        }
+        while let Some(key) = self.owing.pop_due(self.now) {
+            self.close(key, Reason::WriteTimeout);
+        }
+        while let Some(key) = self.refusals.pop_due(self.now) {
+            self.close(key, Reason::Refused);
+        }
+        if self.accept_again.is_some_and(|due| due <= self.now) {
+            self.accept(ACCEPT_BUDGET);
+        }
+    }
+
+    fn close(&mut self, key: usize, reason: Reason) {
+        let connection = &mut self.sessions[key].connection;
+        if connection.closed().is_none() {
+            connection.close(reason);
+            self.ended.push(key);
+        }
+    }
+
+    /// Clears away the sessions that have ended: the one place where a socket is closed. Closing it takes it out of
+    /// epoll as well (epoll(7), question 6), so there is nothing to deregister.
+    fn reap(&mut self) {
+        let room_is_wanted = self.accept_again.is_some() && !self.ended.is_empty();
+        while let Some(key) = self.ended.pop() {
+            let connection = self.sessions.remove(key).connection;
+            let reason = connection.closed().expect("only ended sessions are reaped");
+            for queue in [&mut self.idle, &mut self.owing, &mut self.refusals] {
+                queue.stop(key);
+            }
+            self.stats.count_closed(reason);
+            log!(level_of(reason), "{} closed: {reason}", connection.peer());
+        }
+        if room_is_wanted {
+            self.accept(ACCEPT_BUDGET);
+        }
+    }
+
+    /// Does what the operator or another thread has asked for.
+    fn obey(&mut self) {
+        for request in self.control.requests() {
+            match (request, self.phase) {
+                (Request::Report, _) => info!("{}", self.report()),
+                (Request::Stop, Phase::Serving) => self.drain(),
+                (Request::Stop, _) => self.phase = Phase::Over,
+            }
+        }
+    }
+
+    /// Begins to stop: those who have knocked are let in, then the port is free, and every session is given what it is
+    /// still owed.
+    fn drain(&mut self) {
+        self.accept(self.config.backlog as usize);
+        self.acceptor = None;
+        self.accept_again = None;
+        self.phase = Phase::Draining(self.now + self.config.drain_timeout);
+        info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
+        for key in self.keys() {
+            self.sessions[key].connection.drain();
+            self.turn(key, Readiness::READABLE);
+        }
+    }
+
+    fn keys(&self) -> Vec<usize> {
+        self.sessions.iter().map(|(key, _)| key).collect()
+    }
+
+    /// How many sessions are open, without those being refused.
+    fn open(&self) -> usize {
+        self.sessions.len() - self.refusals.len()
+    }
+
+    fn report(&self) -> Stats {
+        Stats { open: self.open(), uptime: self.now - self.started, ..self.stats.clone() }
+    }
+}
+
+/// A session's end is a detail, unless somebody may wonder about it.
+fn level_of(reason: Reason) -> Level {
+    match reason {
+        Reason::Failed => Level::Warn,
+        Reason::WriteTimeout | Reason::IdleTimeout | Reason::Cut => Level::Info,
+        _ => Level::Debug,
+    }
+}
