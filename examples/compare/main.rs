@@ -132,7 +132,7 @@ fn measure_all(arguments: &Arguments, contenders: Vec<Contender>, bench: &mut Be
     let progress = ProgressBar::new((rounds * workloads.len() * contenders.len()) as u64);
     let style = ProgressStyle::with_template("{elapsed_precise} [{bar:40}] {pos}/{len} {wide_msg}");
     progress.set_style(style.expect("the template is well formed"));
-    let cells = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
+    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
         progress.set_position(place as u64 - 1);
         progress.set_message(format!("{workload}: {}", contender.name));
     });
@@ -148,7 +148,7 @@ fn measure_all(arguments: &Arguments, contenders: Vec<Contender>, bench: &mut Be
         rounds,
         time: bench.time,
         contenders,
-        cells,
+        cells: measured,
         calls,
         ending,
     }

@@ -113,7 +113,8 @@ mod tests {
         let odd = Summary::of(vec![9.0, 10.0, 14.0]).unwrap();
         assert_eq!(odd, Summary { median: 10.0, least: 9.0, greatest: 14.0 });
         assert!((odd.spread() - 0.25).abs() < 1e-9);
-        assert_eq!(Summary::of(vec![4.0, 2.0]).unwrap().median, 3.0);
+        let even = Summary::of(vec![4.0, 2.0]).unwrap();
+        assert_eq!(even, Summary { median: 3.0, least: 2.0, greatest: 4.0 });
         assert_eq!(Summary::of(vec![]), None);
     }
 }

@@ -16,16 +16,18 @@ use crate::measure::Bench;
 use crate::workload::Workload;
 
 /// How long it is counted.
-const TIME: Duration = Duration::from_millis(200);
+const TIME: Duration = Duration::from_millis(300);
+/// How often the slow typist types. Long enough for a server that is stopped at every call to come to rest again.
+const INTERVAL: Duration = Duration::from_millis(4);
 /// How many type in the crowd.
 pub const CROWD: usize = 32;
 
 /// The calls that one server makes.
 #[derive(Debug, Clone)]
 pub struct Calls {
-    /// When one client types.
+    /// When one client types a line now and then.
     pub alone: PerAnswer,
-    /// When [`CROWD`] type at once.
+    /// When [`CROWD`] type as fast as they are answered.
     pub crowd: PerAnswer,
 }
 
@@ -43,30 +45,27 @@ pub fn count(bench: &mut Bench, contender: &Contender) -> Result<Option<Calls>, 
     if matches!(contender.origin, Origin::Address(_)) {
         return Ok(None);
     }
-    let alone = count_with(bench, contender, 1)?;
-    let crowd = count_with(bench, contender, CROWD)?;
+    let alone = count_with(bench, contender, &Workload::slow_typist(INTERVAL))?;
+    let crowd = count_with(bench, contender, &Workload::ping_pong(CROWD, CROWD))?;
     Ok(Some(Calls { alone, crowd }))
 }
 
-fn count_with(bench: &mut Bench, contender: &Contender, typists: usize) -> Result<PerAnswer, Failure> {
+fn count_with(bench: &mut Bench, contender: &Contender, workload: &Workload) -> Result<PerAnswer, Failure> {
     let trace = bench.logs.join(format!("{}.strace", contender.name));
     // -f: threads too. -qq: nothing but the calls.
     let strace = ["strace", "-f", "-qq", "-o", &trace.to_string_lossy()];
     let server = contender.under(&strace).start(&bench.logs, &bench.interrupted)?;
-    let workload = Workload::ping_pong(typists, typists);
-    let mut load = Load::new(server.address, &workload, &mut bench.sources, &bench.interrupted)?;
+    let mut load = Load::new(server.address, workload, &mut bench.sources, &bench.interrupted)?;
     load.gather()?;
     let before = read(&trace).map_err(failed)?;
     load.play(TIME)?;
-    // Everybody's last answer comes after the time is over, and is counted too.
     load.part()?;
-    let answers = load.heard().latency.len() + typists as u64;
     let after = read(&trace).map_err(failed)?;
 
     let earlier = |name: &str| before.get(name).copied().unwrap_or(0);
     let made =
         after.iter().map(|(name, count)| (name, count - earlier(name))).filter(|&(_, count)| count > 0);
-    Ok(made.map(|(name, count)| (name.clone(), count as f64 / answers as f64)).collect())
+    Ok(made.map(|(name, count)| (name.clone(), count as f64 / load.heard().lines as f64)).collect())
 }
 
 /// The number of calls in a trace so far, by their names.

@@ -91,6 +91,11 @@ impl Workload {
         Self { idle: sessions - typists, typists, ..Self::nobody(Kind::PingPong) }
     }
 
+    /// One session in which somebody types by the clock, so slowly that the server has nothing to do in between.
+    pub fn slow_typist(interval: Duration) -> Self {
+        Self { pace: Pace::Every(interval), ..Self::ping_pong(1, 1) }
+    }
+
     /// Visitors that come and go.
     pub fn churn() -> Self {
         Self { visitors: VISITORS, ..Self::nobody(Kind::Churn) }

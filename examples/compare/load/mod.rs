@@ -53,6 +53,8 @@ const SCRATCH: usize = 256 * 1024;
 pub struct Heard {
     /// How long each answer, or visit, took, in nanoseconds.
     pub latency: Histogram<u64>,
+    /// The typists' lines that were answered, those included whose answers came after the time was over.
+    pub lines: u64,
     /// Bytes of text that firehoses had answered.
     pub streamed: u64,
     /// How long it all took.
@@ -108,7 +110,7 @@ impl<'a> Load<'a> {
             due: BinaryHeap::new(),
             unfinished: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            heard: Heard { latency: histogram(), streamed: 0, time: Duration::ZERO },
+            heard: Heard { latency: histogram(), lines: 0, streamed: 0, time: Duration::ZERO },
             progress: Instant::now(),
         })
     }
@@ -259,8 +261,13 @@ impl<'a> Load<'a> {
         }
         self.progress = Instant::now();
         match (self.step, news) {
-            (Step::Gathering, News::Greeted) => self.awaited -= 1,
+            (Step::Gathering, News::Greeted) | (Step::Parting, News::Left(_)) => self.awaited -= 1,
+            (Step::Parting, News::Answered(_)) => {
+                self.heard.lines += 1;
+                self.awaited -= 1;
+            }
             (Step::Playing, News::Answered(latency)) => {
+                self.heard.lines += 1;
                 self.record(latency);
                 self.type_next(token)?;
             }
@@ -277,7 +284,6 @@ impl<'a> Load<'a> {
                     self.unfinished.push(token);
                 }
             }
-            (Step::Parting, News::Answered(_) | News::Left(_)) => self.awaited -= 1,
             _ => {}
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The report as one page that needs nothing else: no network, no script, no file beside it.
 
 use super::picture::Chart;
-use super::sections::Section;
+use super::sections::{Row, Section};
 use crate::machine::Machine;
 
 const STYLE: &str = "
@@ -26,20 +26,17 @@ th.name, td.name, td.reason { text-align: left; } td.reason { color: #cf222e; wh
 
 /// The whole page.
 pub fn render(machine: &Machine, charts: &[Chart], sections: &[Section], notes: &[String]) -> String {
-    let mut body = String::new();
-    for section in sections {
-        body += &table(section);
-    }
-    let notes =
-        notes.iter().fold(String::new(), |list, note| list + &format!("<li>{}</li>\n", escaped(note)));
+    let notes: Vec<_> = notes.iter().map(|note| format!("<li>{}</li>\n", escaped(note))).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>A loop against threads</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<h1>A loop against threads</h1>\n\
-         <p class=\"soft\">{machine}</p>\n<div class=\"pictures\">\n{pictures}</div>\n{body}\
+         <p class=\"soft\">{machine}</p>\n<div class=\"pictures\">\n{pictures}</div>\n{tables}\
          <h2>How to read the figures</h2>\n<ul>\n{notes}</ul>\n</body>\n</html>\n",
         machine = escaped(&machine.to_string()),
-        pictures = charts.iter().map(figure).collect::<String>(),
+        pictures = charts.iter().map(figure).collect::<Vec<_>>().concat(),
+        tables = sections.iter().map(table).collect::<Vec<_>>().concat(),
+        notes = notes.concat(),
     )
 }
 
@@ -52,28 +49,31 @@ fn figure(chart: &Chart) -> String {
 }
 
 fn table(section: &Section) -> String {
-    let class = |column| if section.is_text(column) { " class=\"name\"" } else { "" };
-    let mut text = format!(
-        "<h2>{}</h2>\n<p class=\"soft\">{}</p>\n<div class=\"wide\"><table>\n<thead><tr>",
-        escaped(&section.title),
-        escaped(&section.sentence)
-    );
-    for (column, head) in section.head.iter().enumerate() {
-        text += &format!("<th{}>{}</th>", class(column), escaped(head));
-    }
-    text += "</tr></thead>\n<tbody>\n";
-    for row in &section.rows {
-        text += "<tr>";
-        for (column, cell) in (0..section.head.len()).map_while(|column| Some((column, row.cell(column)?))) {
-            text += &format!("<td{}>{}</td>", class(column), escaped(cell));
-        }
+    let cell = |tag: &str, column: usize, text: &str| {
+        let class = if section.is_text(column) { " class=\"name\"" } else { "" };
+        format!("<{tag}{class}>{}</{tag}>", escaped(text))
+    };
+    let head: Vec<_> =
+        section.head.iter().enumerate().map(|(column, head)| cell("th", column, head)).collect();
+    let row = |row: &Row| {
+        let columns = 0..section.head.len();
+        let mut cells: Vec<_> =
+            columns.map_while(|column| Some(cell("td", column, row.cell(column)?))).collect();
         if let Err(reason) = &row.figures {
-            let columns = section.head.len() - row.about.len();
-            text += &format!("<td class=\"reason\" colspan=\"{columns}\">{}</td>", escaped(reason));
+            let left = section.head.len() - row.about.len();
+            cells.push(format!("<td class=\"reason\" colspan=\"{left}\">{}</td>", escaped(reason)));
         }
-        text += "</tr>\n";
-    }
-    text + "</tbody>\n</table></div>\n"
+        format!("<tr>{}</tr>\n", cells.concat())
+    };
+    let rows: Vec<_> = section.rows.iter().map(row).collect();
+    format!(
+        "<h2>{title}</h2>\n<p class=\"soft\">{sentence}</p>\n<div class=\"wide\"><table>\n\
+         <thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n",
+        title = escaped(&section.title),
+        sentence = escaped(&section.sentence),
+        head = head.concat(),
+        rows = rows.concat(),
+    )
 }
 
 /// Text that is not to be taken for HTML: a server's last words may hold anything.

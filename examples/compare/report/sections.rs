@@ -81,9 +81,9 @@ pub fn notes(report: &Report) -> Vec<String> {
             .to_owned(),
     );
     notes.push(
-        "The load is one thread that checks every byte, on the same processors as the server. Where \"load CPUs\" is near \
-         1.00 the load is as busy as one thread can be, and answers/s is what both achieve together; CPU/answer is the \
-         server's alone."
+        "The load is one thread that checks every byte, on the same processors as the server: answers/s is what both achieve \
+         together, CPU/answer is the server's alone. Where \"load CPUs\" comes near 1.00, the load is as busy as one thread \
+         can be and sets the limit."
             .to_owned(),
     );
     notes.push(
@@ -233,10 +233,12 @@ fn system_calls(report: &Report) -> Section {
     Section {
         title: "System calls for an answer".to_owned(),
         sentence: format!(
-            "Counted by strace, in a run of its own. One typist is the dearest case for a loop, which then asks for \
-             readiness before every answer; with {CROWD} one question serves many."
+            "Counted by strace, in a run of its own. A line now and then is the dearest case for a loop, which then asks for \
+             readiness before every answer; when {CROWD} type at once, one question serves many."
         ),
-        head: ["server", "1 types", "which", &format!("{CROWD} type"), "which"].map(str::to_owned).to_vec(),
+        head: ["server", "one now and then", "which", &format!("{CROWD} at once"), "which"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: report.contenders.iter().zip(&report.calls).filter_map(row).collect(),
     }
 }

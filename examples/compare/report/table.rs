@@ -9,15 +9,12 @@ const WIDTH: usize = 110;
 
 /// The sections as tables, with the notes below.
 pub fn render(sections: &[Section], notes: &[String]) -> String {
-    let mut text = String::new();
-    for section in sections {
+    let sections = sections.iter().map(|section| {
         let (title, sentence) = (section.title.to_uppercase(), wrapped(&section.sentence, ""));
-        text += &format!("\n{title}\n{sentence}\n{}", table(section));
-    }
-    for note in notes {
-        text += &format!("\n* {}", wrapped(note, "  "));
-    }
-    text
+        format!("{title}\n{sentence}\n{}", table(section))
+    });
+    let notes = notes.iter().map(|note| format!("* {}", wrapped(note, "  ")));
+    format!("\n{}\n{}\n", sections.collect::<Vec<_>>().join("\n"), notes.collect::<Vec<_>>().join("\n"))
 }
 
 fn table(section: &Section) -> String {
@@ -26,27 +23,28 @@ fn table(section: &Section) -> String {
         cells.chain([section.head[place].as_str()]).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..section.head.len()).map(width).collect();
-    let aligned = |place: usize, cell: &str| match section.is_text(place) {
-        true => format!("{cell:<0$}", widths[place]),
-        false => format!("{cell:>0$}", widths[place]),
+    let aligned = |place: usize, cell: &String| {
+        let width = widths[place];
+        if section.is_text(place) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
     };
     let line = |cells: &[String]| {
         let cells = cells.iter().enumerate().map(|(place, cell)| aligned(place, cell));
         format!("{}\n", cells.collect::<Vec<_>>().join(GAP).trim_end())
     };
 
+    let rule = format!("{}\n", "-".repeat(widths.iter().sum::<usize>() + GAP.len() * (widths.len() - 1)));
+    let written = |row: &Row| match &row.figures {
+        Ok(figures) => line(&[row.about.as_slice(), figures].concat()),
+        Err(reason) => [line(&row.about).trim_end(), GAP, reason, "\n"].concat(),
+    };
     let mut text = line(&section.head);
     let mut earlier: Option<&Row> = None;
     for row in &section.rows {
         // A row that begins with something new is set apart, unless all do.
         if earlier.is_none_or(|earlier| row.about.len() > 1 && earlier.about[0] != row.about[0]) {
-            text +=
-                &format!("{}\n", "-".repeat(widths.iter().sum::<usize>() + GAP.len() * (widths.len() - 1)));
+            text += &rule;
         }
-        text += &match &row.figures {
-            Ok(figures) => line(&[row.about.as_slice(), figures].concat()),
-            Err(reason) => format!("{}{GAP}{reason}\n", line(&row.about).trim_end_matches('\n')),
-        };
+        text += &written(row);
         earlier = Some(row);
     }
     text
