@@ -67,7 +67,7 @@ impl Bench {
 
         let heard = load.heard();
         figures.note_latency(&heard.latency);
-        figures.note_costs(workload.kind, &used, heard.latency.len(), heard.streamed, heard.time);
+        figures.note_costs(workload.kind, &used, heard.answers, heard.streamed, heard.time);
         Ok(figures)
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
 mod harness;
+mod laboratory;
 mod ladder;
 mod steady_state;
 

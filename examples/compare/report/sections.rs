@@ -7,7 +7,7 @@ use crate::contender::Origin;
 use crate::figures::{Figure, thousands};
 use crate::rounds::{Cell, Summary};
 use crate::syscalls::{CROWD, PerAnswer};
-use crate::workload::Kind;
+use crate::workload::{KNOCKING, Kind};
 
 /// A heading, what it is about, and its rows.
 pub struct Section {
@@ -93,9 +93,8 @@ pub fn notes(report: &Report) -> Vec<String> {
     );
     notes.push(format!(
         "Visitors close first, in order, as clients do, so TIME_WAIT stays on the load's side, spread over many loopback \
-         addresses. All other sessions are reset after the measuring is over. At most {} connections are being made at a \
-         time.",
-        crate::load::CONNECTING,
+         addresses. All other sessions are reset after the measuring is over. At most {KNOCKING} connections are being made at \
+         a time."
     ));
     notes
 }
@@ -165,7 +164,7 @@ const FAIRNESS: &[Figure] = &[
     Figure::LoadProcessors,
 ];
 
-const CHURN_SENTENCE: &str = "32 visitors at a time connect, read the banner, send one line, take the answer and leave. \
+const CHURN_SENTENCE: &str = "Ten visitors at a time connect, read the banner, send one line, take the answer and leave. \
     A visit takes from the first packet to the server's close.";
 const BULK_SENTENCE: &str =
     "One session sends as fast as the server takes it, and every byte of the answers is checked.";
