@@ -315,7 +315,10 @@ impl<'a> Load<'a> {
     fn record_late(&mut self, latency: Duration) {
         self.heard.late_answers += 1;
         if let Pace::Every(interval) = self.workload.pace {
-            self.heard.latency.saturating_record_correct(nanoseconds(latency), nanoseconds(interval));
+            self.heard
+                .latency
+                .record_correct(nanoseconds(latency), nanoseconds(interval))
+                .expect("no latency is longer than the longest");
         }
     }
 }
@@ -336,12 +339,14 @@ fn failed(error: io::Error) -> Failure {
     Failure::Load(error.to_string())
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+/// The longest latency that is told from longer ones: as long as a measurement may take.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+fn nanoseconds(latency: Duration) -> u64 {
+    u64::try_from(latency.min(LONGEST).as_nanos()).expect("an hour has less than 2^64 nanoseconds")
 }
 
-/// From a nanosecond to a minute, to three digits.
+/// From a nanosecond up, to three digits.
 fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000_000, 3)
-        .expect("the bounds are in order and three digits are allowed")
+    Histogram::new_with_max(nanoseconds(LONGEST), 3).expect("three digits are allowed")
 }
