@@ -113,7 +113,11 @@ fn compare(arguments: &Arguments) -> io::Result<Ending> {
         sources: Sources::new(),
         interrupted,
     };
-    let report = measure_all(arguments, contenders, &mut bench);
+    let machine = Machine::here();
+    if machine.is_busy() {
+        eprintln!("This machine is busy with something else, which will show in the figures.");
+    }
+    let report = measure_all(arguments, machine, contenders, &mut bench);
     // The files first: whoever looks only at the head of the table is to have them all the same.
     report.write(&arguments.output)?;
     let place = arguments.output.canonicalize()?.display().to_string();
@@ -123,7 +127,12 @@ fn compare(arguments: &Arguments) -> io::Result<Ending> {
     Ok(report.ending)
 }
 
-fn measure_all(arguments: &Arguments, contenders: Vec<Contender>, bench: &mut Bench) -> Report {
+fn measure_all(
+    arguments: &Arguments,
+    machine: Machine,
+    contenders: Vec<Contender>,
+    bench: &mut Bench,
+) -> Report {
     let sessions = arguments.sessions();
     let ping_pong = sessions.iter().map(|&sessions| Workload::ping_pong(sessions, arguments.active()));
     let workloads: Vec<_> =
@@ -148,7 +157,7 @@ fn measure_all(arguments: &Arguments, contenders: Vec<Contender>, bench: &mut Be
     let ending =
         if bench.interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { Ending::Complete };
     Report {
-        machine: Machine::here(),
+        machine,
         file_limit: bench.file_limit,
         rounds,
         time: bench.time,

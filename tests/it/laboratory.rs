@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::harness::{Finished, Process, binary};
 
 const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
-const PICTURES: [&str; 5] = ["memory", "latency", "answers", "cpu", "fairness"];
+const PICTURES: [&str; 6] = ["memory", "latency", "answers", "cpu", "opening", "fairness"];
 const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
 
 /// One run of `compare`, with a directory and a mark of its own.
@@ -131,7 +131,7 @@ const PING_PONG: [&str; 11] = [
     "latency_p99_us",
     "latency_p999_us",
     "latency_max_us",
-    "opening_ms",
+    "opening_us",
     "server_cpu_us_per_answer",
     "memory_bytes",
     "threads",

@@ -154,8 +154,8 @@ where
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(24)
-        .x_label_area_size(46)
-        .y_label_area_size(70)
+        .x_label_area_size(50)
+        .y_label_area_size(76)
         .build_cartesian_2d(across, values)?;
     chart
         .configure_mesh()
@@ -165,7 +165,7 @@ where
         .label_style(text())
         .axis_desc_style(text())
         .x_desc("sessions")
-        .y_labels(6)
+        .y_labels(8)
         .x_label_formatter(&|sessions| thousands(*sessions))
         .y_label_formatter(&|value| show(*value))
         .draw()?;
@@ -179,7 +179,7 @@ where
         };
         chart.draw_series(medians.map(|point| Circle::new(point, 4, colour.filled())))?;
         let spreads = line.points.iter().map(|(x, value)| [(*x, value.least), (*x, value.greatest)]);
-        chart.draw_series(spreads.map(|ends| PathElement::new(ends, pen)))?;
+        chart.draw_series(spreads.map(|ends| PathElement::new(ends, colour)))?;
     }
     Ok(())
 }

@@ -32,12 +32,13 @@ struct Plan {
     strokes: &'static [(Stroke, &'static str)],
 }
 
-const PLANS: [Plan; 4] = [
+const PLANS: [Plan; 5] = [
     Plan {
         name: "memory",
         title: "Memory for each idle session",
         sentence: "What the server's memory grows by for a session in which nothing happens, and so what decides how many \
-            sessions a machine can hold. Lower is better; with few sessions the first pages of memory weigh most.",
+            sessions a machine can hold. Lower is better. With few sessions the first pages of memory weigh most, and no growth at all is \
+            drawn at the lower edge.",
         scale: Scale::Logarithmic(16.0),
         figures: &[(Figure::MemoryPerSession, Stroke::Whole)],
         strokes: &[],
@@ -67,6 +68,15 @@ const PLANS: [Plan; 4] = [
             line means that idle sessions cost no time.",
         scale: Scale::Linear,
         figures: &[(Figure::ProcessorPerAnswer, Stroke::Whole)],
+        strokes: &[],
+    },
+    Plan {
+        name: "opening",
+        title: "Until everybody is connected",
+        sentence: "From the first connect to the last banner, with few connections being made at a time: what it costs to \
+            let somebody in, be it an entry in a table or a new thread. Lower is better.",
+        scale: Scale::Logarithmic(10.0),
+        figures: &[(Figure::Opening, Stroke::Whole)],
         strokes: &[],
     },
 ];

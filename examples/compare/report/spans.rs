@@ -30,7 +30,8 @@ fn draw_on(root: &Area<'_>, spans: &[Span], show: &dyn Fn(f64) -> String) -> Dra
     let axis = (low..high).log_scale().with_key_points(decades.collect());
     let mut chart = ChartBuilder::on(root)
         .margin(16)
-        .margin_right(36)
+        .margin_left(48)
+        .margin_right(48)
         .x_label_area_size(30)
         .build_cartesian_2d(axis, 0.0..spans.len() as f64)?;
     chart

@@ -20,7 +20,7 @@ type Colour = (RGBColor, RGBColor);
 pub const SIZE: (u32, u32) = (640, 420);
 /// The height of a line of text.
 pub const ROW: i32 = 24;
-const TEXT: u32 = 14;
+const TEXT: u32 = 17;
 
 const LINES: [Colour; 8] = [
     (RGBColor(9, 105, 218), RGBColor(88, 166, 255)),
