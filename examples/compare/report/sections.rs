@@ -1,12 +1,11 @@
 //! The report as headings, rows and sentences, before it is a table or a page.
 
-use std::collections::BTreeMap;
-
 use super::{Ending, Report};
-use crate::contender::Origin;
+use crate::contender::Contender;
+use crate::failure::Failure;
 use crate::figures::{Figure, thousands};
 use crate::rounds::{Cell, Summary};
-use crate::syscalls::{CROWD, PerAnswer};
+use crate::syscalls::{CROWD, Calls, PerAnswer};
 use crate::workload::{KNOCKING, Kind};
 
 /// A heading, what it is about, and its rows.
@@ -217,15 +216,10 @@ fn shown(figure: Figure, summary: &Summary, runs: usize) -> String {
 }
 
 fn system_calls(report: &Report) -> Section {
-    let row = |(contender, calls): (&crate::contender::Contender, &Option<_>)| {
-        if matches!(contender.origin, Origin::Address(_)) {
-            return None;
-        }
+    let row = |(contender, calls): (&Contender, &Option<Result<Calls, Failure>>)| {
         let figures = match calls.as_ref()? {
-            Err(failure) => Err(crate::failure::Failure::to_string(failure)),
-            Ok(crate::syscalls::Calls { alone, crowd }) => {
-                Ok(vec![sum(alone), names(alone), sum(crowd), names(crowd)])
-            }
+            Ok(Calls { alone, crowd }) => Ok(vec![sum(alone), names(alone), sum(crowd), names(crowd)]),
+            Err(failure) => Err(failure.to_string()),
         };
         Some(Row { about: vec![contender.name.clone()], figures })
     };
@@ -247,7 +241,7 @@ fn sum(calls: &PerAnswer) -> String {
 }
 
 /// The calls that matter, the most frequent first.
-fn names(calls: &BTreeMap<String, f64>) -> String {
+fn names(calls: &PerAnswer) -> String {
     let mut calls: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.005).collect();
     calls.sort_by(|one, other| other.1.total_cmp(one.1));
     calls.iter().map(|(name, count)| format!("{name} {count:.2}")).collect::<Vec<_>>().join(", ")
