@@ -159,6 +159,9 @@ fn assert_stands_alone(laboratory: &Laboratory) {
 fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     let laboratory = Laboratory::new("bad");
     let liar = format!("127.0.0.1:{}", start_liar());
+    // The kernel accepts for it, but nobody is there to speak.
+    let mute_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let mute = mute_listener.local_addr().expect("it is bound").to_string();
     let finished = laboratory.run(&[
         "--sessions=20",
         "--active=5",
@@ -170,6 +173,8 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
         "--server=deaf=sleep {port}",
         "--connect",
         &liar,
+        "--connect",
+        &mute,
     ]);
 
     let results = laboratory.results();
@@ -179,6 +184,7 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
         ("missing", "not found"),
         ("deaf", "never listened on its port"),
         (&liar, "wrong answer: \"NO..."),
+        (&mute, "silent: accepts connections, but greets nobody"),
     ] {
         for result in results_of(&results, server) {
             let failure = result["failure"].as_str().unwrap_or("no failure");

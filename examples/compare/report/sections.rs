@@ -240,9 +240,9 @@ fn sum(calls: &PerAnswer) -> String {
     format!("{:.2}", calls.values().sum::<f64>())
 }
 
-/// The calls that matter, the most frequent first.
+/// The calls that matter, the most frequent first. What is rarer than one in fifty belongs to the opening, not to answers.
 fn names(calls: &PerAnswer) -> String {
-    let mut calls: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.005).collect();
+    let mut calls: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.02).collect();
     calls.sort_by(|one, other| other.1.total_cmp(one.1));
     calls.iter().map(|(name, count)| format!("{name} {count:.2}")).collect::<Vec<_>>().join(", ")
 }
