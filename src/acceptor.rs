@@ -74,6 +74,16 @@ impl Acceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
+    /// Asks to be told anew of those who wait, because an event that told of somebody has brought nobody: it is used up
+    /// all the same.
+    pub fn ask_anew(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self.next {
+            Next::OnEvent => registry.reregister(&mut self.listener, token, Interest::READABLE),
+            // The next try comes without an event.
+            Next::Now | Next::Paused(_) => Ok(()),
+        }
+    }
+
     /// Hears that somebody knocks. A pause is not cut short by it: the system has as little room as before.
     pub fn knocked(&mut self) {
         if self.next == Next::OnEvent {

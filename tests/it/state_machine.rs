@@ -91,6 +91,39 @@ fn an_interrupted_write_is_taken_up_again() {
 }
 
 #[test]
+fn a_read_that_blocks_though_bytes_were_announced_is_taken_up_again() {
+    let mut session = session();
+    session.happen(Happening::Return(Err(ErrorKind::WouldBlock)));
+    session.receive(b"hello\n");
+    assert_eq!(session.socket().answers(), b"OK...hello\n");
+}
+
+#[test]
+fn a_read_that_blocks_though_the_end_was_announced_is_taken_up_again() {
+    // In front of the bytes, and between them and the end.
+    for reads_before in 0..2 {
+        let mut session = session();
+        session.happen(Happening::Arrive(b"bye\n".to_vec()));
+        for _ in 0..reads_before {
+            session.socket().meanwhile(Happening::Take(0));
+        }
+        session.socket().meanwhile(Happening::Return(Err(ErrorKind::WouldBlock)));
+        assert_eq!(session.end(), Reason::Finished);
+        assert_eq!(session.socket().answers(), b"OK...bye\n");
+    }
+}
+
+#[test]
+fn a_write_that_blocks_though_room_was_announced_is_taken_up_again() {
+    let mut session = stalled(Framing::Chunks);
+    session.receive(b"hello\n");
+    session.happen(Happening::Return(Err(ErrorKind::WouldBlock)));
+    session.happen(Happening::Take(usize::MAX));
+    session.rest();
+    assert_eq!(session.socket().answers(), b"OK...hello\n");
+}
+
+#[test]
 fn an_event_without_a_cause_changes_nothing() {
     let mut session = session();
     let interest = session.interest();

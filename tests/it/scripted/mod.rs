@@ -139,6 +139,15 @@ impl Scripted {
         assert!(owes || waits_for_more, "what can be answered is answered, or owed");
     }
 
+    /// The peer sends nothing more and takes all there is, until that wakes the session no longer.
+    pub fn fall_silent(&mut self) {
+        let quiet = (0..MOST_TURNS).any(|_| {
+            self.happen(Happening::Take(usize::MAX));
+            !self.poll()
+        });
+        assert!(quiet, "the loop spins");
+    }
+
     /// The peer ends its direction and takes all there is, for as long as it takes. Returns why the session ended.
     pub fn end(&mut self) -> Reason {
         self.happen(Happening::End);
