@@ -240,7 +240,9 @@ impl<S: Stream> Connection<S> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    turn.stopped_early |= until.promised_more_than(turn.read);
+                    // A short read or the end of input comes first, so this all but contradicts the event. That is used
+                    // up all the same, and if it was right, no other will come.
+                    turn.stopped_early |= until != Readable::UntilBlocked;
                     self.input_paused();
                     return Ok(());
                 }
@@ -264,8 +266,8 @@ impl<S: Stream> Connection<S> {
             match result {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => turn.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                // A short write comes first, so `WouldBlock` all but contradicts the event here too.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                     turn.stopped_early = true;
                     return Ok(false);
                 }

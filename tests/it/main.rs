@@ -18,8 +18,10 @@ mod limits;
 mod log_lines;
 mod parity;
 mod scripted;
+mod soak;
 mod state_machine;
 mod steady_state;
+mod system_calls;
 mod telnet;
 mod vitals;
 

@@ -140,16 +140,16 @@ impl Scripted {
         assert!(owes || waits_for_more, "what can be answered is answered, or owed");
     }
 
-    /// The peer takes all there is, for as long as anything comes.
-    pub fn take_all(&mut self) {
-        let takes_and_wakes = |session: &mut Self| {
-            session.happen(Happening::Take(usize::MAX));
-            session.poll()
-        };
-        assert!((0..MOST_TURNS).any(|_| !takes_and_wakes(self)), "the loop spins");
+    /// The peer sends nothing more and takes all there is, until that wakes the session no longer.
+    pub fn fall_silent(&mut self) {
+        let quiet = (0..MOST_TURNS).any(|_| {
+            self.happen(Happening::Take(usize::MAX));
+            !self.poll()
+        });
+        assert!(quiet, "the loop spins");
     }
 
-    /// The peer ends its direction and takes all there is. Returns why the session ended.
+    /// The peer ends its direction and takes all there is, for as long as it takes. Returns why the session ended.
     pub fn end(&mut self) -> Reason {
         self.happen(Happening::End);
         self.take_all();
