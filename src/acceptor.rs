@@ -112,9 +112,6 @@ fn listen(address: SocketAddr, config: &Config) -> Result<Socket, StartError> {
     info!("Socket bind complete");
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     socket.listen(backlog).map_err(|error| StartError::Listen(address, error))?;
-    // With port 0, only the socket knows which one it was given.
-    let bound = socket.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
-    info!("Socket now listening on {bound}");
     Ok(socket)
 }
 

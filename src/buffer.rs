@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The capacity never changes: a full buffer is what makes a peer wait. Nothing here knows a socket, a protocol or a
-//! limit's reason; see `config` for the sizes.
+//! limit's reason; see [`crate::config`] for the sizes.
 
 use std::fmt;
 use std::io::{self, Read, Write};

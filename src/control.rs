@@ -70,7 +70,7 @@ impl Control {
         let mut requests = vec![Request::Stop; stops];
         for signal in self.signals.iter_mut().flat_map(Signals::pending) {
             requests.push(if signal == SIGUSR1 { Request::Report } else { Request::Stop });
-            info!("{}", name(signal));
+            info!("Received {}", name(signal));
         }
         requests
     }

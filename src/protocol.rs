@@ -1,6 +1,6 @@
 //! The conversation, without any I/O: bytes in, answers out.
 //!
-//! Knows no socket, no clock and no log. The event loop (`server`) and the thread-per-connection example run
+//! Knows no socket, no clock and no log. The event loop ([`crate::server`]) and the thread-per-connection example run
 //! this very code, so what they cost can be compared and what they say is the same.
 
 use crate::buffer::Buffer;

@@ -142,6 +142,8 @@ impl Server {
     ///
     /// Only if polling itself fails: no client, and no lack of resources, ends the loop.
     pub fn run(mut self) -> io::Result<(Ending, Stats)> {
+        // Not said before this point, where signals are watched too: who reads it may rely on both.
+        info!("Socket now listening on {}", self.local_addr()?);
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_over() {
             self.wait(&mut events)?;
