@@ -1,0 +1,279 @@
+//! What happens, in the order in which it happens, and what is said about it.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+
+use crate::arguments::Arguments;
+use crate::counters::Counters;
+use crate::crowd::Crowd;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::limits::Limits;
+use crate::machine::Machine;
+use crate::memory::Memory;
+use crate::message::{Order, Share};
+use crate::plan::{self, Wish};
+use crate::server::{self, Port, Server};
+
+/// Fleets up to this size have each process's share shown.
+const FEW: usize = 8;
+
+/// Runs the whole show.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let interrupt = Interrupt::catch().map_err(Failure::system("The signals"))?;
+    rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The open-file limit"))?;
+    let port = Port::hold(arguments.port)?;
+    let wish = Wish {
+        processes: arguments.processes(),
+        sessions: arguments.sessions(),
+        typists: arguments.typists(),
+        clients: arguments.clients(),
+    };
+    let shares = plan::shares(wish, port.address(), &Limits::here()?)?;
+    say(&format!("{}", Machine::here()))?;
+
+    let mut show = Show::begin(wish, &port, &shares, interrupt)?;
+    show.open(&shares)?;
+    show.spread()?;
+    show.typing(arguments.seconds)?;
+    show.memory()?;
+    show.drain_one()?;
+    show.call_roll()?;
+    show.drain_all()?;
+    show.verdict()
+}
+
+struct Show {
+    wish: Wish,
+    interrupt: Interrupt,
+    servers: Vec<Server>,
+    crowd: Crowd,
+    /// What was in use before the first session.
+    before: Option<Memory>,
+}
+
+impl Show {
+    /// Starts all processes, without a session yet.
+    fn begin(wish: Wish, port: &Port, shares: &[Share], interrupt: Interrupt) -> Result<Self, Failure> {
+        let (program, address) = (server::program()?, port.address());
+        let start = |number| Server::start(&program, number, address);
+        let servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
+        servers.iter().try_for_each(|server| server.wait_until_listening(&interrupt))?;
+        say(&format!("{} okloop processes listen on {address}", servers.len()))?;
+
+        let crowd = Crowd::start(shares.len(), &interrupt)?;
+        let [first, last] =
+            [shares.first(), shares.last()].map(|share| share.expect("there is a session").source);
+        say(&format!(
+            "{} client processes connect from {first} to {last}, at most {} at a time each",
+            shares.len(),
+            shares[0].in_flight
+        ))?;
+        let mut show = Self { wish, interrupt, servers, crowd, before: None };
+        show.before = show.memory_now();
+        Ok(show)
+    }
+
+    fn open(&mut self, shares: &[Share]) -> Result<(), Failure> {
+        let start = Instant::now();
+        self.crowd.open(shares)?;
+        let wanted = self.wish.sessions;
+        let bar = progress("greeted", wanted);
+        let tally = self.crowd.wait_for("the banners", |tally| {
+            bar.set_position(tally.greeted as u64);
+            tally.greeted + tally.lost >= wanted
+        })?;
+        bar.finish_and_clear();
+        let time = start.elapsed();
+        say(&format!(
+            "Opened    {} sessions in {:.1} s, {} a second; every banner right, the slowest after {:.0} ms",
+            HumanCount(tally.greeted as u64),
+            time.as_secs_f64(),
+            HumanCount(rate(tally.greeted, time)),
+            tally.slowest.as_secs_f64() * 1e3
+        ))
+    }
+
+    /// Asks the servers how the kernel has dealt the sessions out.
+    fn spread(&self) -> Result<(), Failure> {
+        let counters = self.counters()?;
+        let mut open: Vec<usize> = counters.iter().map(|counters| counters.open).collect();
+        let total: usize = open.iter().sum();
+        if open.len() <= FEW {
+            let shares: Vec<String> = open.iter().map(|&open| HumanCount(open as u64).to_string()).collect();
+            return say(&format!(
+                "Spread    {} sessions at once: {}",
+                HumanCount(total as u64),
+                shares.join(" + ")
+            ));
+        }
+        open.sort_unstable();
+        say(&format!(
+            "Spread    {} sessions at once over {} processes: {} to {}, half of them from {} to {}",
+            HumanCount(total as u64),
+            open.len(),
+            HumanCount(open[0] as u64),
+            HumanCount(open[open.len() - 1] as u64),
+            HumanCount(open[open.len() / 4] as u64),
+            HumanCount(open[open.len() * 3 / 4] as u64)
+        ))
+    }
+
+    fn typing(&mut self, time: Duration) -> Result<(), Failure> {
+        self.crowd.order(&Order::Type)?;
+        let bar = progress("seconds typed", time.as_secs().try_into().unwrap_or(usize::MAX));
+        let start = Instant::now();
+        while let Some(left) = time.checked_sub(start.elapsed()) {
+            bar.set_position(start.elapsed().as_secs());
+            self.crowd.wait(left.min(Duration::from_secs(1)))?;
+        }
+        bar.finish_and_clear();
+        let latencies = self.crowd.mark()?;
+        say(&format!(
+            "Typing    {} of them, a line each 100 ms: {}",
+            HumanCount(self.wish.typists as u64),
+            describe(&latencies)
+        ))
+    }
+
+    fn memory(&self) -> Result<(), Failure> {
+        let (Some(before), Some(now)) = (self.before, self.memory_now()) else {
+            return say("Memory    not told by this system");
+        };
+        let each = |before: u64, now: u64| {
+            let bytes = now.saturating_sub(before);
+            let sessions = self.wish.sessions as u64;
+            format!("{:>6} bytes a session, {}", HumanCount(bytes / sessions).to_string(), HumanBytes(bytes))
+        };
+        say(&format!("Memory    servers, resident      {}", each(before.servers, now.servers)))?;
+        say(&format!("          clients, resident      {}", each(before.clients, now.clients)))?;
+        if let (Some(before), Some(now)) = (before.sockets, now.sockets) {
+            say(&format!("          kernel, both sockets   {}", each(before, now)))?;
+        }
+        say(&format!("          kernel, all objects    {}", each(before.kernel, now.kernel)))?;
+        say(&format!("          all that is gone       {}", each(now.free, before.free)))
+    }
+
+    /// Stops one process while people type to all of them.
+    fn drain_one(&mut self) -> Result<(), Failure> {
+        let server = self.servers.remove(0);
+        let start = Instant::now();
+        let crossed = self.crowd.tally().crossed;
+        let counters = self.drain(server)?;
+        let time = start.elapsed();
+        let crossed = self.crowd.tally().crossed - crossed;
+        let latencies = self.crowd.mark()?;
+        say(&format!(
+            "Drained   one process: SIGTERM, {} sessions ended in order in {:.1} s, nothing owed; {crossed} lines came \
+             after its last word",
+            HumanCount(counters.drained as u64),
+            time.as_secs_f64()
+        ))?;
+        say(&format!("          the others meanwhile: {}", describe(&latencies)))
+    }
+
+    /// Has every session that is left send a line: an idle one that was lost unnoticed would be found now.
+    fn call_roll(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        self.crowd.order(&Order::CallRoll)?;
+        let sessions = self.wish.sessions;
+        let bar = progress("answered", sessions);
+        let tally = self.crowd.wait_for("the roll call", |tally| {
+            bar.set_position(tally.called as u64);
+            tally.called + tally.ended + tally.lost >= sessions
+        })?;
+        bar.finish_and_clear();
+        let time = start.elapsed();
+        self.crowd.mark()?;
+        say(&format!(
+            "Roll call {} sessions of the others answered a line each in {:.1} s",
+            HumanCount(tally.called as u64),
+            time.as_secs_f64()
+        ))
+    }
+
+    /// Stops the others, one after the other.
+    fn drain_all(&mut self) -> Result<(), Failure> {
+        let start = Instant::now();
+        let (mut drained, processes) = (0, self.servers.len());
+        let bar = progress("processes drained", processes);
+        for server in std::mem::take(&mut self.servers) {
+            drained += self.drain(server)?.drained;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        say(&format!(
+            "Drained   the other {processes} processes: {} sessions ended in order in {:.1} s",
+            HumanCount(drained as u64),
+            start.elapsed().as_secs_f64()
+        ))
+    }
+
+    /// Stops one process: it must end with status 0, and both ends must agree that each of its sessions ended in order.
+    fn drain(&mut self, server: Server) -> Result<Counters, Failure> {
+        let number = server.number;
+        let before = self.crowd.tally();
+        server.terminate()?;
+        let counters = server.finish(&self.interrupt)?;
+        let told = self.crowd.wait_for("the ends of sessions", |tally| {
+            tally.ended - before.ended + tally.lost - before.lost >= counters.accepted
+        })?;
+        if counters.drained != counters.accepted || told.ended - before.ended != counters.drained {
+            return Err(Failure::Lost(format!(
+                "okloop {number} ended {} of its {} sessions in order, and the clients saw {} such ends",
+                counters.drained,
+                counters.accepted,
+                told.ended - before.ended
+            )));
+        }
+        Ok(counters)
+    }
+
+    fn verdict(&self) -> Result<(), Failure> {
+        let tally = self.crowd.tally();
+        if let Some(how) = tally.first_loss {
+            return Err(Failure::Lost(format!("{} sessions were lost; the first: {how}", tally.lost)));
+        }
+        say(&format!("None of {} sessions was lost", HumanCount(tally.ended as u64)))
+    }
+
+    fn counters(&self) -> Result<Vec<Counters>, Failure> {
+        self.servers.iter().map(|server| server.counters(&self.interrupt)).collect()
+    }
+
+    fn memory_now(&self) -> Option<Memory> {
+        Memory::now(self.servers.iter().map(Server::id), self.crowd.ids())
+    }
+}
+
+fn describe(latencies: &Histogram<u64>) -> String {
+    let milliseconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3;
+    format!(
+        "{} right answers, half within {:.2} ms, 99 % within {:.2} ms, all within {:.1} ms",
+        HumanCount(latencies.len()),
+        milliseconds(latencies.value_at_quantile(0.5)),
+        milliseconds(latencies.value_at_quantile(0.99)),
+        milliseconds(latencies.max())
+    )
+}
+
+/// So many a second.
+fn rate(count: usize, time: Duration) -> u64 {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    count as u64 * 1000 / milliseconds
+}
+
+/// A bar on the terminal, if standard error is one.
+fn progress(what: &'static str, length: usize) -> ProgressBar {
+    const TEMPLATE: &str = "{msg:17} {wide_bar} {human_pos} of {human_len}, {elapsed}";
+    let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed");
+    ProgressBar::new(length as u64).with_style(style).with_message(what)
+}
+
+/// Says a line. That nobody reads it any more ends the show, and the processes with it.
+fn say(line: &str) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{line}").map_err(Failure::system("Standard output"))
+}
