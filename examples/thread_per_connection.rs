@@ -51,7 +51,8 @@ fn framing_argument() -> Framing {
 }
 
 /// Waits for one client and starts its thread. Where the thread cannot be started, the client is closed with the
-/// closure that held it, and everybody else is served as before: `thread::spawn` would panic instead.
+/// closure that held it, and everybody else is served as before: `thread::spawn` would panic instead. (Memory that runs
+/// out a moment later, inside the new thread, still aborts the process, as it does every Rust program.)
 fn accept(listener: &TcpListener, framing: Framing) -> io::Result<()> {
     let (client, address) = listener.accept()?;
     // Not println!, which panics when stdout is a pipe that nobody reads any more.

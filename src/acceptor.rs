@@ -1,22 +1,38 @@
 //! The listening socket: how it is opened, and what each error of accept(2) means.
 //!
-//! Knows nothing of sessions: it hands out sockets, and says when to stop asking.
+//! Knows nothing of sessions: it hands out sockets, and says when to ask for more.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Instant;
 
 use log::info;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::config::{Config, KEEPALIVE};
+use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config, KEEPALIVE};
+use crate::error::StartError;
 
-/// The listening socket.
+/// The listening socket, and when to accept from it next.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
+    next: Next,
+    /// Clients lost since the last one accepted.
+    lost: usize,
+}
+
+/// When to accept next. Clients who wait in the queue cause one event, when they come; whoever leaves them there must
+/// remember it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// When the listener's event says that somebody knocks.
+    OnEvent,
+    /// In this turn, or the next if this one has accepted its share.
+    Now,
+    /// The system had no room for one more: as soon as a session ends, or at this time.
+    Paused(Instant),
 }
 
 /// What one accept brought.
@@ -24,12 +40,12 @@ pub struct Acceptor {
 pub enum Accepted {
     /// A client.
     Client(TcpStream, SocketAddr),
-    /// Nobody is waiting: the next one causes a new event.
-    Nobody,
     /// A client that is gone already, or a failure of the network below it: the next may be well.
     Lost(io::Error),
-    /// The system has no room for one more. Those waiting cause no new event.
-    NoRoom(io::Error),
+    /// No client for now.
+    Nobody,
+    /// No client from now on: the system has no room for one more.
+    Paused(io::Error),
 }
 
 impl Acceptor {
@@ -45,7 +61,7 @@ impl Acceptor {
                 break;
             }
         }
-        Ok(Self { listener: TcpListener::from_std(result?.into()) })
+        Ok(Self { listener: TcpListener::from_std(result?.into()), next: Next::OnEvent, lost: 0 })
     }
 
     /// The address that clients connect to.
@@ -58,19 +74,57 @@ impl Acceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    /// Asks anew, because accepting stopped before nobody was left: the event came once and is used up.
-    pub fn rearm(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.reregister(&mut self.listener, token, Interest::READABLE)
+    /// Hears that somebody knocks. A pause is not cut short by it: the system has as little room as before.
+    pub fn knocked(&mut self) {
+        if self.next == Next::OnEvent {
+            self.next = Next::Now;
+        }
+    }
+
+    /// Whether to accept in the turn that began at `now` and in which `ended` sessions have made room.
+    pub fn is_due(&self, now: Instant, ended: usize) -> bool {
+        match self.next {
+            Next::OnEvent => false,
+            Next::Now => true,
+            Next::Paused(until) => ended > 0 || until <= now,
+        }
+    }
+
+    /// When accepting is due without an event. `None`, nearly always: only an event brings somebody.
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        match self.next {
+            Next::OnEvent => None,
+            Next::Now => Some(now),
+            Next::Paused(until) => Some(until),
+        }
     }
 
     /// Accepts one client.
-    pub fn accept(&self) -> Accepted {
+    pub fn accept(&mut self, now: Instant) -> Accepted {
         match self.listener.accept() {
-            Ok((stream, peer)) => Accepted::Client(stream, canonical(peer)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
-            Err(error) if is_lost(&error) => Accepted::Lost(error),
-            Err(error) => Accepted::NoRoom(error),
+            Ok((stream, peer)) => {
+                self.lost = 0;
+                Accepted::Client(stream, canonical(peer))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.next = Next::OnEvent;
+                Accepted::Nobody
+            }
+            // With nothing but failures, going on at once would go round and round.
+            Err(error) if is_lost(&error) && self.lost < ACCEPT_BUDGET => {
+                self.lost += 1;
+                Accepted::Lost(error)
+            }
+            Err(error) => self.pause(now, error),
         }
+    }
+
+    /// Leaves those who wait in the queue for a while. Without this nobody would come back for them.
+    fn pause(&mut self, now: Instant, error: io::Error) -> Accepted {
+        let paused_before = matches!(self.next, Next::Paused(_));
+        self.next = Next::Paused(now + ACCEPT_RETRY);
+        self.lost = 0;
+        if paused_before { Accepted::Nobody } else { Accepted::Paused(error) }
     }
 }
 
@@ -133,70 +187,10 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// Why a server could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The host has no address.
-    Resolve(String, io::Error),
-    /// The socket could not be created or set up.
-    Create(io::Error),
-    /// The address could not be bound.
-    Bind(SocketAddr, io::Error),
-    /// The bound socket could not listen.
-    Listen(SocketAddr, io::Error),
-    /// epoll or one of its first registrations failed.
-    Poll(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resolve(host, _) => write!(f, "Hostname could not be resolved ({host}). Exiting"),
-            Self::Create(error) => write!(f, "Failed to create socket. {}", Code(error)),
-            Self::Bind(address, error) => write!(f, "Bind failed. {} ({address})", Code(error)),
-            Self::Listen(address, error) => write!(f, "Listen failed. {} ({address})", Code(error)),
-            Self::Poll(error) => write!(f, "Failed to set up polling. {}", Code(error)),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Resolve(_, error)
-            | Self::Create(error)
-            | Self::Bind(_, error)
-            | Self::Listen(_, error)
-            | Self::Poll(error) => Some(error),
-        }
-    }
-}
-
-/// An error as the tutorial prints it: number and message apart, where the standard library has the number behind.
-struct Code<'a>(&'a io::Error);
-
-impl fmt::Display for Code<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        let message = text.split(" (os error").next().unwrap_or(&text);
-        write!(f, "Error Code: {} Message: {message}", self.0.raw_os_error().unwrap_or(0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use socket2::SockRef;
-
-    #[test]
-    fn a_failed_bind_reads_as_in_the_tutorial() {
-        let address = SocketAddr::from(([0, 0, 0, 0], 8888));
-        let error = StartError::Bind(address, io::Error::from_raw_os_error(libc::EADDRINUSE));
-        assert_eq!(
-            error.to_string(),
-            "Bind failed. Error Code: 98 Message: Address already in use (0.0.0.0:8888)"
-        );
-    }
 
     #[test]
     fn only_errors_of_one_client_are_passed_over() {
@@ -211,10 +205,10 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_the_options() {
         let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
-        let acceptor = Acceptor::bind(&config).expect("a free port on loopback");
+        let mut acceptor = Acceptor::bind(&config).expect("a free port on loopback");
         let address = acceptor.local_addr().expect("a bound socket has an address");
         let _client = std::net::TcpStream::connect(address).expect("the backlog has room");
-        let Accepted::Client(stream, _) = acceptor.accept() else { panic!("a client waits") };
+        let Accepted::Client(stream, _) = acceptor.accept(Instant::now()) else { panic!("a client waits") };
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().expect("a TCP option"));
         assert!(socket.keepalive().expect("a socket option"));

@@ -73,6 +73,7 @@ pub mod config;
 pub mod connection;
 pub mod control;
 pub mod deadlines;
+pub mod error;
 pub mod logging;
 pub mod protocol;
 pub mod readiness;
@@ -80,8 +81,8 @@ pub mod reason;
 pub mod server;
 pub mod stats;
 
-pub use acceptor::StartError;
 pub use config::Config;
 pub use control::Handle;
+pub use error::StartError;
 pub use server::{Ending, Server};
 pub use stats::Stats;

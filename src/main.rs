@@ -13,7 +13,7 @@ use okloop::{Config, Ending, Server, logging};
 /// SIGTERM and the first SIGINT stop it after a drain, the second at once; SIGUSR1 logs the counters. Exit status: 0
 /// after a drain, 1 on a start-up error or when a second signal cut sessions off, 2 on bad arguments.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, allow_negative_numbers = true)]
 struct Arguments {
     /// Address or name to listen on; `::` serves IPv6 and IPv4
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
@@ -52,7 +52,7 @@ struct Arguments {
     reuse_port: bool,
 
     /// Lines to log: off, error, warn, info, debug, or trace, which tells each turn of the loop
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "RUST_LOG")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "RUST_LOG", value_parser = level)]
     log_level: LevelFilter,
 }
 
@@ -124,5 +124,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
         _ => Err(format!("from 0 to {} seconds", LONGEST.as_secs())),
+    }
+}
+
+/// A level's name, for all modules alike. An empty `RUST_LOG` is as good as none.
+fn level(text: &str) -> Result<LevelFilter, String> {
+    match text {
+        "" => Ok(LevelFilter::Info),
+        _ => {
+            text.parse().map_err(|_| "off, error, warn, info, debug or trace (also from RUST_LOG)".to_owned())
+        }
     }
 }

@@ -40,10 +40,14 @@ impl Reason {
         Reason::Failed,
     ];
 
-    /// What an error of `read`, `write` or `shutdown` says of its connection (tcp(7), send(2)).
+    /// What an error of `read`, `write` or `shutdown` says of its connection (tcp(7), send(2)). `shutdown` says that there
+    /// is none when a reset came since the last read.
     pub fn of(error: &io::Error) -> Self {
         match error.kind() {
-            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Self::Reset,
+            ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NotConnected => Self::Reset,
             ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
                 Self::Vanished
             }

@@ -12,15 +12,16 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor, StartError};
+use crate::acceptor::{Accepted, Acceptor};
 use crate::buffer::Pool;
 use crate::config::{
-    ACCEPT_BUDGET, ACCEPT_RETRY, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
+    ACCEPT_BUDGET, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
     RESERVED_FILES, SPARE_BUFFERS,
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle, Request};
 use crate::deadlines::Deadlines;
+use crate::error::StartError;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::stats::Stats;
@@ -35,8 +36,6 @@ pub struct Server {
     poll: Poll,
     /// The listening socket; dropped, and the port free, as soon as the server is asked to stop.
     acceptor: Option<Acceptor>,
-    /// When to try again to accept, after the system had no room for one more.
-    accept_again: Option<Instant>,
     /// Every session by its key, which is also its token.
     sessions: Slab<Registered>,
     /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through: a key given
@@ -103,7 +102,6 @@ impl Server {
         Ok(Self {
             poll,
             acceptor: Some(acceptor),
-            accept_again: None,
             sessions: Slab::new(),
             ended: Vec::new(),
             pool: Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS),
@@ -149,13 +147,19 @@ impl Server {
             self.wait(&mut events)?;
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accept(ACCEPT_BUDGET),
+                    // Accepting comes after the turns of those who are inside, when the ended have made room.
+                    LISTENER => self.acceptor.iter_mut().for_each(Acceptor::knocked),
                     WAKER | SIGNALS => self.obey(),
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
             }
             self.expire();
-            self.reap();
+            let ended = self.reap();
+            if self.acceptor.as_ref().is_some_and(|acceptor| acceptor.is_due(self.now, ended)) {
+                self.accept(ACCEPT_BUDGET);
+                // Who was lost in the first turn is gone before the loop sleeps.
+                self.reap();
+            }
         }
         for key in self.keys() {
             self.close(key, Reason::Cut);
@@ -191,53 +195,30 @@ impl Server {
 
     /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
     fn next_due(&self) -> Option<Instant> {
+        let accept = self.acceptor.as_ref().and_then(|acceptor| acceptor.next_due(self.now));
         let drained = match self.phase {
             Phase::Draining(until) => Some(until),
             Phase::Serving | Phase::Over => None,
         };
         let queues = [&self.idle, &self.owing, &self.refusals].map(Deadlines::next_due);
-        queues.into_iter().chain([self.accept_again, drained]).flatten().min()
+        queues.into_iter().chain([accept, drained]).flatten().min()
     }
 
     /// Accepts those who wait, `budget` of them at most.
     fn accept(&mut self, budget: usize) {
-        let mut lost = 0;
         for _ in 0..budget {
-            let Some(acceptor) = &self.acceptor else { return };
-            match acceptor.accept() {
+            let Some(acceptor) = &mut self.acceptor else { return };
+            match acceptor.accept(self.now) {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
-                Accepted::Nobody => {
-                    if self.accept_again.take().is_some() {
-                        info!("Accepting again: {} sessions", self.open());
-                    }
+                Accepted::Lost(error) => debug!("A client was lost before it was accepted: {error}"),
+                Accepted::Nobody => return,
+                Accepted::Paused(error) => {
+                    self.stats.accept_pauses += 1;
+                    warn!("Accepting pauses at {} sessions: {error}", self.open());
                     return;
                 }
-                Accepted::Lost(error) => {
-                    debug!("A client was lost before it was accepted: {error}");
-                    lost += 1;
-                }
-                Accepted::NoRoom(error) => return self.pause_accepting(&error),
             }
         }
-        if lost == budget {
-            // Nothing but failures: asking anew at once would go round and round.
-            return self.pause_accepting(&ErrorKind::ConnectionAborted.into());
-        }
-        if let Some(acceptor) = &mut self.acceptor
-            && let Err(error) = acceptor.rearm(self.poll.registry(), LISTENER)
-        {
-            self.pause_accepting(&error);
-        }
-    }
-
-    /// Leaves those who wait in the backlog until a session ends or some time has passed. They cause no new event, so
-    /// without this nobody would come back for them.
-    fn pause_accepting(&mut self, error: &io::Error) {
-        if self.accept_again.is_none() {
-            self.stats.accept_pauses += 1;
-            warn!("Accepting pauses at {} sessions: {error}", self.open());
-        }
-        self.accept_again = Some(self.now + ACCEPT_RETRY);
     }
 
     /// Takes a client in. Its first turn writes the banner, which nearly always fits in the empty socket whole, so that
@@ -321,9 +302,6 @@ impl Server {
         while let Some(key) = self.refusals.pop_due(self.now) {
             self.close(key, Reason::Refused);
         }
-        if self.accept_again.is_some_and(|due| due <= self.now) {
-            self.accept(ACCEPT_BUDGET);
-        }
     }
 
     fn close(&mut self, key: usize, reason: Reason) {
@@ -335,9 +313,9 @@ impl Server {
     }
 
     /// Clears away the sessions that have ended: the one place where a socket is closed. Closing it takes it out of
-    /// epoll as well (epoll(7), question 6), so there is nothing to deregister.
-    fn reap(&mut self) {
-        let room_is_wanted = self.accept_again.is_some() && !self.ended.is_empty();
+    /// epoll as well (epoll(7), question 6), so there is nothing to deregister. Returns how many there were.
+    fn reap(&mut self) -> usize {
+        let count = self.ended.len();
         while let Some(key) = self.ended.pop() {
             let connection = self.sessions.remove(key).connection;
             let reason = connection.closed().expect("only ended sessions are reaped");
@@ -347,9 +325,7 @@ impl Server {
             self.stats.count_closed(reason);
             log!(level_of(reason), "{} closed: {reason}", connection.peer());
         }
-        if room_is_wanted {
-            self.accept(ACCEPT_BUDGET);
-        }
+        count
     }
 
     /// Does what the operator or another thread has asked for.
@@ -368,7 +344,6 @@ impl Server {
     fn drain(&mut self) {
         self.accept(self.config.backlog as usize);
         self.acceptor = None;
-        self.accept_again = None;
         self.phase = Phase::Draining(self.now + self.config.drain_timeout);
         info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
         for key in self.keys() {

@@ -134,7 +134,7 @@ impl Show {
         let latencies = self.crowd.mark()?;
         say(&format!(
             "Typing    {} of them, a line each 100 ms: {}",
-            HumanCount(self.wish.typists as u64),
+            HumanCount(self.wish.typists.into()),
             describe(&latencies)
         ))
     }

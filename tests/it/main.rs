@@ -4,6 +4,7 @@
 
 mod harness;
 mod ladder;
+mod steady_state;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]
