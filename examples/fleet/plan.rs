@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn too_few_processes_are_told_how_many_would_do() {
         let failure = plan(Wish { processes: 50, ..MILLION }, &MACHINE).unwrap_err();
-        assert!(failure.contains("up to 20707 each"), "{failure}");
+        assert!(failure.contains("up to 20705 each"), "{failure}");
         assert!(failure.ends_with("serves 19968; --processes 52 is enough"), "{failure}");
         assert!(plan(Wish { processes: 52, ..MILLION }, &MACHINE).is_ok());
     }
