@@ -68,7 +68,8 @@ impl Crowd {
         self.clients.iter().fold(Tally::default(), |sum, client| sum.and(&client.tally))
     }
 
-    /// Waits until the tally is as `done` wants it, and returns it. `done` sees every new tally once.
+    /// Waits until the tally is as `done` wants it, and returns it. `done` sees every new tally. A lost session ends
+    /// the waiting at once.
     pub fn wait_for(&mut self, what: &str, mut done: impl FnMut(&Tally) -> bool) -> Result<Tally, Failure> {
         let mut tally = self.tally();
         let mut news = Instant::now();
@@ -116,7 +117,10 @@ impl Crowd {
     fn hear(&mut self, patience: Duration) -> Result<(), Failure> {
         self.interrupt.check()?;
         match self.reports.recv_timeout(patience) {
-            Ok((number, Some(Report::Tally(tally)))) => self.clients[number].tally = tally,
+            Ok((number, Some(Report::Tally(tally)))) => {
+                self.clients[number].tally = tally;
+                return self.check();
+            }
             Ok((number, Some(Report::Marked(latencies)))) => self.clients[number].latencies = Some(latencies),
             Ok((number, None)) => return Err(Failure::Died(format!("Client process {number}"))),
             Err(RecvTimeoutError::Timeout) => {}
@@ -125,6 +129,14 @@ impl Crowd {
             }
         }
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let Tally { lost, greeted, first_loss, .. } = self.tally();
+        match first_loss {
+            None => Ok(()),
+            Some(how) => Err(Failure::Lost(format!("{lost} of {greeted} sessions lost; the first: {how}"))),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::memory::Memory;
-use crate::message::{Order, Share};
+use crate::message::{Order, Share, Tally};
 use crate::plan::{self, Wish};
 use crate::server::{self, Port, Server};
 
@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         clients: arguments.clients(),
     };
     let shares = plan::shares(wish, port.address(), &Limits::here()?)?;
-    say(&format!("{}", Machine::here()))?;
+    say(&format!("Machine   {}", Machine::here()))?;
 
     let mut show = Show::begin(wish, &port, &shares, interrupt)?;
     show.open(&shares)?;
@@ -62,15 +62,16 @@ impl Show {
         let start = |number| Server::start(&program, number, address);
         let servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
         servers.iter().try_for_each(|server| server.wait_until_listening(&interrupt))?;
-        say(&format!("{} okloop processes listen on {address}", servers.len()))?;
+        say(&format!("Servers   {} on {address}", processes(servers.len())))?;
 
         let crowd = Crowd::start(shares.len(), &interrupt)?;
-        let [first, last] =
-            [shares.first(), shares.last()].map(|share| share.expect("there is a session").source);
+        let (first, last) = (&shares[0], &shares[shares.len() - 1]);
         say(&format!(
-            "{} client processes connect from {first} to {last}, at most {} at a time each",
-            shares.len(),
-            shares[0].in_flight
+            "Clients   {} from {} to {}, each with at most {} sessions on their way",
+            processes(shares.len()),
+            first.source,
+            last.source,
+            first.in_flight
         ))?;
         let mut show = Self { wish, interrupt, servers, crowd, before: None };
         show.before = show.memory_now();
@@ -84,7 +85,7 @@ impl Show {
         let bar = progress("greeted", wanted);
         let tally = self.crowd.wait_for("the banners", |tally| {
             bar.set_position(tally.greeted as u64);
-            tally.greeted + tally.lost >= wanted
+            tally.greeted >= wanted
         })?;
         bar.finish_and_clear();
         let time = start.elapsed();
@@ -183,7 +184,7 @@ impl Show {
         let bar = progress("answered", sessions);
         let tally = self.crowd.wait_for("the roll call", |tally| {
             bar.set_position(tally.called as u64);
-            tally.called + tally.ended + tally.lost >= sessions
+            tally.called + tally.ended >= sessions
         })?;
         bar.finish_and_clear();
         let time = start.elapsed();
@@ -198,15 +199,16 @@ impl Show {
     /// Stops the others, one after the other.
     fn drain_all(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let (mut drained, processes) = (0, self.servers.len());
-        let bar = progress("processes drained", processes);
+        let (mut drained, count) = (0, self.servers.len());
+        let bar = progress("processes drained", count);
         for server in std::mem::take(&mut self.servers) {
             drained += self.drain(server)?.drained;
             bar.inc(1);
         }
         bar.finish_and_clear();
         say(&format!(
-            "Drained   the other {processes} processes: {} sessions ended in order in {:.1} s",
+            "Drained   {} more: {} sessions ended in order in {:.1} s",
+            processes(count),
             HumanCount(drained as u64),
             start.elapsed().as_secs_f64()
         ))
@@ -215,29 +217,27 @@ impl Show {
     /// Stops one process: it must end with status 0, and both ends must agree that each of its sessions ended in order.
     fn drain(&mut self, server: Server) -> Result<Counters, Failure> {
         let number = server.number;
-        let before = self.crowd.tally();
+        let before = self.crowd.tally().ended;
         server.terminate()?;
         let counters = server.finish(&self.interrupt)?;
-        let told = self.crowd.wait_for("the ends of sessions", |tally| {
-            tally.ended - before.ended + tally.lost - before.lost >= counters.accepted
-        })?;
-        if counters.drained != counters.accepted || told.ended - before.ended != counters.drained {
+        if counters.drained != counters.accepted {
+            return Err(Failure::Lost(format!("okloop {number} ended with {counters:?}")));
+        }
+        let ended = |tally: &Tally| tally.ended - before;
+        let tally = self.crowd.wait_for("the ends of sessions", |tally| ended(tally) >= counters.drained)?;
+        if ended(&tally) != counters.drained {
             return Err(Failure::Lost(format!(
-                "okloop {number} ended {} of its {} sessions in order, and the clients saw {} such ends",
+                "okloop {number} ended {} sessions, and the clients saw {} end",
                 counters.drained,
-                counters.accepted,
-                told.ended - before.ended
+                ended(&tally)
             )));
         }
         Ok(counters)
     }
 
+    /// What was lost has ended the show before.
     fn verdict(&self) -> Result<(), Failure> {
-        let tally = self.crowd.tally();
-        if let Some(how) = tally.first_loss {
-            return Err(Failure::Lost(format!("{} sessions were lost; the first: {how}", tally.lost)));
-        }
-        say(&format!("None of {} sessions was lost", HumanCount(tally.ended as u64)))
+        say(&format!("None of {} sessions was lost", HumanCount(self.crowd.tally().ended as u64)))
     }
 
     fn counters(&self) -> Result<Vec<Counters>, Failure> {
@@ -258,6 +258,10 @@ fn describe(latencies: &Histogram<u64>) -> String {
         milliseconds(latencies.value_at_quantile(0.99)),
         milliseconds(latencies.max())
     )
+}
+
+fn processes(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "process" } else { "processes" })
 }
 
 /// So many a second.
