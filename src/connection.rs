@@ -142,16 +142,18 @@ impl<S: Stream> Connection<S> {
     /// nothing. PRIORITY tells when a short read is no sign of an empty socket ([`Readable::UntilBlocked`]).
     pub fn interest(&self) -> Option<Interest> {
         const READ: Interest = Interest::READABLE.add(Interest::PRIORITY);
-        let reads = match self.state {
-            State::Closed(_) => return None,
-            _ => self.reads(),
-        };
-        match (reads, self.owes()) {
-            (true, false) => Some(READ),
-            (true, true) => Some(READ.add(Interest::WRITABLE)),
-            // A session that neither reads nor owes has been moved on by `settle`.
-            (false, _) => Some(Interest::WRITABLE),
+        if self.closed().is_some() {
+            return None;
         }
+        // A draining session must find out that nothing more has arrived, and no event says so. But its socket is
+        // writable, or will be, so this brings its next turn.
+        let writes = self.owes() || self.state == State::Draining;
+        Some(match (self.reads(), writes) {
+            (true, false) => READ,
+            (true, true) => READ.add(Interest::WRITABLE),
+            // A session that neither reads nor owes has been moved on by `settle`.
+            (false, _) => Interest::WRITABLE,
+        })
     }
 
     /// Ends the session politely, because the server stops: what has arrived is answered, then it finishes.
@@ -188,12 +190,17 @@ impl<S: Stream> Connection<S> {
 
     fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
         // What was owed before did not fit in the socket, and still does not unless the event says so.
-        let may_write = ready.writable || buffers.output.is_empty();
-        if ready.readable != Readable::No && self.reads() {
-            self.fill(ready.readable, buffers, turn)?;
+        let mut room = ready.writable || buffers.output.is_empty();
+        if room {
+            room = self.flush(buffers, turn)?;
+            self.regulate(buffers.output.len());
         }
-        if may_write {
-            self.flush(buffers, turn)?;
+        let until = if self.state == State::Draining { Readable::UntilBlocked } else { ready.readable };
+        if until != Readable::No && self.reads() {
+            self.fill(until, buffers, turn)?;
+            if room {
+                self.flush(buffers, turn)?;
+            }
         }
         self.settle(buffers)
     }
@@ -210,6 +217,10 @@ impl<S: Stream> Connection<S> {
     /// Reads until the socket is empty, the peer has ended, or this session has had its share.
     fn fill(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
         while turn.read < READ_BUDGET && buffers.output.len() < HIGH_WATER {
+            debug_assert!(
+                !buffers.input.is_full(),
+                "below high water there is room to answer, so there is room to read"
+            );
             let result = buffers.input.read_from(&mut self.stream);
             trace!("{}: read {}", self.peer, Outcome(&result));
             match result {
@@ -238,30 +249,28 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    /// Writes all that can be answered, until nothing is owed or the socket is full.
-    fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
+    /// Writes all that can be answered. Returns whether the socket may have room for more.
+    fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<bool> {
         loop {
             self.session.answer(&mut buffers.input, &mut buffers.output);
             if buffers.output.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let result = buffers.output.write_to(&mut self.stream);
             trace!("{}: wrote {}", self.peer, Outcome(&result));
             match result {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    turn.written += count;
-                    // A short write says that the socket is full, as a short read says that it is empty (epoll(7)).
-                    if !buffers.output.is_empty() {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Ok(count) => turn.written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {
                     turn.stopped_early = true;
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(error) => return Err(error),
+            }
+            // A short write says that the socket is full, as a short read says that it is empty (epoll(7)).
+            if !buffers.output.is_empty() {
+                return Ok(false);
             }
         }
     }
@@ -291,13 +300,18 @@ impl<S: Stream> Connection<S> {
         };
     }
 
-    /// Draws the conclusions of what was read and written.
-    fn settle(&mut self, buffers: &Buffers) -> io::Result<()> {
-        if buffers.output.len() >= HIGH_WATER {
+    /// Holds back the input of a client that does not take its answers.
+    fn regulate(&mut self, owed: usize) {
+        if owed >= HIGH_WATER {
             self.flow = Flow::Held;
-        } else if buffers.output.len() < LOW_WATER {
+        } else if owed < LOW_WATER {
             self.flow = Flow::Reading;
         }
+    }
+
+    /// Draws the conclusions of what was read and written.
+    fn settle(&mut self, buffers: &Buffers) -> io::Result<()> {
+        self.regulate(buffers.output.len());
         match self.state {
             State::HalfClosed if buffers.output.is_empty() => self.state = State::Closed(Reason::Finished),
             State::Finishing(reason) if buffers.output.is_empty() => {

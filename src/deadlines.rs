@@ -58,13 +58,14 @@ impl Deadlines {
     ///
     /// If `key` does not fit in 32 bits: keys number open files, of which Linux allows 2³⁰ at most.
     pub fn start(&mut self, key: usize, now: Instant) {
-        let Some(length) = self.length else { return };
         self.stop(key);
+        // Never is also what lies further off than the clock goes.
+        let Some(due) = self.length.and_then(|length| now.checked_add(length)) else { return };
         let link = u32::try_from(key).expect("keys number open files");
         if key >= self.nodes.len() {
             self.nodes.resize(key + 1, None);
         }
-        self.nodes[key] = Some(Node { due: now + length, previous: self.last, next: None });
+        self.nodes[key] = Some(Node { due, previous: self.last, next: None });
         match self.last {
             Some(last) => self.node(last).next = Some(link),
             None => self.first = Some(link),

@@ -70,8 +70,8 @@ struct Registered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// No new sessions; the open ones end, at this time at the latest.
-    Draining(Instant),
+    /// No new sessions; the open ones end, at this time at the latest. `None` is further off than the clock goes.
+    Draining(Option<Instant>),
     Over,
 }
 
@@ -145,20 +145,22 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_over() {
             self.wait(&mut events)?;
+            let mut asked = false;
             for event in &events {
                 match event.token() {
-                    // Accepting comes after the turns of those who are inside, when the ended have made room.
                     LISTENER => self.acceptor.iter_mut().for_each(Acceptor::knocked),
-                    WAKER | SIGNALS => self.obey(),
+                    WAKER | SIGNALS => asked = true,
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
             }
+            // All that gives out keys or takes them back comes after the batch.
             self.expire();
             let ended = self.reap();
             if self.acceptor.as_ref().is_some_and(|acceptor| acceptor.is_due(self.now, ended)) {
                 self.accept(ACCEPT_BUDGET);
-                // Who was lost in the first turn is gone before the loop sleeps.
-                self.reap();
+            }
+            if asked {
+                self.obey();
             }
         }
         for key in self.keys() {
@@ -172,7 +174,9 @@ impl Server {
     fn is_over(&self) -> bool {
         match self.phase {
             Phase::Serving => false,
-            Phase::Draining(until) => self.sessions.is_empty() || self.now >= until,
+            Phase::Draining(until) => {
+                self.sessions.is_empty() || until.is_some_and(|until| until <= self.now)
+            }
             Phase::Over => true,
         }
     }
@@ -197,7 +201,7 @@ impl Server {
     fn next_due(&self) -> Option<Instant> {
         let accept = self.acceptor.as_ref().and_then(|acceptor| acceptor.next_due(self.now));
         let drained = match self.phase {
-            Phase::Draining(until) => Some(until),
+            Phase::Draining(until) => until,
             Phase::Serving | Phase::Over => None,
         };
         let queues = [&self.idle, &self.owing, &self.refusals].map(Deadlines::next_due);
@@ -245,6 +249,8 @@ impl Server {
         {
             self.close(oldest, Reason::Refused);
         }
+        // A client that is gone again, or the refused one that was cut off, makes room for the next at once.
+        self.reap();
     }
 
     /// Gives a session its turn. The key may be of a session that has ended, or of none: events are hints.
@@ -344,12 +350,13 @@ impl Server {
     fn drain(&mut self) {
         self.accept(self.config.backlog as usize);
         self.acceptor = None;
-        self.phase = Phase::Draining(self.now + self.config.drain_timeout);
+        self.phase = Phase::Draining(self.now.checked_add(self.config.drain_timeout));
         info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
         for key in self.keys() {
             self.sessions[key].connection.drain();
             self.turn(key, Readiness::READABLE);
         }
+        self.reap();
     }
 
     fn keys(&self) -> Vec<usize> {

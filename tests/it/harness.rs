@@ -1,16 +1,21 @@
-//! What the tests stand on: a [`Process`] that ends with its test, and a [`Client`] that never waits for ever.
+//! What the tests stand on: a [`Process`] or an [`Embedded`] server that ends with its test, and a [`Client`] that never
+//! waits for ever.
 //!
 //! Knows the banner and the prefix of the protocol, and nothing of any one server.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use okloop::protocol::{BANNER, CHUNK, PREFIX};
+use okloop::{Config, Ending, Handle, Server, Stats};
 use socket2::SockRef;
 
 /// How long anything may take. Far more than it does: a busy machine is no failure.
@@ -46,7 +51,8 @@ pub struct Finished {
 impl Process {
     /// Starts the server or an example; see [`binary`].
     pub fn start(name: &str, arguments: &[&str]) -> Self {
-        Self::spawn(Command::new(binary(name)).args(arguments))
+        // Whoever runs the tests may log as they like; the tests read what the server logs by itself.
+        Self::spawn(Command::new(binary(name)).args(arguments).env_remove("RUST_LOG"))
     }
 
     /// Starts a command that the caller has prepared.
@@ -82,6 +88,12 @@ impl Process {
         let line = self.line_with("Socket now listening on ");
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("no port in {line:?}"))
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("Linux numbers processes up to 2²² only");
+        kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
     }
 
     /// Waits for the end of the process: the end of both its outputs comes with it.
@@ -171,6 +183,62 @@ impl Collected {
     }
 }
 
+/// A server that runs in a thread of the test. Dropping it ends it at once.
+pub struct Embedded {
+    port: u16,
+    handle: Handle,
+    result: Receiver<io::Result<(Ending, Stats)>>,
+}
+
+impl Embedded {
+    /// Binds a server and runs it.
+    pub fn start(config: Config) -> Self {
+        Self::run(Server::bind(config).expect("a port is free"))
+    }
+
+    /// Runs a server that the caller has bound.
+    pub fn run(server: Server) -> Self {
+        let (port, handle) = (port_of(&server), server.handle());
+        let (sender, result) = channel();
+        // Nobody receives the result where the test has dropped its server.
+        thread::spawn(move || drop(sender.send(server.run())));
+        Self { port, handle, result }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops the server as one SIGTERM does, and waits for its end.
+    pub fn stop(self) -> (Ending, Stats) {
+        self.handle.stop().expect("the loop can be woken");
+        self.finish()
+    }
+
+    /// Waits for the end of a server that has been stopped by its handle.
+    pub fn finish(self) -> (Ending, Stats) {
+        let result = self.result.recv_timeout(DEADLINE).expect("the loop ends in time, and without a panic");
+        result.expect("polling does not fail")
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // Fails only when the loop has ended already, which is as good. The second stop is the one that does not drain.
+        let _ = self.handle.stop().and_then(|()| self.handle.stop());
+    }
+}
+
+/// The settings of a server that only this machine can reach, on a port that the system chooses.
+pub fn loopback() -> Config {
+    Config { host: Ipv4Addr::LOCALHOST.to_string(), port: 0, ..Config::default() }
+}
+
+/// The port of a server that is bound and need not run yet.
+pub fn port_of(server: &Server) -> u16 {
+    server.local_addr().expect("a bound server has an address").port()
+}
+
 /// One client's connection on which every read and write has a time-out.
 pub struct Client {
     stream: TcpStream,
@@ -215,6 +283,19 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).expect("the connection is open");
     }
 
+    /// Sends all of `bytes` and ends the sending direction, and reads meanwhile: more than the buffers on the way can
+    /// hold moves only while both ends read.
+    pub fn exchange(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut sender = self.split();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                sender.send(bytes);
+                sender.half_close();
+            });
+            self.read_to_end()
+        })
+    }
+
     /// Everything that comes until the server closes, which must be an orderly close.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut received = Vec::new();
@@ -225,6 +306,11 @@ impl Client {
     /// Closes with a reset, as a client that crashes in the middle of something.
     pub fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("the socket can linger");
+    }
+
+    /// The client's own address, by which the server's log calls it.
+    pub fn address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket has an address")
     }
 
     /// A second handle on the connection, to send and receive at once.

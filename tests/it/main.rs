@@ -2,9 +2,20 @@
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
+mod command;
+mod conversation;
+mod documents;
+mod embedding;
 mod harness;
+mod interleavings;
 mod ladder;
+mod limits;
+mod log_lines;
+mod parity;
+mod scripted;
+mod state_machine;
 mod steady_state;
+mod telnet;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]

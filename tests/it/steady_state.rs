@@ -13,7 +13,9 @@ fn allocations_with(answers: usize) -> u64 {
     let server = Server::bind(config).expect("a port is free");
     let port = server.local_addr().expect("a bound server has an address").port();
     let handle = server.handle();
-    let run = || drop(server.run().expect("polling works"));
+    let run = || {
+        server.run().expect("polling works");
+    };
     let running = thread::spawn(move || allocation_counter::measure(run).count_total);
     let mut client = Client::greeted(port);
     for number in 0..answers {

@@ -1,0 +1,175 @@
+//! The command line: every option and its default, what it says to a mistake, and every way to write an address.
+
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use okloop::Config;
+use okloop::config::RESERVED_FILES;
+
+use crate::harness::{Client, Finished, Process};
+
+#[test]
+fn help_describes_every_option_with_its_default() {
+    let finished = okloop(&["--help"]);
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+    let help = String::from_utf8(finished.stdout).expect("help is text");
+    let sections = sections(&help);
+
+    // The library and the command have the same defaults.
+    let config = Config::default();
+    let seconds = |time: Option<Duration>| time.unwrap_or_default().as_secs().to_string();
+    let defaults = [
+        ("--host <ADDR>", config.host),
+        ("-p, --port <N>", config.port.to_string()),
+        ("--backlog <N>", config.backlog.to_string()),
+        ("--max-connections <N>", format!("open-file limit less {RESERVED_FILES}")),
+        ("--framing <FRAMING>", format!("{:?}", config.framing).to_lowercase()),
+        ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
+        ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
+        ("--drain-timeout <SECONDS>", seconds(Some(config.drain_timeout))),
+        ("--log-level <LEVEL>", "info".to_owned()),
+    ];
+    for (option, default) in &defaults {
+        let section = sections.iter().find(|section| section.starts_with(option));
+        let section = section.unwrap_or_else(|| panic!("{option} is not in {help}"));
+        assert!(section.contains(&format!("[default: {default}]")), "{default} is not in {section}");
+    }
+    for switch in ["--reuse-port", "-h, --help", "-V, --version"] {
+        assert!(sections.iter().any(|section| section.starts_with(switch)), "{switch} is not in {help}");
+    }
+    assert_eq!(sections.len(), defaults.len() + 3, "a test for each option: {sections:?}");
+}
+
+#[test]
+fn version_is_the_packages() {
+    let finished = okloop(&["--version"]);
+    assert_eq!(finished.status, Some(0));
+    assert_eq!(finished.stdout, concat!("okloop ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+}
+
+#[test]
+fn a_bad_argument_is_named_with_the_reason() {
+    for (arguments, complaint) in [
+        ("--port 70000", "'70000' for '--port <N>': 70000 is not in 0..=65535"),
+        ("--port -1", "'-1' for '--port <N>': -1 is not in 0..=65535"),
+        ("-p http", "'http' for '--port <N>'"),
+        ("--backlog 0", "'0' for '--backlog <N>': 0 is not in 1..=2147483647"),
+        ("--backlog -4096", "'-4096' for '--backlog <N>'"),
+        ("--backlog 2147483648", "'2147483648' for '--backlog <N>'"),
+        ("--max-connections 0", "'0' for '--max-connections <N>': at least 1 connection"),
+        ("--max-connections -1", "'-1' for '--max-connections <N>'"),
+        ("--max-connections many", "'many' for '--max-connections <N>'"),
+        ("--framing words", "'words' for '--framing <FRAMING>'"),
+        ("--idle-timeout NaN", "'NaN' for '--idle-timeout <SECONDS>'"),
+        ("--idle-timeout -0.5", "'-0.5' for '--idle-timeout <SECONDS>'"),
+        ("--write-timeout inf", "'inf' for '--write-timeout <SECONDS>'"),
+        ("--write-timeout 1e99", "'1e99' for '--write-timeout <SECONDS>'"),
+        ("--drain-timeout soon", "'soon' for '--drain-timeout <SECONDS>': not a number of seconds"),
+        ("--drain-timeout -1", "'-1' for '--drain-timeout <SECONDS>'"),
+        ("--log-level loud", "'loud' for '--log-level <LEVEL>'"),
+        ("--host", "a value is required for '--host <ADDR>'"),
+        ("--port 1 --port 2", "'--port <N>' cannot be used multiple times"),
+        ("--reuse-port=yes", "unexpected value 'yes' for '--reuse-port'"),
+        ("--prot 8888", "unexpected argument '--prot'"),
+        ("8888", "unexpected argument '8888'"),
+    ] {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let finished = okloop(&arguments);
+        assert_eq!((finished.status, &finished.stdout[..]), (Some(2), &b""[..]), "{arguments:?}");
+        let first = finished.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with("error: ") && first.contains(complaint), "{arguments:?}: {first}");
+    }
+}
+
+#[test]
+fn a_busy_port_is_said_as_in_the_tutorial() {
+    let busy = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let address = busy.local_addr().expect("a bound socket has an address");
+    expect_start_error(
+        &["--host", "127.0.0.1", "--port", &address.port().to_string()],
+        &format!("Bind failed. Error Code: 98 Message: Address already in use ({address})"),
+    );
+}
+
+#[test]
+fn an_address_of_another_machine_cannot_be_bound() {
+    // 192.0.2.0/24 is reserved for documentation (RFC 5737).
+    expect_start_error(
+        &["--host", "192.0.2.1", "--port", "8888"],
+        "Bind failed. Error Code: 99 Message: Cannot assign requested address (192.0.2.1:8888)",
+    );
+}
+
+#[test]
+fn a_port_that_needs_privileges_is_refused_in_one_line() {
+    if !matches!(TcpListener::bind(("127.0.0.1", 1)), Err(error) if error.raw_os_error() == Some(libc::EACCES))
+    {
+        return println!("skipped: whoever runs this test is allowed to bind port 1, or it is busy");
+    }
+    expect_start_error(
+        &["--host", "127.0.0.1", "--port", "1"],
+        "Bind failed. Error Code: 13 Message: Permission denied (127.0.0.1:1)",
+    );
+}
+
+#[test]
+fn an_unknown_host_is_said_as_in_the_tutorial() {
+    expect_start_error(
+        &["--host", "no-such-host.invalid", "--port", "0"],
+        "Hostname could not be resolved (no-such-host.invalid). Exiting",
+    );
+}
+
+#[test]
+fn the_default_host_and_a_name_are_reached_over_loopback() {
+    expect_service(&[], &["127.0.0.1"]);
+    expect_service(&["--host", "localhost"], &["localhost"]);
+}
+
+#[test]
+fn an_ipv6_host_serves_ipv6_and_the_unspecified_one_serves_ipv4_too() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return println!("skipped: this machine has no IPv6");
+    }
+    expect_service(&["--host", "::1"], &["::1"]);
+    expect_service(&["--host", "::"], &["::1", "127.0.0.1"]);
+}
+
+/// Runs the command to its end.
+fn okloop(arguments: &[&str]) -> Finished {
+    Process::start("okloop", arguments).finish()
+}
+
+/// The help's sections, one for each option: what stands there up to the next, on one line.
+fn sections(help: &str) -> Vec<String> {
+    let mut sections = Vec::new();
+    for line in help.lines().map(str::trim) {
+        if line.starts_with('-') {
+            sections.push(line.to_owned());
+        } else if let Some(section) = sections.last_mut() {
+            *section += " ";
+            *section += line;
+        }
+    }
+    sections
+}
+
+/// Expects the server not to start, and to say so in this one line and nothing else.
+fn expect_start_error(arguments: &[&str], complaint: &str) {
+    let finished = okloop(arguments);
+    assert_eq!(finished.status, Some(1), "{arguments:?}");
+    assert_eq!(finished.stderr, format!("{complaint}\n"));
+}
+
+/// Starts a server on a port that the system chooses, and expects an answer and the client's own address in the log
+/// from each way to reach it.
+fn expect_service(arguments: &[&str], reached_as: &[&str]) {
+    let server = Process::start("okloop", &[arguments, &["--port", "0"]].concat());
+    for host in reached_as {
+        let stream = TcpStream::connect((*host, server.port()));
+        let mut client = Client::from(stream.unwrap_or_else(|error| panic!("{host}: {error}")));
+        client.expect(okloop::protocol::BANNER);
+        client.ask(b"hello");
+        server.line_with(&format!("Connected with {}", client.address()));
+    }
+}
