@@ -38,7 +38,6 @@ mod server;
 mod show;
 
 #[path = "../support/child.rs"]
-#[allow(dead_code, reason = "other examples ask whether a child still runs")]
 mod child;
 #[path = "../support/connect.rs"]
 mod connect;

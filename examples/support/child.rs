@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of servers, ports or measurements. What no guard can help against is `kill -9` on ourselves.
 
+#![allow(dead_code, reason = "no example needs all of it")]
+
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};

@@ -90,9 +90,14 @@ impl Process {
         port.unwrap_or_else(|| panic!("no port in {line:?}"))
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends the process a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).expect("Linux numbers processes up to 2²² only");
+        let id = i32::try_from(self.pid()).expect("Linux numbers processes up to 2²² only");
         kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
     }
 
@@ -347,6 +352,15 @@ pub fn chunks_of(payload: &[u8], answers: &[u8]) -> Vec<usize> {
 /// Numbered lines, `length` bytes in all: no two places look the same, and none looks like a prefix.
 pub fn numbered_lines(length: usize) -> Vec<u8> {
     (0..).flat_map(|number: u32| format!("{number}\n").into_bytes()).take(length).collect()
+}
+
+/// Waits until `holds` does: for what nobody announces, such as a number in /proc.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain for {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -2,10 +2,12 @@
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
+mod balancer;
 mod command;
 mod conversation;
 mod documents;
 mod embedding;
+mod fleet;
 mod harness;
 mod interleavings;
 mod ladder;
@@ -15,6 +17,7 @@ mod parity;
 mod scripted;
 mod state_machine;
 mod steady_state;
+mod systemd;
 mod telnet;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.

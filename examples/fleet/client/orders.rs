@@ -14,6 +14,8 @@ use crate::message::{Order, Report};
 pub struct Orders {
     received: Receiver<Order>,
     ended: bool,
+    /// Kept because a waker that is dropped takes its last wake with it.
+    _waker: Arc<Waker>,
 }
 
 impl Orders {
@@ -21,6 +23,7 @@ impl Orders {
     pub fn follow(registry: &Registry, token: Token) -> io::Result<Self> {
         let waker = Arc::new(Waker::new(registry, token)?);
         let (sender, received) = channel();
+        let orders = Self { received, ended: false, _waker: Arc::clone(&waker) };
         thread::spawn(move || {
             for order in
                 io::stdin().lines().map_while(Result::ok).map_while(|line| serde_json::from_str(&line).ok())
@@ -34,7 +37,7 @@ impl Orders {
             drop(sender);
             let _ = waker.wake();
         });
-        Ok(Self { received, ended: false })
+        Ok(orders)
     }
 
     /// The next order, if one has come.
