@@ -105,8 +105,8 @@ fn unit_of(test: &str) -> PathBuf {
     let unit = fs::read_to_string(UNIT).expect("the unit is committed");
     let program = binary("okloop");
     let copy = directory(test).join("okloop@.service");
-    let text = unit.replace("/usr/local/bin/okloop", program.to_str().expect("the path is valid UTF-8"));
-    fs::write(&copy, text).expect("the directory is ours");
+    let adapted = unit.replace("/usr/local/bin/okloop", program.to_str().expect("the path is valid UTF-8"));
+    fs::write(&copy, adapted).expect("the directory is ours");
     copy
 }
 
