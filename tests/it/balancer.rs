@@ -25,14 +25,16 @@ fn sessions_of_a_stopping_server_end_with_nothing_owed_and_new_ones_go_to_the_ot
     let mut clients = balancer.open(SESSIONS);
     assert_eq!((balancer.sessions("a"), balancer.sessions("b")), (SESSIONS / 2, SESSIONS / 2));
 
-    // Everything has reached the servers, and nothing is read yet, when one of them is told to stop.
+    // One of them is told to stop when everything has reached it, and it has not yet read a byte.
+    a.process.signal(Signal::SIGSTOP);
     for client in &mut clients {
         client.send(&payload);
     }
     let half = SESSIONS / 2 * payload.len();
-    a.wait_for_bytes(half);
     b.wait_for_bytes(half);
+    eventually("everything is in the sockets of the stopped server", || unread_bytes(a.port) == half);
     a.process.signal(Signal::SIGTERM);
+    a.process.signal(Signal::SIGCONT);
     a.process.line_with("Stopping: ");
     let mut newcomers = balancer.open(5);
 
@@ -110,6 +112,18 @@ fn ask_all(clients: &mut [Client], message: &[u8]) {
     for client in clients {
         client.ask(message);
     }
+}
+
+/// How many bytes wait in the sockets of a local port to be read.
+fn unread_bytes(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let queue = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, received) = fields.get(4)?.split_once(':')?;
+        let ours = fields[1].ends_with(&format!(":{port:04X}"));
+        ours.then(|| usize::from_str_radix(received, 16).expect("it is a number"))
+    };
+    table.lines().filter_map(queue).sum()
 }
 
 /// A server behind the balancer.
