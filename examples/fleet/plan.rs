@@ -98,6 +98,14 @@ fn check_machine(wish: Wish, clients: usize, limits: &Limits) -> Result<(), Fail
     let files = 2 * sessions + processes * RESERVED_FILES;
     let memory = sessions * SESSION_MEMORY + processes * PROCESS_MEMORY;
     let wanted = HumanCount(sessions);
+    // A pipe from each server, and a pipe each way to each client process.
+    let pipes = (wish.processes + 2 * clients) as u64 + RESERVED_FILES;
+    if pipes > limits.process_files {
+        return Err(impossible(format!(
+            "{processes} processes take {pipes} open files here to guide them, and {} are allowed",
+            limits.process_files
+        )));
+    }
     if files > limits.system_files {
         return Err(impossible(format!(
             "{wanted} sessions are {} open files at both ends, and fs.file-max leaves {}",
@@ -190,6 +198,13 @@ mod tests {
             let failure = plan(MILLION, &limits).unwrap_err();
             assert!(failure.contains(complaint), "{failure}");
         }
+    }
+
+    #[test]
+    fn more_processes_than_pipes_are_refused() {
+        let crowded = Wish { processes: 10_000, clients: 5000, ..MILLION };
+        let failure = plan(crowded, &MACHINE).unwrap_err();
+        assert!(failure.contains("15000 processes take 20032 open files here"), "{failure}");
     }
 
     #[test]

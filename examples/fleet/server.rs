@@ -65,8 +65,7 @@ pub fn program() -> Result<PathBuf, Failure> {
             Some(name) => name,
         };
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let arguments =
-            ["build", "--quiet", "--bin", "okloop", "--manifest-path", manifest, "--profile", profile];
+        let arguments = ["build", "--bin", "okloop", "--manifest-path", manifest, "--profile", profile];
         let status = Command::new(cargo).args(arguments).status().map_err(Failure::system("cargo build"))?;
         if !status.success() {
             return Err(Failure::Died("cargo build --bin okloop".to_owned()));

@@ -1,6 +1,7 @@
 //! What happens, in the order in which it happens, and what is said about it.
 
 use std::io::{self, Write};
+use std::mem;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -65,13 +66,12 @@ impl Show {
         say(&format!("Servers   {} on {address}", processes(servers.len())))?;
 
         let crowd = Crowd::start(shares.len(), &interrupt)?;
-        let (first, last) = (&shares[0], &shares[shares.len() - 1]);
+        let last = shares[1..].last().map_or_else(String::new, |share| format!(" to {}", share.source));
         say(&format!(
-            "Clients   {} from {} to {}, each with at most {} sessions on their way",
+            "Clients   {} from {}{last}, each with at most {} sessions on their way",
             processes(shares.len()),
-            first.source,
-            last.source,
-            first.in_flight
+            shares[0].source,
+            shares[0].in_flight
         ))?;
         let mut show = Self { wish, interrupt, servers, crowd, before: None };
         show.before = show.memory_now();
@@ -91,7 +91,7 @@ impl Show {
         let time = start.elapsed();
         say(&format!(
             "Opened    {} sessions in {:.1} s, {} a second; every banner right, the slowest after {:.0} ms",
-            HumanCount(tally.greeted as u64),
+            count(tally.greeted),
             time.as_secs_f64(),
             HumanCount(rate(tally.greeted, time)),
             tally.slowest.as_secs_f64() * 1e3
@@ -100,27 +100,22 @@ impl Show {
 
     /// Asks the servers how the kernel has dealt the sessions out.
     fn spread(&self) -> Result<(), Failure> {
-        let counters = self.counters()?;
-        let mut open: Vec<usize> = counters.iter().map(|counters| counters.open).collect();
-        let total: usize = open.iter().sum();
-        if open.len() <= FEW {
-            let shares: Vec<String> = open.iter().map(|&open| HumanCount(open as u64).to_string()).collect();
-            return say(&format!(
-                "Spread    {} sessions at once: {}",
-                HumanCount(total as u64),
-                shares.join(" + ")
-            ));
+        let counters = self.servers.iter().map(|server| server.counters(&self.interrupt));
+        let mut open: Vec<usize> =
+            counters.map(|counters| Ok(counters?.open)).collect::<Result<_, Failure>>()?;
+        let total = open.iter().sum();
+        if total != self.wish.sessions {
+            return Err(Failure::Lost(format!("the servers know of {} sessions", count(total))));
         }
-        open.sort_unstable();
-        say(&format!(
-            "Spread    {} sessions at once over {} processes: {} to {}, half of them from {} to {}",
-            HumanCount(total as u64),
-            open.len(),
-            HumanCount(open[0] as u64),
-            HumanCount(open[open.len() - 1] as u64),
-            HumanCount(open[open.len() / 4] as u64),
-            HumanCount(open[open.len() * 3 / 4] as u64)
-        ))
+        let shares = if open.len() <= FEW {
+            open.iter().map(|&open| count(open).to_string()).collect::<Vec<_>>().join(" + ")
+        } else {
+            open.sort_unstable();
+            let [least, quarter, three_quarters, most] =
+                [0, open.len() / 4, open.len() * 3 / 4, open.len() - 1].map(|place| count(open[place]));
+            format!("{least} to {most} a process, half of them from {quarter} to {three_quarters}")
+        };
+        say(&format!("Spread    {} sessions at once: {shares}", count(total)))
     }
 
     fn typing(&mut self, time: Duration) -> Result<(), Failure> {
@@ -162,16 +157,15 @@ impl Show {
     fn drain_one(&mut self) -> Result<(), Failure> {
         let server = self.servers.remove(0);
         let start = Instant::now();
-        let crossed = self.crowd.tally().crossed;
         let counters = self.drain(server)?;
         let time = start.elapsed();
-        let crossed = self.crowd.tally().crossed - crossed;
         let latencies = self.crowd.mark()?;
         say(&format!(
-            "Drained   one process: SIGTERM, {} sessions ended in order in {:.1} s, nothing owed; {crossed} lines came \
-             after its last word",
-            HumanCount(counters.drained as u64),
-            time.as_secs_f64()
+            "Drained   one process: SIGTERM, {} sessions ended in order in {:.1} s, nothing owed; {} lines came after \
+             its last word",
+            count(counters.drained),
+            time.as_secs_f64(),
+            self.crowd.tally().crossed
         ))?;
         say(&format!("          the others meanwhile: {}", describe(&latencies)))
     }
@@ -191,7 +185,7 @@ impl Show {
         self.crowd.mark()?;
         say(&format!(
             "Roll call {} sessions of the others answered a line each in {:.1} s",
-            HumanCount(tally.called as u64),
+            count(tally.called),
             time.as_secs_f64()
         ))
     }
@@ -199,17 +193,18 @@ impl Show {
     /// Stops the others, one after the other.
     fn drain_all(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let (mut drained, count) = (0, self.servers.len());
-        let bar = progress("processes drained", count);
-        for server in std::mem::take(&mut self.servers) {
+        let servers = mem::take(&mut self.servers);
+        let others = processes(servers.len());
+        let bar = progress("processes drained", servers.len());
+        let mut drained = 0;
+        for server in servers {
             drained += self.drain(server)?.drained;
             bar.inc(1);
         }
         bar.finish_and_clear();
         say(&format!(
-            "Drained   {} more: {} sessions ended in order in {:.1} s",
-            processes(count),
-            HumanCount(drained as u64),
+            "Drained   the rest, {others}: {} sessions ended in order in {:.1} s",
+            count(drained),
             start.elapsed().as_secs_f64()
         ))
     }
@@ -237,11 +232,7 @@ impl Show {
 
     /// What was lost has ended the show before.
     fn verdict(&self) -> Result<(), Failure> {
-        say(&format!("None of {} sessions was lost", HumanCount(self.crowd.tally().ended as u64)))
-    }
-
-    fn counters(&self) -> Result<Vec<Counters>, Failure> {
-        self.servers.iter().map(|server| server.counters(&self.interrupt)).collect()
+        say(&format!("None of {} sessions was lost", count(self.crowd.tally().ended)))
     }
 
     fn memory_now(&self) -> Option<Memory> {
@@ -260,14 +251,19 @@ fn describe(latencies: &Histogram<u64>) -> String {
     )
 }
 
-fn processes(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "process" } else { "processes" })
+fn processes(number: usize) -> String {
+    format!("{number} {}", if number == 1 { "process" } else { "processes" })
+}
+
+/// A number that is easy to read.
+fn count(number: usize) -> HumanCount {
+    HumanCount(number as u64)
 }
 
 /// So many a second.
-fn rate(count: usize, time: Duration) -> u64 {
+fn rate(number: usize, time: Duration) -> u64 {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-    count as u64 * 1000 / milliseconds
+    number as u64 * 1000 / milliseconds
 }
 
 /// A bar on the terminal, if standard error is one.
