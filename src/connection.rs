@@ -193,6 +193,8 @@ impl<S: Stream> Connection<S> {
         let mut room = ready.writable || buffers.output.is_empty();
         if room {
             room = self.flush(buffers, turn)?;
+            // Nothing written, against what the event said: it is used up, so it must be asked for anew.
+            turn.stopped_early |= ready.writable && !room && turn.written == 0;
             self.regulate(buffers.output.len());
         }
         let until = if self.state == State::Draining { Readable::UntilBlocked } else { ready.readable };
@@ -238,6 +240,7 @@ impl<S: Stream> Connection<S> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    turn.stopped_early |= until.promised_more_than(turn.read);
                     self.input_paused();
                     return Ok(());
                 }

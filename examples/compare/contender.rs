@@ -95,7 +95,10 @@ impl Server {
     /// What is behind a failure seen from outside: a server that has died is silent, refuses and loses sessions, but
     /// what the reader wants to know is that it died.
     pub fn explain(&self, failure: Failure) -> Failure {
-        if !matches!(failure, Failure::Lost(_) | Failure::Refused(_) | Failure::Silent(_)) {
+        if !matches!(
+            failure,
+            Failure::Lost(_) | Failure::Refused(_) | Failure::Silent(_) | Failure::NeverGreeted
+        ) {
             return failure;
         }
         let deadline = Instant::now() + GRACE;

@@ -13,6 +13,8 @@ pub enum Failure {
     Died(String),
     /// The process runs, but nothing accepts connections on its port.
     NeverListened,
+    /// Connections come about, but nobody is greeted.
+    NeverGreeted,
     /// The server turned sessions away; how it did that.
     Refused(String),
     /// The server closed or reset a session in the middle of the conversation.
@@ -39,6 +41,7 @@ impl Failure {
     pub fn while_opening(self, greeted: usize, wanted: usize) -> Self {
         let far = |what: String| format!("{what} ({greeted} of {wanted} sessions were greeted)");
         match self {
+            Self::Silent(_) if greeted == 0 => Self::NeverGreeted,
             Self::Refused(how) => Self::Refused(far(how)),
             Self::Silent(what) => Self::Silent(far(what)),
             other => other,
@@ -47,7 +50,7 @@ impl Failure {
 
     /// Whether the server never got as far as being measured: no other workload needs to be tried on it.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::NotStarted(_) | Self::NeverListened)
+        matches!(self, Self::NotStarted(_) | Self::NeverListened | Self::NeverGreeted)
     }
 }
 
@@ -57,6 +60,7 @@ impl fmt::Display for Failure {
             Self::NotStarted(error) => write!(f, "did not start: {error}"),
             Self::Died(how) => write!(f, "died: {how}"),
             Self::NeverListened => write!(f, "never listened on its port"),
+            Self::NeverGreeted => write!(f, "silent: accepts connections, but greets nobody"),
             Self::Refused(how) => write!(f, "refused: {how}"),
             Self::Lost(how) => write!(f, "lost a session: {how}"),
             Self::WrongAnswer(what) => write!(f, "wrong answer: {what}"),

@@ -69,7 +69,7 @@ impl Figure {
             Self::P99 => "latency_p99_us",
             Self::P999 => "latency_p999_us",
             Self::Slowest => "latency_max_us",
-            Self::Opening => "opening_ms",
+            Self::Opening => "opening_us",
             Self::ProcessorPerAnswer => "server_cpu_us_per_answer",
             Self::ProcessorPerMegabyte => "server_cpu_us_per_megabyte",
             Self::MemoryPerSession => "memory_bytes_per_idle_session",
@@ -113,9 +113,9 @@ impl Figure {
             | Self::P99
             | Self::P999
             | Self::Slowest
+            | Self::Opening
             | Self::ProcessorPerAnswer
             | Self::ProcessorPerMegabyte => microseconds(number),
-            Self::Opening => microseconds(number * 1000.0),
             Self::MemoryPerSession | Self::Memory => bytes(number),
             Self::VoluntarySwitches
             | Self::InvoluntarySwitches
@@ -194,6 +194,6 @@ mod tests {
         assert_eq!(thousands(100.0), "100");
         assert_eq!(Figure::Median.show(12_345.0), "12.3 ms");
         assert_eq!(Figure::MemoryPerSession.show(12_345.0), "12.1 KiB");
-        assert_eq!(Figure::Opening.show(1500.0), "1.50 s");
+        assert_eq!(Figure::Opening.show(1_500_000.0), "1.50 s");
     }
 }

@@ -4,9 +4,9 @@
 //! finds them where cargo puts them: beside itself.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::contender::{Contender, Origin};
@@ -14,11 +14,21 @@ use crate::contender::{Contender, Origin};
 /// The manifest of this project, wherever the example is started from.
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
-/// Builds the servers, as far as they are not up to date, and returns them.
-pub fn build() -> io::Result<Vec<Contender>> {
-    let examples = env::current_exe()?.parent().map(Path::to_owned).ok_or(io::ErrorKind::NotFound)?;
-    let binaries = examples.parent().ok_or(io::ErrorKind::NotFound)?;
-    let profile = match binaries.file_name().and_then(|name| name.to_str()) {
+/// The servers that belong to the comparison, whether they are built or not.
+pub fn contenders() -> io::Result<Vec<Contender>> {
+    let examples = examples()?;
+    let okloop = examples.with_file_name("okloop");
+    Ok(vec![
+        contender("okloop", &okloop, &["--host", "127.0.0.1", "--port", "{port}", "--log-level", "warn"]),
+        contender("thread_per_connection", &examples.join("thread_per_connection"), &["{port}"]),
+        contender("tiny_event_loop", &examples.join("tiny_event_loop"), &["{port}"]),
+    ])
+}
+
+/// Builds them, as far as they are not up to date.
+pub fn build() -> io::Result<()> {
+    let examples = examples()?;
+    let profile = match examples.parent().and_then(Path::file_name).and_then(OsStr::to_str) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
@@ -28,18 +38,14 @@ pub fn build() -> io::Result<Vec<Contender>> {
         .args(["build", "--quiet", "--manifest-path", MANIFEST, "--profile", profile, "--bin", "okloop"])
         .args(["--example", "thread_per_connection", "--example", "tiny_event_loop"])
         .status()?;
-    if !status.success() {
-        return Err(io::Error::other(format!("cargo build: {status}")));
-    }
-    Ok(vec![
-        contender(
-            "okloop",
-            &binaries.join("okloop"),
-            &["--host", "127.0.0.1", "--port", "{port}", "--log-level", "warn"],
-        ),
-        contender("thread_per_connection", &examples.join("thread_per_connection"), &["{port}"]),
-        contender("tiny_event_loop", &examples.join("tiny_event_loop"), &["{port}"]),
-    ])
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("cargo build: {status}"))) }
+}
+
+/// Where cargo puts examples: this one is there.
+fn examples() -> io::Result<PathBuf> {
+    let mut path = env::current_exe()?;
+    path.pop();
+    Ok(path)
 }
 
 fn contender(name: &str, program: &Path, arguments: &[&str]) -> Contender {

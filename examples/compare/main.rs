@@ -43,7 +43,7 @@ mod procfs;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,12 +93,12 @@ fn refuse(message: &str) -> ! {
 
 fn compare(arguments: &Arguments) -> io::Result<Ending> {
     let added = arguments.contenders().unwrap_or_else(|message| refuse(&format!("error: {message}")));
-    let mut contenders = ladder::build()?;
-    contenders.extend(added);
+    let contenders: Vec<_> = ladder::contenders()?.into_iter().chain(added).collect();
     let mut names = HashSet::new();
     if let Some(twice) = contenders.iter().find(|contender| !names.insert(&contender.name)) {
         refuse(&format!("error: two servers are called {}", twice.name));
     }
+    ladder::build()?;
 
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -113,16 +113,26 @@ fn compare(arguments: &Arguments) -> io::Result<Ending> {
         sources: Sources::new(),
         interrupted,
     };
-    let report = measure_all(arguments, contenders, &mut bench);
-    println!("{}", report.table());
+    let machine = Machine::here();
+    if machine.is_busy() {
+        eprintln!("This machine is busy with something else, which will show in the figures.");
+    }
+    let report = measure_all(arguments, machine, contenders, &mut bench);
+    // The files first: whoever looks only at the head of the table is to have them all the same.
     report.write(&arguments.output)?;
-    let place = arguments.output.canonicalize()?;
-    println!("Pictures: file://{}/report.html", place.display());
-    println!("Figures:  {}/results.json", place.display());
+    let place = arguments.output.canonicalize()?.display().to_string();
+    let mut out = io::stdout();
+    writeln!(out, "{}", report.table())?;
+    writeln!(out, "Pictures: file://{place}/report.html\nFigures:  {place}/results.json")?;
     Ok(report.ending)
 }
 
-fn measure_all(arguments: &Arguments, contenders: Vec<Contender>, bench: &mut Bench) -> Report {
+fn measure_all(
+    arguments: &Arguments,
+    machine: Machine,
+    contenders: Vec<Contender>,
+    bench: &mut Bench,
+) -> Report {
     let sessions = arguments.sessions();
     let ping_pong = sessions.iter().map(|&sessions| Workload::ping_pong(sessions, arguments.active()));
     let workloads: Vec<_> =
@@ -134,7 +144,11 @@ fn measure_all(arguments: &Arguments, contenders: Vec<Contender>, bench: &mut Be
     progress.set_style(style.expect("the template is well formed"));
     let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
         progress.set_position(place as u64 - 1);
-        progress.set_message(format!("{workload}: {}", contender.name));
+        let now = format!("{workload}: {}", contender.name);
+        if progress.is_hidden() {
+            eprintln!("{place}/{}: {now}", progress.length().unwrap_or(0));
+        }
+        progress.set_message(now);
     });
     progress.set_message("counting system calls");
     let calls = count_calls(bench, &contenders);
@@ -143,7 +157,7 @@ fn measure_all(arguments: &Arguments, contenders: Vec<Contender>, bench: &mut Be
     let ending =
         if bench.interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { Ending::Complete };
     Report {
-        machine: Machine::here(),
+        machine,
         file_limit: bench.file_limit,
         rounds,
         time: bench.time,

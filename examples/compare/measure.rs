@@ -52,7 +52,7 @@ impl Bench {
         let opening = load.gather()?;
         let idle = resident();
         if workload.residents() > 0 {
-            figures.note(Figure::Opening, opening.as_secs_f64() * 1e3);
+            figures.note(Figure::Opening, in_microseconds(opening));
         }
         if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
             figures.note(Figure::MemoryPerSession, (idle as f64 - empty as f64) / workload.sessions() as f64);
@@ -67,7 +67,7 @@ impl Bench {
 
         let heard = load.heard();
         figures.note_latency(&heard.latency);
-        figures.note_costs(workload.kind, &used, heard.latency.len(), heard.streamed, heard.time);
+        figures.note_costs(workload.kind, &used, heard.answers, heard.streamed, heard.time);
         Ok(figures)
     }
 }

@@ -62,10 +62,11 @@ fn count_with(bench: &mut Bench, contender: &Contender, workload: &Workload) -> 
     load.part()?;
     let after = read(&trace).map_err(failed)?;
 
+    let answers = (load.heard().answers + load.heard().late_answers) as f64;
     let earlier = |name: &str| before.get(name).copied().unwrap_or(0);
     let made =
         after.iter().map(|(name, count)| (name, count - earlier(name))).filter(|&(_, count)| count > 0);
-    Ok(made.map(|(name, count)| (name.clone(), count as f64 / load.heard().lines as f64)).collect())
+    Ok(made.map(|(name, count)| (name.clone(), count as f64 / answers)).collect())
 }
 
 /// The number of calls in a trace so far, by their names.

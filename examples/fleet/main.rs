@@ -42,6 +42,7 @@ mod child;
 #[path = "../support/connect.rs"]
 mod connect;
 #[path = "../support/machine.rs"]
+#[allow(dead_code, reason = "other examples ask whether it is busy")]
 mod machine;
 #[path = "../support/procfs.rs"]
 #[allow(dead_code, reason = "other examples measure more than memory")]

@@ -17,6 +17,9 @@ pub struct Machine {
     pub system: String,
     /// The kernel's version.
     pub kernel: String,
+    /// How many processes wanted a processor in the last minute, on average: what the machine was busy with when it was
+    /// looked at.
+    pub load_average: Option<f64>,
 }
 
 impl Machine {
@@ -34,7 +37,16 @@ impl Machine {
             system: value("/etc/os-release", "PRETTY_NAME", '=').unwrap_or_else(unknown),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |text| text.trim().to_owned()),
+            load_average: fs::read_to_string("/proc/loadavg")
+                .ok()
+                .and_then(|text| text.split_whitespace().next()?.parse().ok()),
         }
+    }
+
+    /// Whether others use so much of it that figures taken now would tell more of them.
+    pub fn is_busy(&self) -> bool {
+        let processors = u32::try_from(self.processors).map_or(f64::INFINITY, f64::from);
+        self.load_average.is_some_and(|average| average > processors / 2.0)
     }
 }
 
@@ -45,7 +57,11 @@ impl fmt::Display for Machine {
             f,
             "{}, {} processors, {gibibytes} GiB, {}, Linux {}",
             self.processor, self.processors, self.system, self.kernel
-        )
+        )?;
+        match self.load_average {
+            Some(average) => write!(f, ", load average before {average:.1}"),
+            None => Ok(()),
+        }
     }
 }
 

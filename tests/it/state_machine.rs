@@ -91,6 +91,39 @@ fn an_interrupted_write_is_taken_up_again() {
 }
 
 #[test]
+fn a_read_that_blocks_though_bytes_were_announced_is_taken_up_again() {
+    let mut session = session();
+    session.happen(Happening::Return(Err(ErrorKind::WouldBlock)));
+    session.receive(b"hello\n");
+    assert_eq!(session.socket().answers(), b"OK...hello\n");
+}
+
+#[test]
+fn a_read_that_blocks_though_the_end_was_announced_is_taken_up_again() {
+    // In front of the bytes, and between them and the end.
+    for reads_before in 0..2 {
+        let mut session = session();
+        session.happen(Happening::Arrive(b"bye\n".to_vec()));
+        for _ in 0..reads_before {
+            session.socket().meanwhile(Happening::Take(0));
+        }
+        session.socket().meanwhile(Happening::Return(Err(ErrorKind::WouldBlock)));
+        assert_eq!(session.end(), Reason::Finished);
+        assert_eq!(session.socket().answers(), b"OK...bye\n");
+    }
+}
+
+#[test]
+fn a_write_that_blocks_though_room_was_announced_is_taken_up_again() {
+    let mut session = stalled(Framing::Chunks);
+    session.receive(b"hello\n");
+    session.happen(Happening::Return(Err(ErrorKind::WouldBlock)));
+    session.happen(Happening::Take(usize::MAX));
+    session.rest();
+    assert_eq!(session.socket().answers(), b"OK...hello\n");
+}
+
+#[test]
 fn an_event_without_a_cause_changes_nothing() {
     let mut session = session();
     let interest = session.interest();
@@ -240,6 +273,26 @@ fn a_drain_of_a_peer_that_does_not_read_waits_for_it_and_still_answers_what_had_
     assert_eq!(session.end(), Reason::Finished);
     assert_eq!(session.socket().read, flood.len());
     assert_eq!(session.socket().answered, flood.len());
+}
+
+#[test]
+fn a_drain_finds_its_end_though_no_event_says_that_nothing_more_has_arrived() {
+    // As much as one turn's share, more than the water marks let in, and as much as one read takes.
+    for length in [READ_BUDGET, 4 * HIGH_WATER, INPUT_BUFFER] {
+        for room in [BANNER.len(), ROOMY] {
+            let mut session = Scripted::greet(Framing::Chunks, room);
+            session.happen(Happening::Arrive(numbered_lines(length)));
+            session.drain();
+            while session.socket().shut_down.is_none() {
+                session.happen(Happening::Take(usize::MAX));
+                assert!(
+                    session.poll(),
+                    "{length} bytes, {room} of room: nobody would ever wake this session"
+                );
+            }
+            assert_eq!(session.socket().answered, length);
+        }
+    }
 }
 
 #[test]

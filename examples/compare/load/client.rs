@@ -115,7 +115,7 @@ impl Client {
         Ok(())
     }
 
-    /// A firehose stops: it says that no more will come, and reads on to the last answer.
+    /// Says that no more will come. The last answers are still read, and the server's own end.
     pub fn stop(&mut self) -> Result<(), Failure> {
         self.stage = Stage::Leaving;
         self.stream.shutdown(Shutdown::Write).map_err(lost)

@@ -31,11 +31,8 @@ use mio::{Events, Interest, Poll, Token};
 use self::client::{Client, News};
 pub use self::sources::Sources;
 use crate::failure::Failure;
-use crate::workload::{Pace, Part, Workload};
+use crate::workload::{KNOCKING, Pace, Part, Workload};
 
-/// How many connections are being made at once: half of what the smallest usual listen queue (128) holds. More, and
-/// it would be measured how the kernel drops handshakes and tries them again a second later.
-pub const CONNECTING: usize = 64;
 /// A server from which nothing comes for so long is given up. A dropped handshake is tried again after one second and
 /// after three, and is not yet silence.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -48,17 +45,19 @@ const EVENTS: usize = 1024;
 /// Where bytes are read to, to be checked and forgotten: many answers of a firehose in one read.
 const SCRATCH: usize = 256 * 1024;
 
-/// What was heard while the load played.
+/// What was heard.
 #[derive(Debug)]
 pub struct Heard {
+    /// How long the load played.
+    pub time: Duration,
+    /// The lines that were answered, or the visits that ended, in that time.
+    pub answers: u64,
+    /// The lines whose answers came after it.
+    pub late_answers: u64,
     /// How long each answer, or visit, took, in nanoseconds.
     pub latency: Histogram<u64>,
-    /// The typists' lines that were answered, those included whose answers came after the time was over.
-    pub lines: u64,
     /// Bytes of text that firehoses had answered.
     pub streamed: u64,
-    /// How long it all took.
-    pub time: Duration,
 }
 
 /// Clients in the middle of their work on one server.
@@ -110,7 +109,13 @@ impl<'a> Load<'a> {
             due: BinaryHeap::new(),
             unfinished: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            heard: Heard { latency: histogram(), lines: 0, streamed: 0, time: Duration::ZERO },
+            heard: Heard {
+                time: Duration::ZERO,
+                answers: 0,
+                late_answers: 0,
+                latency: histogram(),
+                streamed: 0,
+            },
             progress: Instant::now(),
         })
     }
@@ -128,7 +133,7 @@ impl<'a> Load<'a> {
         let mut events = Events::with_capacity(EVENTS);
         self.progress = Instant::now();
         while self.clients.len() < wanted || self.awaited > 0 {
-            while self.clients.len() < wanted && self.awaited < CONNECTING {
+            while self.clients.len() < wanted && self.awaited < KNOCKING {
                 self.open(self.clients.len())?;
                 self.awaited += 1;
             }
@@ -175,7 +180,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// What was heard up to the end of `play`.
+    /// What has been heard so far.
     pub fn heard(&self) -> &Heard {
         &self.heard
     }
@@ -262,12 +267,11 @@ impl<'a> Load<'a> {
         self.progress = Instant::now();
         match (self.step, news) {
             (Step::Gathering, News::Greeted) | (Step::Parting, News::Left(_)) => self.awaited -= 1,
-            (Step::Parting, News::Answered(_)) => {
-                self.heard.lines += 1;
+            (Step::Parting, News::Answered(latency)) => {
+                self.record_late(latency);
                 self.awaited -= 1;
             }
             (Step::Playing, News::Answered(latency)) => {
-                self.heard.lines += 1;
                 self.record(latency);
                 self.type_next(token)?;
             }
@@ -302,7 +306,20 @@ impl<'a> Load<'a> {
     }
 
     fn record(&mut self, latency: Duration) {
-        self.heard.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.heard.answers += 1;
+        self.heard.latency.saturating_record(nanoseconds(latency));
+    }
+
+    /// An answer after the time is over is one that a server was still working on, unless the typist goes by the clock:
+    /// such a one has been kept waiting, with this line and with all that were due since.
+    fn record_late(&mut self, latency: Duration) {
+        self.heard.late_answers += 1;
+        if let Pace::Every(interval) = self.workload.pace {
+            self.heard
+                .latency
+                .record_correct(nanoseconds(latency), nanoseconds(interval))
+                .expect("no latency is longer than the longest");
+        }
     }
 }
 
@@ -322,8 +339,14 @@ fn failed(error: io::Error) -> Failure {
     Failure::Load(error.to_string())
 }
 
-/// From a nanosecond to a minute, to three digits.
+/// The longest latency that is told from longer ones: as long as a measurement may take.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+fn nanoseconds(latency: Duration) -> u64 {
+    u64::try_from(latency.min(LONGEST).as_nanos()).expect("an hour has less than 2^64 nanoseconds")
+}
+
+/// From a nanosecond up, to three digits.
 fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000_000, 3)
-        .expect("the bounds are in order and three digits are allowed")
+    Histogram::new_with_max(nanoseconds(LONGEST), 3).expect("three digits are allowed")
 }

@@ -24,6 +24,7 @@ pub fn render(report: &Report) -> String {
             "memory_bytes": machine.memory,
             "system": machine.system,
             "kernel": machine.kernel,
+            "load_average_before": machine.load_average,
             "open_files_per_process": report.file_limit,
         },
         "rounds": report.rounds,

@@ -2,12 +2,14 @@
 //!
 //! All three show the same thing. What they say in words is in `sections`, so that the table and the page cannot differ.
 
-mod drawing;
+mod curves;
 mod json;
 mod page;
 mod picture;
 mod sections;
+mod spans;
 mod table;
+mod theme;
 
 use std::fs;
 use std::io;

@@ -1,8 +1,10 @@
-//! Which pictures there are, and what is in them: a figure against the number of sessions, a line for each server.
-//! How they are drawn is in `drawing`.
+//! Which pictures there are, and what is in them: figures against the number of sessions, a line for each server, and
+//! how long typists wait beside a firehose.
+//! How they are drawn is in `curves` and `spans`.
 
 use super::Report;
-use super::drawing::{self, Line, Plot, Scale, Stroke};
+use super::curves::{self, Line, Plot, Scale, Stroke};
+use super::spans::{self, Span};
 use crate::figures::Figure;
 use crate::rounds::Cell;
 use crate::workload::Kind;
@@ -30,12 +32,13 @@ struct Plan {
     strokes: &'static [(Stroke, &'static str)],
 }
 
-const PLANS: [Plan; 4] = [
+const PLANS: [Plan; 5] = [
     Plan {
         name: "memory",
         title: "Memory for each idle session",
         sentence: "What the server's memory grows by for a session in which nothing happens, and so what decides how many \
-            sessions a machine can hold. Lower is better; with few sessions the first pages of memory weigh most.",
+            sessions a machine can hold. Lower is better. With few sessions the first pages of memory weigh most, and no growth at all is \
+            drawn at the lower edge.",
         scale: Scale::Logarithmic(16.0),
         figures: &[(Figure::MemoryPerSession, Stroke::Whole)],
         strokes: &[],
@@ -67,12 +70,21 @@ const PLANS: [Plan; 4] = [
         figures: &[(Figure::ProcessorPerAnswer, Stroke::Whole)],
         strokes: &[],
     },
+    Plan {
+        name: "opening",
+        title: "Until everybody is connected",
+        sentence: "From the first connect to the last banner, with few connections being made at a time: what it costs to \
+            let somebody in, be it an entry in a table or a new thread. Lower is better.",
+        scale: Scale::Logarithmic(10.0),
+        figures: &[(Figure::Opening, Stroke::Whole)],
+        strokes: &[],
+    },
 ];
 
 /// All pictures. One for which nothing was measured says so.
 pub fn charts(report: &Report) -> Vec<Chart> {
     let chart = |plan: &Plan| {
-        let svg = drawing::draw(&Plot {
+        let svg = curves::draw(&Plot {
             title: plan.title,
             scale: plan.scale,
             lines: lines(report, plan),
@@ -81,7 +93,7 @@ pub fn charts(report: &Report) -> Vec<Chart> {
         });
         Chart { name: plan.name, title: plan.title, sentence: plan.sentence, svg }
     };
-    PLANS.iter().map(chart).collect()
+    PLANS.iter().map(chart).chain([fairness(report)]).collect()
 }
 
 fn lines<'a>(report: &'a Report, plan: &Plan) -> Vec<Line<'a>> {
@@ -99,4 +111,30 @@ fn lines<'a>(report: &'a Report, plan: &Plan) -> Vec<Line<'a>> {
         }
     }
     lines
+}
+
+fn fairness(report: &Report) -> Chart {
+    let waiting = [Figure::Median, Figure::P99, Figure::Slowest];
+    let span = |cell: &Cell| {
+        let figures: Vec<_> =
+            waiting.iter().filter_map(|figure| Some(cell.summary(*figure)?.median)).collect();
+        let texts = waiting
+            .iter()
+            .zip(&figures)
+            .map(|(figure, number)| format!("{} {}", figure.title(), figure.show(*number)));
+        let label =
+            format!("{}: {}", report.contenders[cell.contender].name, texts.collect::<Vec<_>>().join(", "));
+        Span { label, colour: cell.contender, figures }
+    };
+    let cells =
+        report.cells.iter().filter(|cell| cell.workload.kind == Kind::Fairness && cell.failure.is_none());
+    let spans: Vec<_> = cells.map(span).filter(|span| !span.figures.is_empty()).collect();
+    let title = "Typing beside a firehose";
+    Chart {
+        name: "fairness",
+        title,
+        sentence: "How long people who type wait (p50, p99 and the longest) while one session streams at full speed. Threads \
+            are shared out by the kernel; a loop must see to it itself that one busy session does not keep all others waiting.",
+        svg: spans::draw(title, &spans, &|number| Figure::Median.show(number)),
+    }
 }

@@ -1,13 +1,12 @@
 //! The report as headings, rows and sentences, before it is a table or a page.
 
-use std::collections::BTreeMap;
-
 use super::{Ending, Report};
-use crate::contender::Origin;
+use crate::contender::Contender;
+use crate::failure::Failure;
 use crate::figures::{Figure, thousands};
 use crate::rounds::{Cell, Summary};
-use crate::syscalls::{CROWD, PerAnswer};
-use crate::workload::Kind;
+use crate::syscalls::{CROWD, Calls, PerAnswer};
+use crate::workload::{KNOCKING, Kind};
 
 /// A heading, what it is about, and its rows.
 pub struct Section {
@@ -93,9 +92,8 @@ pub fn notes(report: &Report) -> Vec<String> {
     );
     notes.push(format!(
         "Visitors close first, in order, as clients do, so TIME_WAIT stays on the load's side, spread over many loopback \
-         addresses. All other sessions are reset after the measuring is over. At most {} connections are being made at a \
-         time.",
-        crate::load::CONNECTING,
+         addresses. All other sessions are reset after the measuring is over. At most {KNOCKING} connections are being made at \
+         a time."
     ));
     notes
 }
@@ -165,7 +163,7 @@ const FAIRNESS: &[Figure] = &[
     Figure::LoadProcessors,
 ];
 
-const CHURN_SENTENCE: &str = "32 visitors at a time connect, read the banner, send one line, take the answer and leave. \
+const CHURN_SENTENCE: &str = "Ten visitors at a time connect, read the banner, send one line, take the answer and leave. \
     A visit takes from the first packet to the server's close.";
 const BULK_SENTENCE: &str =
     "One session sends as fast as the server takes it, and every byte of the answers is checked.";
@@ -218,15 +216,10 @@ fn shown(figure: Figure, summary: &Summary, runs: usize) -> String {
 }
 
 fn system_calls(report: &Report) -> Section {
-    let row = |(contender, calls): (&crate::contender::Contender, &Option<_>)| {
-        if matches!(contender.origin, Origin::Address(_)) {
-            return None;
-        }
+    let row = |(contender, calls): (&Contender, &Option<Result<Calls, Failure>>)| {
         let figures = match calls.as_ref()? {
-            Err(failure) => Err(crate::failure::Failure::to_string(failure)),
-            Ok(crate::syscalls::Calls { alone, crowd }) => {
-                Ok(vec![sum(alone), names(alone), sum(crowd), names(crowd)])
-            }
+            Ok(Calls { alone, crowd }) => Ok(vec![sum(alone), names(alone), sum(crowd), names(crowd)]),
+            Err(failure) => Err(failure.to_string()),
         };
         Some(Row { about: vec![contender.name.clone()], figures })
     };
@@ -247,9 +240,9 @@ fn sum(calls: &PerAnswer) -> String {
     format!("{:.2}", calls.values().sum::<f64>())
 }
 
-/// The calls that matter, the most frequent first.
-fn names(calls: &BTreeMap<String, f64>) -> String {
-    let mut calls: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.005).collect();
+/// The calls that matter, the most frequent first. What is rarer than one in fifty belongs to the opening, not to answers.
+fn names(calls: &PerAnswer) -> String {
+    let mut calls: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.02).collect();
     calls.sort_by(|one, other| other.1.total_cmp(one.1));
     calls.iter().map(|(name, count)| format!("{name} {count:.2}")).collect::<Vec<_>>().join(", ")
 }

@@ -169,7 +169,9 @@ impl Socket {
         self.found_full |= !self.is_writable();
         let hung_up = self.reset || self.ended && self.shut_down.is_some();
         let urgent = interest.is_priority() && !self.marks.is_empty();
-        let readable = if hung_up || urgent || interest.is_readable() && self.ended {
+        let readable = if hung_up || interest.is_readable() && self.ended {
+            Readable::UntilEnd
+        } else if urgent {
             Readable::UntilBlocked
         } else if interest.is_readable() && self.read < self.arrived.len() {
             Readable::UntilShort

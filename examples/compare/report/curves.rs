@@ -1,18 +1,15 @@
-//! How a picture is drawn. Knows nothing of servers and measurements: it is given lines, their names and a scale.
-//!
-//! A picture is an SVG that stands on its own: it carries its style with it, follows the reader's light or dark theme,
-//! and needs no network. The library draws in the light theme's colours, and the style replaces them by the dark ones.
+//! A picture of lines: figures against the number of sessions. Knows nothing of servers and measurements: it is given
+//! lines, their names and a scale.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::iter::successors;
 use std::ops::Range;
 
-use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::theme::{Area, Drawn, ROW, SIZE, colour, grid, ink, nothing, picture, text};
 use crate::figures::thousands;
 use crate::rounds::Summary;
 
@@ -61,48 +58,17 @@ pub enum Stroke {
     Dashed,
 }
 
-/// A colour in the light theme and in the dark.
-type Colour = (RGBColor, RGBColor);
-
-const LINES: [Colour; 8] = [
-    (RGBColor(9, 105, 218), RGBColor(88, 166, 255)),
-    (RGBColor(209, 72, 10), RGBColor(255, 155, 87)),
-    (RGBColor(26, 127, 55), RGBColor(74, 194, 107)),
-    (RGBColor(130, 80, 223), RGBColor(188, 140, 255)),
-    (RGBColor(154, 103, 0), RGBColor(212, 167, 44)),
-    (RGBColor(191, 57, 137), RGBColor(255, 128, 200)),
-    (RGBColor(14, 116, 144), RGBColor(103, 205, 222)),
-    (RGBColor(87, 96, 106), RGBColor(170, 178, 188)),
-];
-const INK: Colour = (RGBColor(31, 35, 40), RGBColor(230, 237, 243));
-const GRID: Colour = (RGBColor(216, 222, 228), RGBColor(48, 54, 61));
-const PAPER: Colour = (RGBColor(255, 255, 254), RGBColor(22, 27, 34));
-
-const SIZE: (u32, u32) = (640, 420);
-const TEXT: u32 = 14;
-/// Of the legend: the height of a line, and how many names stand in one.
-const ROW: i32 = 24;
+/// How many names stand in a line of the legend.
 const NAMES_IN_ROW: usize = 3;
 
 /// Draws it as an SVG.
 pub fn draw(plot: &Plot<'_>) -> String {
-    let mut svg = String::new();
-    draw_into(&mut svg, plot).expect("a string takes whatever is drawn");
-    themed(&svg, plot.title)
+    picture(plot.title, |root| draw_on(root, plot))
 }
 
-type Drawn = Result<(), Box<dyn Error>>;
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-fn draw_into(svg: &mut String, plot: &Plot<'_>) -> Drawn {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    root.fill(&PAPER.0)?;
-    let Some((sessions, values)) = extent(&plot.lines) else {
-        root.draw_text("nothing was measured", &text(), (240, 200))?;
-        return Ok(root.present()?);
-    };
-    let height = draw_legend(&root, plot)?;
-    let (_, area) = root.split_vertically(height);
+fn draw_on(root: &Area<'_>, plot: &Plot<'_>) -> Drawn {
+    let Some((sessions, values)) = extent(&plot.lines) else { return nothing(root) };
+    let (_, area) = root.split_vertically(draw_legend(root, plot)?);
     match plot.scale {
         Scale::Linear => draw_lines(&area, &plot.lines, &sessions, 0.0..values.end * 1.08, plot.show)?,
         Scale::Logarithmic(factor) => {
@@ -115,7 +81,7 @@ fn draw_into(svg: &mut String, plot: &Plot<'_>) -> Drawn {
             draw_lines(&area, &no_lower_than(low, &plot.lines), &sessions, axis, plot.show)?;
         }
     }
-    Ok(root.present()?)
+    Ok(())
 }
 
 /// The numbers of sessions that there are, and from where to where the figures reach.
@@ -147,10 +113,10 @@ fn draw_legend(root: &Area<'_>, plot: &Plot<'_>) -> Result<i32, Box<dyn Error>> 
     let mut entries: Vec<(&str, RGBColor, Stroke)> = Vec::new();
     for line in &plot.lines {
         if entries.iter().all(|(name, ..)| *name != line.name) {
-            entries.push((line.name, LINES[line.colour % LINES.len()].0, Stroke::Whole));
+            entries.push((line.name, colour(line.colour), Stroke::Whole));
         }
     }
-    entries.extend(plot.strokes.iter().map(|&(stroke, meaning)| (meaning, INK.0, stroke)));
+    entries.extend(plot.strokes.iter().map(|&(stroke, meaning)| (meaning, ink(), stroke)));
 
     let width = i32::try_from(SIZE.0 as usize / NAMES_IN_ROW)?;
     let (mut x, mut y) = (0, 0);
@@ -188,23 +154,23 @@ where
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(24)
-        .x_label_area_size(46)
-        .y_label_area_size(70)
+        .x_label_area_size(50)
+        .y_label_area_size(76)
         .build_cartesian_2d(across, values)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
-        .bold_line_style(GRID.0)
-        .axis_style(GRID.0)
+        .bold_line_style(grid())
+        .axis_style(grid())
         .label_style(text())
         .axis_desc_style(text())
         .x_desc("sessions")
-        .y_labels(6)
+        .y_labels(8)
         .x_label_formatter(&|sessions| thousands(*sessions))
         .y_label_formatter(&|value| show(*value))
         .draw()?;
     for line in lines {
-        let colour = LINES[line.colour % LINES.len()].0;
+        let colour = colour(line.colour);
         let pen = colour.stroke_width(2);
         let medians = line.points.iter().map(|(sessions, value)| (*sessions, value.median));
         match line.stroke {
@@ -213,34 +179,7 @@ where
         };
         chart.draw_series(medians.map(|point| Circle::new(point, 4, colour.filled())))?;
         let spreads = line.points.iter().map(|(x, value)| [(*x, value.least), (*x, value.greatest)]);
-        chart.draw_series(spreads.map(|ends| PathElement::new(ends, pen)))?;
+        chart.draw_series(spreads.map(|ends| PathElement::new(ends, colour)))?;
     }
     Ok(())
-}
-
-fn text() -> TextStyle<'static> {
-    ("system-ui, sans-serif", TEXT).into_font().color(&INK.0)
-}
-
-/// Gives the picture its name for those who cannot see it, and its colours for those who read in the dark.
-fn themed(svg: &str, title: &str) -> String {
-    let mut style = String::new();
-    for (light, dark) in LINES.iter().chain([&INK, &GRID, &PAPER]) {
-        for property in ["fill", "stroke"] {
-            let (light, dark) = (hex(*light), hex(*dark));
-            writeln!(style, ".picture [{property}=\"{light}\"] {{ {property}: {dark} }}")
-                .expect("a string takes it");
-        }
-    }
-    let opening = format!("<svg class=\"picture\" role=\"img\" aria-label=\"{title}\" ");
-    let style = format!("<style>@media (prefers-color-scheme: dark) {{\n{style}}}</style>\n");
-    let svg = svg.replacen("<svg ", &opening, 1);
-    match svg.find(">\n") {
-        Some(end) => format!("{}{style}{}", &svg[..end + 2], &svg[end + 2..]),
-        None => svg,
-    }
-}
-
-fn hex(RGBColor(red, green, blue): RGBColor) -> String {
-    format!("#{red:02X}{green:02X}{blue:02X}")
 }
