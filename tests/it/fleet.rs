@@ -28,7 +28,7 @@ fn a_small_fleet_loses_no_session_while_one_process_drains() {
 fn the_fleet_notices_that_a_process_was_killed() {
     let fleet = start(&["--seconds", "60"]);
     fleet.line_with("Spread");
-    let servers = children(fleet.pid(), "okloop");
+    let servers = children(fleet.id(), "okloop");
     kill(servers[1], Signal::SIGKILL).expect("it runs");
     let finished = fleet.finish();
     assert_eq!(finished.status, Some(1), "{}", said(&finished));
@@ -39,7 +39,7 @@ fn the_fleet_notices_that_a_process_was_killed() {
 fn an_interrupted_fleet_leaves_no_process_behind() {
     let fleet = start(&["--seconds", "60"]);
     fleet.line_with("Opened");
-    let children = [children(fleet.pid(), "okloop"), children(fleet.pid(), "fleet")].concat();
+    let children = [children(fleet.id(), "okloop"), children(fleet.id(), "fleet")].concat();
     assert_eq!(children.len(), 4, "two servers and two client processes");
     fleet.signal(Signal::SIGINT);
     let finished = fleet.finish();
@@ -52,8 +52,8 @@ fn an_interrupted_fleet_leaves_no_process_behind() {
 fn clients_end_with_a_fleet_that_had_no_time_for_farewells() {
     let fleet = start(&["--seconds", "60"]);
     fleet.line_with("Opened");
-    let _servers = Orphans(children(fleet.pid(), "okloop"));
-    let clients = children(fleet.pid(), "fleet");
+    let _servers = Orphans(children(fleet.id(), "okloop"));
+    let clients = children(fleet.id(), "fleet");
     fleet.signal(Signal::SIGKILL);
     eventually("the clients see the end of their orders", || {
         clients.iter().all(|&client| kill(client, None).is_err())
@@ -64,7 +64,7 @@ fn clients_end_with_a_fleet_that_had_no_time_for_farewells() {
 fn what_this_machine_cannot_hold_is_said_before_anything_is_started() {
     let finished = start(&["--sessions", "100000000", "--processes", "10000"]).finish();
     assert_eq!((finished.status, &finished.stdout[..]), (Some(1), &b""[..]));
-    assert!(finished.stderr.starts_with("Not possible here: 100,000,000 sessions"), "{}", finished.stderr);
+    assert!(finished.stderr.starts_with("Not possible here: "), "{}", finished.stderr);
     assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
 }
 

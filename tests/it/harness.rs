@@ -100,11 +100,6 @@ impl Process {
         self.child.id()
     }
 
-    /// The process's number.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends the process a signal.
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.id()).expect("Linux numbers processes up to 2²² only");
