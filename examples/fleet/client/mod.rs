@@ -28,7 +28,7 @@ use crate::plan::PORTS;
 /// How often each typist types a line: faster than people do.
 const TYPING: Duration = Duration::from_millis(100);
 /// How often the parent is told what has changed, at most.
-const TELLING: Duration = Duration::from_millis(50);
+const TELLING: Duration = Duration::from_millis(20);
 /// Events taken from one `poll`.
 const EVENTS: usize = 1024;
 /// The orders' token; sessions have their place, which counts from 0.
