@@ -1,12 +1,17 @@
 //! The fleet of `examples/fleet`, small.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Finished, Process, binary, eventually};
+use crate::harness::{Finished, Process, build_example, eventually};
+
+/// The path of the fleet.
+static FLEET: LazyLock<PathBuf> = LazyLock::new(|| build_example("fleet"));
 
 #[test]
 fn a_small_fleet_loses_no_session_while_one_process_drains() {
@@ -85,7 +90,7 @@ fn start(options: &[&str]) -> Process {
     let small = ["--processes=2", "--sessions=300", "--clients=2", "--port=0"];
     let differs =
         |option: &&&str| !options.iter().any(|given| given.split('=').next() == option.split('=').next());
-    let mut command = Command::new(binary("fleet"));
+    let mut command = Command::new(&*FLEET);
     // Cargo has built the server for the tests; the fleet need not ask it to.
     command.args(small.iter().filter(differs)).args(options).env_remove("CARGO");
     Process::spawn(&mut command)
