@@ -20,25 +20,10 @@ pub enum Readable {
     /// saves the system call that would only say so.
     UntilShort,
     /// Until `WouldBlock`, because a short read does not mean that here: a read stops at urgent data though more is
-    /// behind it (tcp(7)).
+    /// behind it (tcp(7)). Even the first one may block: urgent data can be announced before what precedes it is there.
     UntilBlocked,
     /// Until the end of input or an error, which waits behind the last byte and causes no event of its own.
     UntilEnd,
-}
-
-impl Readable {
-    /// Whether an event that said this has promised more than `read` bytes and then `WouldBlock`. If so, it is used up
-    /// all the same, and no other will come for what it told of.
-    ///
-    /// After data, `WouldBlock` is the plain truth, and so it is after urgent data, which can be announced before the
-    /// bytes in front of it have arrived.
-    pub fn promised_more_than(self, read: usize) -> bool {
-        match self {
-            Self::No | Self::UntilBlocked => false,
-            Self::UntilShort => read == 0,
-            Self::UntilEnd => true,
-        }
-    }
 }
 
 impl Readiness {

@@ -76,7 +76,7 @@ fn reading_resumes_when_a_silent_client_takes_what_it_is_owed() {
 
 /// So many numbered lines of 1,024 bytes.
 fn lines(count: usize) -> Vec<u8> {
-    (0..count).map(|number| format!("{number:>1023}\n")).collect::<String>().into_bytes()
+    (0..count).map(|number| format!("{number:>1023}\n").into_bytes()).collect::<Vec<_>>().concat()
 }
 
 /// What a server that frames by lines answers to `lines`.

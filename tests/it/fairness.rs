@@ -55,9 +55,9 @@ impl Firehose {
     fn turn_on(port: u16) -> Self {
         let client = Client::greeted(port);
         let (input, output) = (client.split(), client.split());
-        let block = [b'x'; 1 << 16];
+        let block = vec![b'x'; 1 << 16];
         thread::spawn(move || while input.stream().write_all(&block).is_ok() {});
-        let mut answers = [0; 1 << 16];
+        let mut answers = vec![0; 1 << 16];
         thread::spawn(move || while output.stream().read(&mut answers).is_ok_and(|count| count > 0) {});
         Self(client)
     }

@@ -89,17 +89,18 @@ impl Report {
         Self(reports().pop().expect("there is one more than before"))
     }
 
-    /// The counter of this name: the first, where a reason for closing is called the same.
+    /// The first counter of this name: who is refused is counted again when it has gone.
     pub fn count(&self, name: &str) -> u64 {
-        self.counters()
-            .find(|&(other, _)| other == name)
-            .unwrap_or_else(|| panic!("no {name} in {}", self.0))
-            .1
+        let counters = self.0.split(", ").map(|counter| counter.trim_start_matches("closed: "));
+        let mut values = counters.filter_map(|counter| counter.strip_prefix(name)?.trim_start().parse().ok());
+        values.next().unwrap_or_else(|| panic!("no {name} in {}", self.0))
     }
 
-    fn counters(&self) -> impl Iterator<Item = (&str, u64)> {
-        let pairs = self.0.split(", ").map(|part| part.trim_start_matches("closed: "));
-        pairs.filter_map(|pair| pair.rsplit_once(' ')).filter_map(|(name, n)| Some((name, n.parse().ok()?)))
+    /// How many sessions have ended, for whatever reason.
+    pub fn closed(&self) -> u64 {
+        let of_closed = self.0.split_once("closed: ").and_then(|(_, rest)| rest.split_once(", bytes"));
+        let (of_closed, _) = of_closed.unwrap_or_else(|| panic!("no reasons in {}", self.0));
+        of_closed.split(", ").filter_map(|counter| counter.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 }
 

@@ -122,7 +122,6 @@ impl Scripted {
     /// What holds after every turn.
     fn check(&mut self) {
         let (interest, owes, framing) = (self.interest(), self.connection.owes(), self.framing);
-        self.draining &= self.socket().shut_down.is_none();
         assert_eq!(interest.is_none(), self.closed().is_some(), "a session waits until it is closed");
         let Some(interest) = interest else { return };
         assert!(interest.is_writable() || !owes, "it waits for room while it has bytes to put there");
@@ -140,20 +139,25 @@ impl Scripted {
         assert!(owes || waits_for_more, "what can be answered is answered, or owed");
     }
 
-    /// The peer takes all there is, for as long as anything comes.
-    pub fn take_all(&mut self) {
-        let takes_and_wakes = |session: &mut Self| {
-            session.happen(Happening::Take(usize::MAX));
-            session.poll()
-        };
-        assert!((0..MOST_TURNS).any(|_| !takes_and_wakes(self)), "the loop spins");
+    /// The peer sends nothing more and takes all there is, until that wakes the session no longer.
+    pub fn fall_silent(&mut self) {
+        let quiet = (0..MOST_TURNS).any(|_| {
+            self.happen(Happening::Take(usize::MAX));
+            !self.poll()
+        });
+        assert!(quiet, "the loop spins");
     }
 
-    /// The peer ends its direction and takes all there is. Returns why the session ended.
+    /// The peer ends its direction and takes all there is, for as long as it takes. Returns why the session ended.
     pub fn end(&mut self) -> Reason {
         self.happen(Happening::End);
-        self.take_all();
-        let interest = self.interest();
-        self.closed().unwrap_or_else(|| panic!("nobody would ever wake this session: {interest:?}"))
+        for _ in 0..MOST_TURNS {
+            self.happen(Happening::Take(usize::MAX));
+            if let Some(reason) = self.closed() {
+                return reason;
+            }
+            assert!(self.poll(), "nobody would ever wake this session: {:?}", self.interest());
+        }
+        panic!("the loop spins: {:?}", self.interest());
     }
 }
