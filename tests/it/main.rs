@@ -27,6 +27,7 @@ mod steady_state;
 mod system_calls;
 mod systemd;
 mod telnet;
+mod terminal;
 mod time;
 mod vitals;
 
