@@ -129,7 +129,7 @@ fn the_queue_of_those_who_knock_is_as_long_as_asked() {
         let server = Server::bind(Config { backlog, ..loopback() }).expect("a port is free");
         let address = SocketAddr::from(([127, 0, 0, 1], port_of(&server)));
         // Nobody accepts: a handshake that finds the queue full is not completed.
-        let knock = |_| TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok();
+        let knock = |_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok();
         (0..20).map_while(knock).collect::<Vec<_>>().len()
     };
     assert_eq!(queued(20), 20);
