@@ -193,6 +193,8 @@ impl<S: Stream> Connection<S> {
         let mut room = ready.writable || buffers.output.is_empty();
         if room {
             room = self.flush(buffers, turn)?;
+            // Nothing written, against what the event said: it is used up, so it must be asked for anew.
+            turn.stopped_early |= ready.writable && !room && turn.written == 0;
             self.regulate(buffers.output.len());
         }
         let until = if self.state == State::Draining { Readable::UntilBlocked } else { ready.readable };
@@ -238,6 +240,9 @@ impl<S: Stream> Connection<S> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // A short read or the end of input comes first, so this all but contradicts the event. That is used
+                    // up all the same, and if it was right, no other will come.
+                    turn.stopped_early |= until != Readable::UntilBlocked;
                     self.input_paused();
                     return Ok(());
                 }
@@ -261,8 +266,8 @@ impl<S: Stream> Connection<S> {
             match result {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => turn.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                // A short write comes first, so `WouldBlock` all but contradicts the event here too.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                     turn.stopped_early = true;
                     return Ok(false);
                 }

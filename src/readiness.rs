@@ -19,9 +19,11 @@ pub enum Readable {
     /// Until a read gives less than was asked for. On a stream socket that means that no more is there (epoll(7)), and
     /// saves the system call that would only say so.
     UntilShort,
-    /// Until the end of input or `WouldBlock`, because a short read does not mean that here: behind the last byte the
-    /// end of input waits and causes no new event, and a read stops at urgent data though more is behind it (tcp(7)).
+    /// Until `WouldBlock`, because a short read does not mean that here: a read stops at urgent data though more is
+    /// behind it (tcp(7)). Even the first one may block: urgent data can be announced before what precedes it is there.
     UntilBlocked,
+    /// Until the end of input or an error, which waits behind the last byte and causes no event of its own.
+    UntilEnd,
 }
 
 impl Readiness {
@@ -34,7 +36,9 @@ impl Readiness {
 impl From<&Event> for Readiness {
     /// An error makes the socket ready for everything: the next read or write returns it.
     fn from(event: &Event) -> Self {
-        let readable = if event.is_read_closed() || event.is_priority() || event.is_error() {
+        let readable = if event.is_read_closed() || event.is_error() {
+            Readable::UntilEnd
+        } else if event.is_priority() {
             Readable::UntilBlocked
         } else if event.is_readable() {
             Readable::UntilShort

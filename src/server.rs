@@ -210,12 +210,19 @@ impl Server {
 
     /// Accepts those who wait, `budget` of them at most.
     fn accept(&mut self, budget: usize) {
-        for _ in 0..budget {
+        for tried in 0..budget {
             let Some(acceptor) = &mut self.acceptor else { return };
             match acceptor.accept(self.now) {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
                 Accepted::Lost(error) => debug!("A client was lost before it was accepted: {error}"),
-                Accepted::Nobody => return,
+                Accepted::Nobody => {
+                    if tried == 0
+                        && let Err(error) = acceptor.ask_anew(self.poll.registry(), LISTENER)
+                    {
+                        warn!("The listening socket cannot be waited for: {error}");
+                    }
+                    return;
+                }
                 Accepted::Paused(error) => {
                     self.stats.accept_pauses += 1;
                     warn!("Accepting pauses at {} sessions: {error}", self.open());

@@ -3,7 +3,7 @@
 //!
 //! Knows the banner and the prefix of the protocol, and nothing of any one server.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -55,6 +55,11 @@ impl Process {
         Self::spawn(Command::new(binary(name)).args(arguments).env_remove("RUST_LOG"))
     }
 
+    /// Starts the server on a port of loopback that the system chooses.
+    pub fn okloop(arguments: &[&str]) -> Self {
+        Self::start("okloop", &[&["--host", "127.0.0.1", "--port", "0"], arguments].concat())
+    }
+
     /// Starts a command that the caller has prepared.
     pub fn spawn(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -90,9 +95,14 @@ impl Process {
         port.unwrap_or_else(|| panic!("no port in {line:?}"))
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends the process a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).expect("Linux numbers processes up to 2²² only");
+        let id = i32::try_from(self.id()).expect("Linux numbers processes up to 2²² only");
         kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
     }
 
@@ -263,6 +273,23 @@ impl Client {
         self.stream.write_all(bytes).expect("the server takes what is sent");
     }
 
+    /// Sends of `bytes` as much as the server takes while nobody reads its answers, and returns how much that is.
+    pub fn send_until_full(&mut self, bytes: &[u8]) -> usize {
+        let patience = |time| self.stream.set_write_timeout(Some(time)).expect("the time-out is not zero");
+        patience(Duration::from_millis(300));
+        let mut sent = 0;
+        loop {
+            match (&self.stream).write(&bytes[sent..]) {
+                Ok(0) => panic!("the server has taken {sent} bytes and would take more"),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error} after {sent} bytes"),
+            }
+        }
+        patience(DEADLINE);
+        sent
+    }
+
     /// Reads as many bytes as `expected` has, which must be those.
     pub fn expect(&mut self, expected: &[u8]) {
         let mut received = vec![0; expected.len()];
@@ -308,6 +335,11 @@ impl Client {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("the socket can linger");
     }
 
+    /// The socket, for what is not worth a word of its own here.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// The client's own address, by which the server's log calls it.
     pub fn address(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket has an address")
@@ -347,6 +379,15 @@ pub fn chunks_of(payload: &[u8], answers: &[u8]) -> Vec<usize> {
 /// Numbered lines, `length` bytes in all: no two places look the same, and none looks like a prefix.
 pub fn numbered_lines(length: usize) -> Vec<u8> {
     (0..).flat_map(|number: u32| format!("{number}\n").into_bytes()).take(length).collect()
+}
+
+/// Waits until `holds` does: for what nobody announces, such as a number in /proc.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain for {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -2,17 +2,28 @@
 //!
 //! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
 
+mod accepting;
+mod backpressure;
+mod clients;
 mod command;
 mod conversation;
 mod documents;
 mod embedding;
+mod fairness;
 mod harness;
+mod interleavings;
+mod laboratory;
 mod ladder;
 mod limits;
 mod log_lines;
 mod parity;
+mod scripted;
+mod soak;
+mod state_machine;
 mod steady_state;
+mod system_calls;
 mod telnet;
+mod vitals;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]
