@@ -193,8 +193,6 @@ impl<S: Stream> Connection<S> {
         let mut room = ready.writable || buffers.output.is_empty();
         if room {
             room = self.flush(buffers, turn)?;
-            // Nothing written, against what the event said: it is used up, so it must be asked for anew.
-            turn.stopped_early |= ready.writable && !room && turn.written == 0;
             self.regulate(buffers.output.len());
         }
         let until = if self.state == State::Draining { Readable::UntilBlocked } else { ready.readable };

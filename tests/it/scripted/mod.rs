@@ -122,7 +122,6 @@ impl Scripted {
     /// What holds after every turn.
     fn check(&mut self) {
         let (interest, owes, framing) = (self.interest(), self.connection.owes(), self.framing);
-        self.draining &= self.socket().shut_down.is_none();
         assert_eq!(interest.is_none(), self.closed().is_some(), "a session waits until it is closed");
         let Some(interest) = interest else { return };
         assert!(interest.is_writable() || !owes, "it waits for room while it has bytes to put there");
@@ -152,8 +151,13 @@ impl Scripted {
     /// The peer ends its direction and takes all there is, for as long as it takes. Returns why the session ended.
     pub fn end(&mut self) -> Reason {
         self.happen(Happening::End);
-        self.take_all();
-        let interest = self.interest();
-        self.closed().unwrap_or_else(|| panic!("nobody would ever wake this session: {interest:?}"))
+        for _ in 0..MOST_TURNS {
+            self.happen(Happening::Take(usize::MAX));
+            if let Some(reason) = self.closed() {
+                return reason;
+            }
+            assert!(self.poll(), "nobody would ever wake this session: {:?}", self.interest());
+        }
+        panic!("the loop spins: {:?}", self.interest());
     }
 }
