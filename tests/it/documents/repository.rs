@@ -100,22 +100,39 @@ impl Repository {
     /// An item that the document gives no file for. With nothing before it, it is looked for only if its length says that
     /// it must be a test's name.
     fn missing_item(&self, name: &str) -> Option<String> {
-        let is_source = |path: &str| Path::new(path).extension().is_some_and(|extension| extension == "rs");
-        let sources = || self.files.iter().filter(|(path, _)| is_source(path));
         let nothing = |name: &str| Some(format!("nothing is called `{name}`"));
         let Some((whole, part)) = name.split_once("::") else {
             let is_test = name.matches('_').count() >= 3 && name.chars().all(|c| !c.is_ascii_uppercase());
-            let is_there = sources().any(|(path, text)| is_home(path, text, name) || defines(text, name));
+            let is_there = self.sources().any(|(path, text)| stem(path) == name || defines(text, name));
             return (is_test && !is_there).then(|| nothing(name)).flatten();
         };
         let part = part.rsplit("::").next().unwrap_or(part);
-        let homes: Vec<_> = sources().filter(|(path, text)| is_home(path, text, whole)).collect();
+        let homes = self.homes(whole);
         if let Some((path, _)) = homes.first() {
             let is_there = homes.iter().any(|(_, text)| defines(text, part));
             return (!is_there).then(|| format!("`{name}` is not in {path}"));
         }
-        let is_named = ELSEWHERE.contains(&whole) || sources().any(|(_, text)| has_word(text, whole));
+        let is_named = ELSEWHERE.contains(&whole) || self.sources().any(|(_, text)| has_word(text, whole));
         (!is_named).then(|| nothing(whole)).flatten()
+    }
+
+    /// The files that are a module of this name, or that make a type of this name what it is. None for a library's type,
+    /// though traits may be implemented for it, and though a test may have one of the same name.
+    fn homes(&self, whole: &str) -> Vec<(&str, &str)> {
+        let has_any = |text: &str, keywords: &[&str]| keywords.iter().any(|word| has_pair(text, word, whole));
+        let declares = |text: &str| has_any(text, &["struct", "enum", "trait", "type"]);
+        let is_ours = self.sources().any(|(path, text)| !path.starts_with("tests/") && declares(text));
+        let is_home = |path: &str, text: &str| {
+            stem(path) == whole
+                || has_any(text, &["mod"])
+                || is_ours && (declares(text) || has_any(text, &["impl", "for"]))
+        };
+        self.sources().filter(|(path, text)| is_home(path, text)).collect()
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_source = |path: &str| Path::new(path).extension().is_some_and(|extension| extension == "rs");
+        self.files.iter().map(|(path, text)| (&path[..], &text[..])).filter(move |(path, _)| is_source(path))
     }
 }
 
@@ -151,11 +168,10 @@ fn anchors(document: &str) -> Vec<String> {
     anchors
 }
 
-/// Whether a file is the module `whole`, or has a type of that name.
-fn is_home(path: &str, text: &str, whole: &str) -> bool {
-    let stem = Path::new(path).file_stem().unwrap_or_default();
-    let keywords = ["struct", "enum", "trait", "type", "mod", "impl", "for"];
-    stem == whole || keywords.iter().any(|keyword| has_pair(text, keyword, whole))
+/// A path's last part without the extension.
+fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.split('.').next().unwrap_or(name)
 }
 
 /// Whether a source defines something of that name: an item, a field or a variant.
