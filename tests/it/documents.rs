@@ -51,6 +51,8 @@ fn a_mistake_in_a_document_is_found() {
         ("`faults::a_reset_kills`", "`faults::a_reset_kills` is not in tests/it/faults.rs"),
         ("`cargo test faults::a_reset_kills`", "`faults::a_reset_kills` is not in tests/it/faults.rs"),
         ("`a_reset_kills_it_all`", "nothing is called `a_reset_kills_it_all`"),
+        ("`Sever`", "nothing is called `Sever`"),
+        ("`echo_twice`", "nothing is called `echo_twice`"),
         ("`src/server.rs`, `acept`", "`acept` is not in src/server.rs"),
         ("`Server::accept`, `reap` in\n`src/server.rs`", "1: `reap` is not in src/server.rs"),
         ("|a|b|\n|-|-|\n|`server.rs`: `Server::acept`||", "3: `Server::acept` is not in src/server.rs"),
@@ -66,7 +68,7 @@ fn what_exists_and_what_is_not_ours_is_let_pass() {
         "`src/server.rs`, `server.rs`, `src/`, `tests/it` and [the loop](src/server.rs)",
         "`target/release/okloop`, `/proc/self/status`, `GET /`, `HTTP/1.1`, `redis/src/ae.c`, `*.rs`",
         "[mio](https://docs.rs/mio/latest/mio/struct.Poll.html#method.poll) and <https://docs.rs/no.rs>",
-        "# The `Loop`, twice\n[here](#the-loop-twice), [there](NOTES.md#notes)",
+        "# The `loop`, twice\n[here](#the-loop-twice), [there](NOTES.md#notes)",
         "```sh\ncargo run --release --example fleet -- --quick 5\ntelnet localhost 8888\n```",
         "`cargo run -- -p 1`, `okloop [--port N]`, `ls --all`, the options `--port` and `--release`",
         "`Server::accept`, `Server::accept()`, `okloop::Server::accept`, `accept` in `src/server.rs`",
@@ -94,7 +96,7 @@ fn small_repository() -> Repository {
         ("NOTES.md", "# Notes\n"),
         (
             "src/server.rs",
-            "use mio::Poll;\npub struct Server {\n    sessions: u8,\n}\nenum Phase {\n    Over,\n}\n\
+            "use mio::Poll; // epoll_wait\npub struct Server {\n    sessions: u8,\n}\nenum Phase {\n    Over,\n}\n\
              impl Server {\n    pub fn accept(&self) {}\n}\nimpl Stream for TcpStream {}\n",
         ),
         ("examples/fleet/main.rs", "struct Arguments {\n    quick: bool,\n}\n"),

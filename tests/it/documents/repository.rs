@@ -10,7 +10,7 @@ use super::reference::Reference;
 use crate::harness::Process;
 
 /// What belongs to others and may be named though nothing here uses it.
-const ELSEWHERE: [&str; 1] = ["tokio"];
+const ELSEWHERE: [&str; 2] = ["epoll_create1", "tokio"];
 
 /// Options of cargo that the documents speak of on their own.
 const OF_CARGO: [&str; 4] = ["--example", "--ignored", "--locked", "--release"];
@@ -97,14 +97,11 @@ impl Repository {
         (!is_there).then(|| format!("no option `{name}`{program}"))
     }
 
-    /// An item that the document gives no file for. With nothing before it, it is looked for only if its length says that
-    /// it must be a test's name.
+    /// An item that the document gives no file for.
     fn missing_item(&self, name: &str) -> Option<String> {
-        let nothing = |name: &str| Some(format!("nothing is called `{name}`"));
+        let nothing = |name: &str| format!("nothing is called `{name}`");
         let Some((whole, part)) = name.split_once("::") else {
-            let is_test = name.matches('_').count() >= 3 && name.chars().all(|c| !c.is_ascii_uppercase());
-            let is_there = self.sources().any(|(path, text)| stem(path) == name || defines(text, name));
-            return (is_test && !is_there).then(|| nothing(name)).flatten();
+            return (!self.is_known(name)).then(|| nothing(name));
         };
         let part = part.rsplit("::").next().unwrap_or(part);
         let homes = self.homes(whole);
@@ -112,8 +109,26 @@ impl Repository {
             let is_there = homes.iter().any(|(_, text)| defines(text, part));
             return (!is_there).then(|| format!("`{name}` is not in {path}"));
         }
-        let is_named = ELSEWHERE.contains(&whole) || self.sources().any(|(_, text)| has_word(text, whole));
-        (!is_named).then(|| nothing(whole)).flatten()
+        (!self.is_mentioned(whole)).then(|| nothing(whole))
+    }
+
+    /// Whether a name that stands alone is one of ours, or may be anybody's: a plain word, or a constant of the system.
+    fn is_known(&self, name: &str) -> bool {
+        let is_constant = !name.contains(|c: char| c.is_ascii_lowercase());
+        let is_word = !name.contains(|c: char| c == '_' || c.is_ascii_uppercase());
+        let is_sentence = name.matches('_').count() >= 3;
+        if is_constant || is_word {
+            true
+        } else if is_sentence {
+            self.sources().any(|(path, text)| stem(path) == name || defines(text, name))
+        } else {
+            self.is_mentioned(name)
+        }
+    }
+
+    fn is_mentioned(&self, name: &str) -> bool {
+        ELSEWHERE.contains(&name)
+            || self.sources().any(|(path, text)| stem(path) == name || has_word(text, name))
     }
 
     /// The files that are a module of this name, or that make a type of this name what it is. None for a library's type,
