@@ -2,11 +2,13 @@
 //!
 //! Knows nothing of servers, ports or measurements. What no guard can help against is `kill -9` on ourselves.
 
+#![allow(dead_code, reason = "no example needs all of it")]
+
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -33,12 +35,26 @@ impl ChildGuard {
     /// It is left unreaped until the guard goes: as long as it is a zombie the system gives its number to no other
     /// process, and the signal that [`Drop`] sends to the group cannot hit a stranger.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(self.pid()), flags) {
+        self.status(WaitPidFlag::WNOHANG)
+    }
+
+    /// Waits for the child's end, and returns how it ended; unreaped, as above.
+    pub fn wait(&self) -> Option<ExitStatus> {
+        self.status(WaitPidFlag::empty())
+    }
+
+    fn status(&self, patience: WaitPidFlag) -> Option<ExitStatus> {
+        match waitid(Id::Pid(self.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | patience) {
             Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as i32)),
             _ => None,
         }
+    }
+
+    /// Sends a signal to the child alone.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        // It is unreaped as long as the guard lives, so its number is no other process's.
+        Ok(kill(self.pid(), signal)?)
     }
 
     fn pid(&self) -> Pid {

@@ -33,6 +33,15 @@ pub fn binary(name: &str) -> PathBuf {
     example
 }
 
+/// Builds an example and returns its path. For one that has unit tests `cargo test` builds only those.
+pub fn build_example(name: &str) -> PathBuf {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let mut cargo = Command::new(env!("CARGO"));
+    let status = cargo.args(["build", "--quiet", "--profile", profile, "--example", name]).status();
+    assert!(status.expect("cargo runs, as it runs this").success());
+    binary(name)
+}
+
 /// A child process whose output is collected while it runs. Dropping it kills it.
 pub struct Process {
     child: Child,

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Once;
+use std::sync::LazyLock;
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,11 +13,14 @@ use nix::unistd::Pid;
 use okloop::protocol::BANNER;
 use serde_json::Value;
 
-use crate::harness::{Finished, Process, binary};
+use crate::harness::{Finished, Process, build_example};
 
 const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
 const PICTURES: [&str; 6] = ["memory", "latency", "answers", "cpu", "opening", "fairness"];
 const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
+
+/// The path of the laboratory.
+static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| build_example("compare"));
 
 /// One run of `compare`, with a directory and a mark of its own.
 struct Laboratory {
@@ -34,7 +37,7 @@ impl Laboratory {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(built());
+        let mut command = Command::new(&*COMPARE);
         // Children inherit the environment, so the mark tells them from all other processes.
         command.arg("--output").arg(&self.output).args(arguments).env("LABORATORY_MARK", &self.mark);
         command
@@ -64,18 +67,6 @@ impl Laboratory {
         };
         processes.filter(is_ours).collect()
     }
-}
-
-/// The path of the laboratory. It has unit tests, and `cargo test` then builds an example for those alone.
-fn built() -> PathBuf {
-    static BUILD: Once = Once::new();
-    BUILD.call_once(|| {
-        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let mut cargo = Command::new(env!("CARGO"));
-        let build = cargo.args(["build", "--quiet", "--profile", profile, "--example", "compare"]).status();
-        assert!(build.expect("cargo runs, as it runs this").success());
-    });
-    binary("compare")
 }
 
 /// The results of one server, in the order of the workloads.

@@ -4,12 +4,14 @@
 
 mod accepting;
 mod backpressure;
+mod balancer;
 mod clients;
 mod command;
 mod conversation;
 mod documents;
 mod embedding;
 mod fairness;
+mod fleet;
 mod harness;
 mod interleavings;
 mod laboratory;
@@ -22,6 +24,7 @@ mod soak;
 mod state_machine;
 mod steady_state;
 mod system_calls;
+mod systemd;
 mod telnet;
 mod vitals;
 
