@@ -20,12 +20,15 @@ mod limits;
 mod log_lines;
 mod parity;
 mod scripted;
+mod shutdown;
 mod soak;
 mod state_machine;
 mod steady_state;
 mod system_calls;
 mod systemd;
 mod telnet;
+mod terminal;
+mod time;
 mod vitals;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
