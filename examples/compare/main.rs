@@ -36,6 +36,8 @@ mod workload;
 
 #[path = "../support/child.rs"]
 mod child;
+#[path = "../support/connect.rs"]
+mod connect;
 #[path = "../support/machine.rs"]
 mod machine;
 #[path = "../support/procfs.rs"]

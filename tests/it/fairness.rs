@@ -11,8 +11,8 @@ use okloop::config::READ_BUDGET;
 use crate::harness::{Client, Process};
 use crate::vitals::while_stopped;
 
-/// Measured on two processors, which the server shares with the firehoses: 0.05 to 0.13 ms alone, 0.3 to 0.8 ms beside
-/// four firehoses, so 4 to 10 times as long. A loop that serves a firehose for as long as it flows makes it 700 ms.
+/// Measured on two processors, which the server shares with the firehoses: 0.02 to 0.13 ms alone, 0.3 to 0.9 ms beside
+/// four of them, some ten times as long. A loop that serves a firehose for as long as it flows makes it 100 to 3,000 ms.
 #[test]
 fn a_hundred_typists_are_answered_promptly_beside_firehoses() {
     let server = Process::okloop(&[]);
@@ -23,7 +23,7 @@ fn a_hundred_typists_are_answered_promptly_beside_firehoses() {
         let _firehoses = [(); 4].map(|()| Firehose::turn_on(port));
         answer_time(&mut typists)
     };
-    let bound = (100 * alone).max(Duration::from_millis(100));
+    let bound = (20 * alone).max(Duration::from_millis(50));
     assert!(beside < bound, "{beside:?} beside the firehoses, {alone:?} alone");
 }
 

@@ -10,7 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use mio::net::TcpStream;
-use socket2::{Domain, Socket, Type};
+
+use crate::connect::connect_from;
 
 /// The last number of the addresses 127.0.0.x. The first is left to the servers.
 const HOSTS: RangeInclusive<u8> = 2..=17;
@@ -58,19 +59,4 @@ impl Sources {
         }
         source
     }
-}
-
-fn connect_from(source: SocketAddr, target: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    // Lets a port be used again that an earlier connection to another server holds in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.bind(&source.into())?;
-    match socket.connect(&target.into()) {
-        Ok(()) => {}
-        // The handshake is under way; readiness will tell how it ended.
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(TcpStream::from_std(socket.into()))
 }
