@@ -4,221 +4,23 @@
 //! Knows the banner and the prefix of the protocol, and nothing of any one server.
 
 mod payload;
+mod process;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use okloop::protocol::{BANNER, PREFIX};
 use okloop::{Config, Ending, Handle, Server, Stats};
 use socket2::SockRef;
 
 pub use self::payload::{chunks_of, numbered_lines};
+pub use self::process::{Finished, Process, binary, build_example};
 
 /// How long anything may take. Far more than it does: a busy machine is no failure.
 pub const DEADLINE: Duration = Duration::from_secs(30);
-
-/// The path of the server, `okloop`, or of an example.
-pub fn binary(name: &str) -> PathBuf {
-    let server = Path::new(env!("CARGO_BIN_EXE_okloop"));
-    if name == "okloop" {
-        return server.into();
-    }
-    let example =
-        server.with_file_name("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(example.exists(), "{} is missing: run `cargo build --examples` first", example.display());
-    example
-}
-
-/// Builds an example and returns its path. For one that has unit tests `cargo test` builds only those.
-pub fn build_example(name: &str) -> PathBuf {
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let mut cargo = Command::new(env!("CARGO"));
-    let status = cargo.args(["build", "--quiet", "--profile", profile, "--example", name]).status();
-    assert!(status.expect("cargo runs, as it runs this").success());
-    binary(name)
-}
-
-/// A child process whose output is collected while it runs. Dropping it kills it.
-pub struct Process {
-    child: Child,
-    stdout: Arc<Output>,
-    stderr: Arc<Output>,
-}
-
-/// What a process left behind.
-pub struct Finished {
-    /// The exit status, or none if a signal ended the process.
-    pub status: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
-}
-
-impl Process {
-    /// Starts the server or an example; see [`binary`].
-    pub fn start(name: &str, arguments: &[&str]) -> Self {
-        // Whoever runs the tests may log as they like; the tests read what the server logs by itself.
-        Self::spawn(Command::new(binary(name)).args(arguments).env_remove("RUST_LOG"))
-    }
-
-    /// Starts the server on a port of loopback that the system chooses.
-    pub fn okloop(arguments: &[&str]) -> Self {
-        Self::start("okloop", &[&["--host", "127.0.0.1", "--port", "0"], arguments].concat())
-    }
-
-    /// Starts a command that the caller has prepared.
-    pub fn spawn(command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")).into()
-    }
-
-    /// Waits until stdout holds a whole line with `text` in it, and returns the first such line.
-    pub fn line_with(&self, text: &str) -> String {
-        self.wait_for_line(&self.stdout, text)
-    }
-
-    /// The same for stderr.
-    pub fn complaint_with(&self, text: &str) -> String {
-        self.wait_for_line(&self.stderr, text)
-    }
-
-    fn wait_for_line(&self, output: &Output, text: &str) -> String {
-        output.wait_for(|collected| collected.line_with(text)).unwrap_or_else(|| {
-            let (stdout, stderr) = (self.stdout.bytes(), self.stderr.bytes());
-            panic!("no line with {text:?} in {:?}, {:?}", lossy(&stdout), lossy(&stderr))
-        })
-    }
-
-    /// What stdout has carried so far.
-    pub fn stdout(&self) -> Vec<u8> {
-        self.stdout.bytes()
-    }
-
-    /// Waits until the server says where it listens, and returns the port.
-    pub fn port(&self) -> u16 {
-        let line = self.line_with("Socket now listening on ");
-        let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
-        port.unwrap_or_else(|| panic!("no port in {line:?}"))
-    }
-
-    /// The process's number.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends the process a signal.
-    pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.id()).expect("Linux numbers processes up to 2²² only");
-        kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
-    }
-
-    /// Collects from now on what comes from a standard output that the test has taken before.
-    pub fn reading(mut self, stdout: impl Read + Send + 'static) -> Self {
-        self.stdout = Output::collect(Some(stdout));
-        self
-    }
-
-    /// Stops the server as an operator does. It must end as it should, without a complaint.
-    pub fn stop(self) -> Finished {
-        self.signal(Signal::SIGTERM);
-        let finished = self.finish();
-        assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
-        finished
-    }
-
-    /// Waits for the end of the process: the end of both its outputs comes with it.
-    pub fn finish(mut self) -> Finished {
-        for output in [&self.stdout, &self.stderr] {
-            let ended = output.wait_for(|output| output.ended.then_some(()));
-            assert!(ended.is_some(), "still running, with {:?}", lossy(&output.bytes()));
-        }
-        let status = self.child.wait().expect("the child is ours to wait for").code();
-        Finished { status, stdout: self.stdout.bytes(), stderr: lossy(&self.stderr.bytes()) }
-    }
-}
-
-impl From<Child> for Process {
-    /// Takes over a child, and collects those of its outputs that are piped and that nobody has taken.
-    fn from(mut child: Child) -> Self {
-        let (stdout, stderr) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
-        Self { child, stdout, stderr }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already, which is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// One output of a process, filled by a thread of its own so that the process never waits for the test.
-#[derive(Default)]
-struct Output {
-    collected: Mutex<Collected>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Collected {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Output {
-    fn collect(source: Option<impl Read + Send + 'static>) -> Arc<Self> {
-        let output = Arc::new(Self::default());
-        let filled = Arc::clone(&output);
-        thread::spawn(move || {
-            let mut source = source;
-            let mut chunk = [0; 4096];
-            loop {
-                let count = source.as_mut().map_or(0, |source| source.read(&mut chunk).unwrap_or(0));
-                let mut collected = filled.collected.lock().expect("no holder of the lock panics");
-                collected.bytes.extend(&chunk[..count]);
-                collected.ended = count == 0;
-                filled.changed.notify_all();
-                if collected.ended {
-                    return;
-                }
-            }
-        });
-        output
-    }
-
-    /// Waits until `look` finds something; none if the output ends or the deadline comes first.
-    fn wait_for<T>(&self, look: impl Fn(&Collected) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + DEADLINE;
-        let mut collected = self.collected.lock().expect("no holder of the lock panics");
-        loop {
-            let found = look(&collected);
-            let left = deadline.saturating_duration_since(Instant::now());
-            if found.is_some() || collected.ended || left.is_zero() {
-                return found;
-            }
-            collected = self.changed.wait_timeout(collected, left).expect("no holder of the lock panics").0;
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.collected.lock().expect("no holder of the lock panics").bytes.clone()
-    }
-}
-
-impl Collected {
-    fn line_with(&self, text: &str) -> Option<String> {
-        let lines = self.bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
-        lines.map(|line| lossy(line.trim_ascii_end())).find(|line| line.contains(text))
-    }
-}
 
 /// A server that runs in a thread of the test. Dropping it ends it at once.
 pub struct Embedded {
