@@ -11,7 +11,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config, KEEPALIVE};
+use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config, KEEPALIVE, UNSENT};
 use crate::error::StartError;
 
 /// The listening socket, and when to accept from it next.
@@ -166,7 +166,8 @@ fn is_lost(error: &io::Error) -> bool {
 /// Opens a listening socket on one address.
 ///
 /// What an accepted socket inherits on Linux is set here, once: not blocking is not among it (mio's accept4 asks for
-/// that), `TCP_NODELAY` and keepalive are. So an accept costs no further system call for options.
+/// that), `TCP_NODELAY`, the limit of unsent bytes and keepalive are. So an accept costs no further system call for
+/// options.
 fn listen(address: SocketAddr, config: &Config) -> Result<Socket, StartError> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
         .map_err(StartError::Create)?;
@@ -189,6 +190,7 @@ fn set_options(socket: &Socket, address: SocketAddr, config: &Config) -> io::Res
     }
     // An answer is written whole, once. Waiting for more to send with it (Nagle) would only delay it.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
@@ -221,6 +223,7 @@ mod tests {
         let Accepted::Client(stream, _) = acceptor.accept(Instant::now()) else { panic!("a client waits") };
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().expect("a TCP option"));
+        assert_eq!(socket.tcp_notsent_lowat().expect("a TCP option"), UNSENT);
         assert!(socket.keepalive().expect("a socket option"));
         assert_eq!(socket.tcp_keepalive_time().expect("a TCP option"), KEEPALIVE);
     }

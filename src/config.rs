@@ -84,6 +84,11 @@ pub const LOW_WATER: usize = 16 * 1024;
 /// input buffer can hold in one piece, so reading never stops for lack of room with nothing owed.
 pub const OUTPUT_BUFFER: usize = HIGH_WATER + PREFIX.len() + INPUT_BUFFER;
 
+/// How much of our output the kernel takes for one session before it can send it (bytes, `TCP_NOTSENT_LOWAT`). By itself
+/// it takes megabytes, and says that there is room again only when a third of them is gone: a client that reads 10 kB a
+/// second would pass for one that does not read at all, and one that does not would cost that much.
+pub const UNSENT: u32 = 64 * 1024;
+
 /// Spare pairs of buffers kept for the next sessions that need one (pairs). In a turn without slow readers one pair
 /// serves everybody; this many spare ones ride out a burst without asking the allocator.
 pub const SPARE_BUFFERS: usize = 16;

@@ -1,5 +1,6 @@
 //! The command: arguments, logger, signals; then [`okloop::Server`] does the rest.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,7 +86,8 @@ impl From<Arguments> for Config {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let status = serve(arguments).unwrap_or_else(|error| {
-        eprintln!("{error}");
+        // `eprintln!` would panic where nobody can be told.
+        let _ = writeln!(io::stderr(), "{error}");
         ExitCode::FAILURE
     });
     log::logger().flush();
@@ -101,6 +103,8 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut server = Server::bind(arguments.into())?;
     server.watch_signals()?;
     let (ending, stats) = server.run()?;
+    // The last sessions' ends may have filled the queue, and a line that finds it full is dropped.
+    log::logger().flush();
     info!("{stats}");
     Ok(match ending {
         Ending::Drained => ExitCode::SUCCESS,

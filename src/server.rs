@@ -216,6 +216,7 @@ impl Server {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
                 Accepted::Lost(error) => debug!("A client was lost before it was accepted: {error}"),
                 Accepted::Nobody => {
+                    trace!("accept: WouldBlock");
                     if tried == 0
                         && let Err(error) = acceptor.ask_anew(self.poll.registry(), LISTENER)
                     {

@@ -4,7 +4,7 @@ use okloop::config::INPUT_BUFFER;
 use okloop::protocol::{BANNER, Framing, PREFIX};
 use okloop::{Config, Server};
 
-use crate::harness::{Client, Embedded, chunks_of, loopback, numbered_lines, port_of};
+use crate::harness::{Client, Embedded, Process, chunks_of, loopback, numbered_lines, port_of};
 
 const FRAMINGS: [Framing; 2] = [Framing::Chunks, Framing::Lines];
 
@@ -177,6 +177,28 @@ fn sixteen_mebibytes_and_a_half_close_come_back_whole_and_in_order() {
         let answers = Client::greeted(server.port()).exchange(&message);
         expect_answers(framing, &message, &answers);
     }
+}
+
+/// The loop's trace tells when the client's socket is full. Until it is, each message is read before the next is sent,
+/// or there would be more lines at once than the log's queue holds.
+#[test]
+fn answers_that_wait_for_room_in_the_socket_outlast_a_half_close() {
+    let server = Process::start("okloop", &["--port", "0", "--log-level", "trace"]);
+    let mut client = Client::greeted(server.port());
+    let mut sent = Vec::new();
+    let is_full = || String::from_utf8_lossy(&server.stdout()).contains("interest READABLE | WRITABLE");
+    for length in 10_000.. {
+        if is_full() {
+            break;
+        }
+        let message = numbered_lines(length);
+        client.send(&message);
+        sent.extend(message);
+        server.line_with(&format!("read {length} bytes"));
+    }
+    client.half_close();
+    server.line_with("read 0 bytes");
+    chunks_of(&sent, &client.read_to_end());
 }
 
 #[test]

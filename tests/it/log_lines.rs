@@ -64,20 +64,6 @@ fn level_trace_tells_each_turn_of_the_loop() {
 }
 
 #[test]
-fn level_trace_tells_when_a_full_socket_is_waited_for() {
-    let server = start(&["--log-level", "trace"]);
-    let mut client = Client::greeted(server.port());
-    // Each message is read before the next is sent, or there would be more lines at once than the log's queue holds.
-    let mut length = 10_000;
-    while !has(&server.stdout(), "interest READABLE | WRITABLE | PRIORITY") {
-        client.send(&vec![b'x'; length]);
-        server.line_with(&format!("read {length} bytes"));
-        length += 1;
-        assert!(length < 16_000, "no socket's buffers hold that much");
-    }
-}
-
-#[test]
 fn the_environment_gives_a_level_and_the_option_goes_before_it() {
     let log = log_of_a_session(Some("debug"), &[]);
     assert!(has(&log, "DEBUG"));

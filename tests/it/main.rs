@@ -4,24 +4,31 @@
 
 mod accepting;
 mod backpressure;
+mod balancer;
 mod clients;
 mod command;
 mod conversation;
 mod documents;
 mod embedding;
 mod fairness;
+mod fleet;
 mod harness;
 mod interleavings;
+mod laboratory;
 mod ladder;
 mod limits;
 mod log_lines;
 mod parity;
 mod scripted;
+mod shutdown;
 mod soak;
 mod state_machine;
 mod steady_state;
 mod system_calls;
+mod systemd;
 mod telnet;
+mod terminal;
+mod time;
 mod vitals;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.

@@ -106,7 +106,9 @@ fn both(framing: Framing) -> [Process; 2] {
 
 /// Runs a test with some tens of values, and looks for the smallest one if it fails.
 fn for_any<S: Strategy>(strategy: &S, test: impl Fn(S::Value)) {
-    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    // A value that fails may take a deadline to do so; ten seconds of looking for a smaller one are enough.
+    let config =
+        Config { cases: 48, max_shrink_time: 10_000, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(strategy, |value| {
         test(value);
         Ok(())

@@ -32,8 +32,8 @@ pub fn references(document: &str) -> Vec<(usize, Reference)> {
             }
             Event::Start(Tag::CodeBlock(_)) => {
                 let block = document[range].lines().enumerate();
+                found.extend(std::mem::take(&mut passage).references());
                 found.extend(block.flat_map(|(below, text)| on_line(line + below, of_words(text))));
-                passage = Passage::default();
             }
             Event::Start(Tag::Emphasis | Tag::Strong) => {}
             Event::Start(_) => found.extend(std::mem::take(&mut passage).references()),

@@ -10,7 +10,8 @@ use super::reference::Reference;
 use crate::harness::Process;
 
 /// What belongs to others and may be named though nothing here uses it.
-const ELSEWHERE: [&str; 1] = ["tokio"];
+const ELSEWHERE: [&str; 5] =
+    ["LimitNOFILE", "TcpExtTCPSynRetrans", "epoll_create1", "lsm_file_cache", "tokio"];
 
 /// Options of cargo that the documents speak of on their own.
 const OF_CARGO: [&str; 4] = ["--example", "--ignored", "--locked", "--release"];
@@ -97,25 +98,57 @@ impl Repository {
         (!is_there).then(|| format!("no option `{name}`{program}"))
     }
 
-    /// An item that the document gives no file for. With nothing before it, it is looked for only if its length says that
-    /// it must be a test's name.
+    /// An item that the document gives no file for.
     fn missing_item(&self, name: &str) -> Option<String> {
-        let is_source = |path: &str| Path::new(path).extension().is_some_and(|extension| extension == "rs");
-        let sources = || self.files.iter().filter(|(path, _)| is_source(path));
-        let nothing = |name: &str| Some(format!("nothing is called `{name}`"));
+        let nothing = |name: &str| format!("nothing is called `{name}`");
         let Some((whole, part)) = name.split_once("::") else {
-            let is_test = name.matches('_').count() >= 3 && name.chars().all(|c| !c.is_ascii_uppercase());
-            let is_there = sources().any(|(path, text)| is_home(path, text, name) || defines(text, name));
-            return (is_test && !is_there).then(|| nothing(name)).flatten();
+            return (!self.is_known(name)).then(|| nothing(name));
         };
         let part = part.rsplit("::").next().unwrap_or(part);
-        let homes: Vec<_> = sources().filter(|(path, text)| is_home(path, text, whole)).collect();
+        let homes = self.homes(whole);
         if let Some((path, _)) = homes.first() {
             let is_there = homes.iter().any(|(_, text)| defines(text, part));
             return (!is_there).then(|| format!("`{name}` is not in {path}"));
         }
-        let is_named = ELSEWHERE.contains(&whole) || sources().any(|(_, text)| has_word(text, whole));
-        (!is_named).then(|| nothing(whole)).flatten()
+        (!self.is_mentioned(whole)).then(|| nothing(whole))
+    }
+
+    /// Whether a name that stands alone is one of ours, or may be anybody's: a plain word, or a constant of the system.
+    fn is_known(&self, name: &str) -> bool {
+        let is_constant = !name.contains(|c: char| c.is_ascii_lowercase());
+        let is_word = !name.contains(|c: char| c == '_' || c.is_ascii_uppercase());
+        let is_sentence = name.matches('_').count() >= 3;
+        if is_constant || is_word {
+            true
+        } else if is_sentence {
+            self.sources().any(|(path, text)| stem(path) == name || defines(text, name))
+        } else {
+            self.is_mentioned(name)
+        }
+    }
+
+    fn is_mentioned(&self, name: &str) -> bool {
+        ELSEWHERE.contains(&name)
+            || self.sources().any(|(path, text)| stem(path) == name || has_word(text, name))
+    }
+
+    /// The files that are a module of this name, or that make a type of this name what it is. None for a library's type,
+    /// though traits may be implemented for it, and though a test may have one of the same name.
+    fn homes(&self, whole: &str) -> Vec<(&str, &str)> {
+        let has_any = |text: &str, keywords: &[&str]| keywords.iter().any(|word| has_pair(text, word, whole));
+        let declares = |text: &str| has_any(text, &["struct", "enum", "trait", "type"]);
+        let is_ours = self.sources().any(|(path, text)| !path.starts_with("tests/") && declares(text));
+        let is_home = |path: &str, text: &str| {
+            stem(path) == whole
+                || has_any(text, &["mod"])
+                || is_ours && (declares(text) || has_any(text, &["impl", "for"]))
+        };
+        self.sources().filter(|(path, text)| is_home(path, text)).collect()
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_source = |path: &str| Path::new(path).extension().is_some_and(|extension| extension == "rs");
+        self.files.iter().map(|(path, text)| (&path[..], &text[..])).filter(move |(path, _)| is_source(path))
     }
 }
 
@@ -151,11 +184,10 @@ fn anchors(document: &str) -> Vec<String> {
     anchors
 }
 
-/// Whether a file is the module `whole`, or has a type of that name.
-fn is_home(path: &str, text: &str, whole: &str) -> bool {
-    let stem = Path::new(path).file_stem().unwrap_or_default();
-    let keywords = ["struct", "enum", "trait", "type", "mod", "impl", "for"];
-    stem == whole || keywords.iter().any(|keyword| has_pair(text, keyword, whole))
+/// A path's last part without the extension.
+fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.split('.').next().unwrap_or(name)
 }
 
 /// Whether a source defines something of that name: an item, a field or a variant.

@@ -3,10 +3,12 @@
 //!
 //! Knows the banner and the prefix of the protocol, and nothing of any one server.
 
+mod payload;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -14,9 +16,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use okloop::protocol::{BANNER, CHUNK, PREFIX};
+use okloop::protocol::{BANNER, PREFIX};
 use okloop::{Config, Ending, Handle, Server, Stats};
 use socket2::SockRef;
+
+pub use self::payload::{chunks_of, numbered_lines};
 
 /// How long anything may take. Far more than it does: a busy machine is no failure.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -31,6 +35,15 @@ pub fn binary(name: &str) -> PathBuf {
         server.with_file_name("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
     assert!(example.exists(), "{} is missing: run `cargo build --examples` first", example.display());
     example
+}
+
+/// Builds an example and returns its path. For one that has unit tests `cargo test` builds only those.
+pub fn build_example(name: &str) -> PathBuf {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let mut cargo = Command::new(env!("CARGO"));
+    let status = cargo.args(["build", "--quiet", "--profile", profile, "--example", name]).status();
+    assert!(status.expect("cargo runs, as it runs this").success());
+    binary(name)
 }
 
 /// A child process whose output is collected while it runs. Dropping it kills it.
@@ -104,6 +117,20 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.id()).expect("Linux numbers processes up to 2²² only");
         kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
+    }
+
+    /// Collects from now on what comes from a standard output that the test has taken before.
+    pub fn reading(mut self, stdout: ChildStdout) -> Self {
+        self.stdout = Output::collect(Some(stdout));
+        self
+    }
+
+    /// Stops the server as an operator does. It must end as it should, without a complaint.
+    pub fn stop(self) -> Finished {
+        self.signal(Signal::SIGTERM);
+        let finished = self.finish();
+        assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+        finished
     }
 
     /// Waits for the end of the process: the end of both its outputs comes with it.
@@ -360,25 +387,15 @@ impl From<TcpStream> for Client {
     }
 }
 
-/// Takes `answers` apart, which must be `payload` in chunks of 1 to 1024 bytes with a prefix before each, and returns
-/// the chunks' lengths. How TCP cuts the payload is not for a test to know, so the payload may not contain the prefix.
-pub fn chunks_of(payload: &[u8], answers: &[u8]) -> Vec<usize> {
-    let starts_with_prefix = |at: &usize| answers[*at..].starts_with(PREFIX);
-    let mut starts: Vec<usize> = (0..answers.len()).filter(starts_with_prefix).collect();
-    starts.push(answers.len());
-    assert_eq!(starts[0], 0, "a prefix comes first");
-
-    let chunks: Vec<&[u8]> =
-        starts.windows(2).map(|pair| &answers[pair[0] + PREFIX.len()..pair[1]]).collect();
-    let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.len()).collect();
-    assert!(lengths.iter().all(|length| (1..=CHUNK).contains(length)), "chunks of {lengths:?} bytes");
-    assert!(chunks.concat() == payload, "every byte comes back in its place");
-    lengths
+/// So many clients who have read their banners.
+pub fn crowd(count: usize, port: u16) -> Vec<Client> {
+    allow_open_files();
+    (0..count).map(|_| Client::greeted(port)).collect()
 }
 
-/// Numbered lines, `length` bytes in all: no two places look the same, and none looks like a prefix.
-pub fn numbered_lines(length: usize) -> Vec<u8> {
-    (0..).flat_map(|number: u32| format!("{number}\n").into_bytes()).take(length).collect()
+/// Every client is an open file here, as it is in the server.
+pub fn allow_open_files() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("the hard limit is ours to use");
 }
 
 /// Waits until `holds` does: for what nobody announces, such as a number in /proc.

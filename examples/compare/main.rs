@@ -1,0 +1,187 @@
+//! The laboratory: what a readiness loop costs and what a thread for each connection costs, measured on your machine.
+//!
+//! ```text
+//! cargo run --release --example compare
+//! cargo run --release --example compare -- --quick
+//! cargo run --release --example compare -- --server 'python=python3 server.py {port}'
+//! ```
+//!
+//! Every server gets the same load in turn, and every byte of every answer is checked. In the end there are tables in
+//! the terminal, and in `target/compare` a page with pictures (`report.html`) and all figures (`results.json`).
+//!
+//! ```text
+//!   arguments, ladder ──► contenders            who is compared
+//!   workload ──► load (clients on one Poll) ──► what was heard
+//!   contender (a child process) + procfs   ──► what it cost        measure: both together, once
+//!   rounds: all of that in turn, several times; syscalls: counted apart
+//!   report: table, page with pictures, JSON
+//! ```
+//!
+//! Read `measure` first, then `load`, which is the client's half of a readiness loop.
+
+// A figure is a number for people: that a count beyond 2^53 would lose its last digit is no loss.
+#![allow(clippy::cast_precision_loss)]
+
+mod arguments;
+mod contender;
+mod failure;
+mod figures;
+mod ladder;
+mod load;
+mod measure;
+mod report;
+mod rounds;
+mod syscalls;
+mod workload;
+
+#[path = "../support/child.rs"]
+mod child;
+#[path = "../support/connect.rs"]
+mod connect;
+#[path = "../support/machine.rs"]
+mod machine;
+#[path = "../support/procfs.rs"]
+mod procfs;
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Write};
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use rlimit::Resource;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::arguments::Arguments;
+use crate::contender::Contender;
+use crate::failure::Failure;
+use crate::load::Sources;
+use crate::machine::Machine;
+use crate::measure::Bench;
+use crate::report::{Ending, Report};
+use crate::syscalls::Calls;
+use crate::workload::Workload;
+
+fn main() -> ExitCode {
+    let arguments = arguments();
+    match compare(&arguments) {
+        Ok(Ending::Complete) => ExitCode::SUCCESS,
+        // As a shell reports a program that Ctrl-C ended.
+        Ok(Ending::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The arguments; wrong ones end the program with one line and status 2.
+fn arguments() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| {
+        if error.exit_code() == 0 {
+            error.exit();
+        }
+        refuse(error.to_string().lines().next().unwrap_or_default())
+    })
+}
+
+fn refuse(message: &str) -> ! {
+    eprintln!("{message}");
+    process::exit(2)
+}
+
+fn compare(arguments: &Arguments) -> io::Result<Ending> {
+    let added = arguments.contenders().unwrap_or_else(|message| refuse(&format!("error: {message}")));
+    let contenders: Vec<_> = ladder::contenders()?.into_iter().chain(added).collect();
+    let mut names = HashSet::new();
+    if let Some(twice) = contenders.iter().find(|contender| !names.insert(&contender.name)) {
+        refuse(&format!("error: two servers are called {}", twice.name));
+    }
+    ladder::build()?;
+
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let logs = arguments.output.join("logs");
+    fs::create_dir_all(&logs)?;
+    let mut bench = Bench {
+        time: arguments.time(),
+        logs,
+        file_limit: raise_file_limit(),
+        sources: Sources::new(),
+        interrupted,
+    };
+    let machine = Machine::here();
+    if machine.is_busy() {
+        eprintln!("This machine is busy with something else, which will show in the figures.");
+    }
+    let report = measure_all(arguments, machine, contenders, &mut bench);
+    // The files first: whoever looks only at the head of the table is to have them all the same.
+    report.write(&arguments.output)?;
+    let place = arguments.output.canonicalize()?.display().to_string();
+    let mut out = io::stdout();
+    writeln!(out, "{}", report.table())?;
+    writeln!(out, "Pictures: file://{place}/report.html\nFigures:  {place}/results.json")?;
+    Ok(report.ending)
+}
+
+fn measure_all(
+    arguments: &Arguments,
+    machine: Machine,
+    contenders: Vec<Contender>,
+    bench: &mut Bench,
+) -> Report {
+    let sessions = arguments.sessions();
+    let ping_pong = sessions.iter().map(|&sessions| Workload::ping_pong(sessions, arguments.active()));
+    let workloads: Vec<_> =
+        ping_pong.chain([Workload::churn(), Workload::bulk(), Workload::fairness()]).collect();
+    let rounds = arguments.rounds();
+
+    let progress = ProgressBar::new((rounds * workloads.len() * contenders.len()) as u64);
+    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:40}] {pos}/{len} {wide_msg}");
+    progress.set_style(style.expect("the template is well formed"));
+    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
+        progress.set_position(place as u64 - 1);
+        let now = format!("{workload}: {}", contender.name);
+        if progress.is_hidden() {
+            eprintln!("{place}/{}: {now}", progress.length().unwrap_or(0));
+        }
+        progress.set_message(now);
+    });
+    progress.set_message("counting system calls");
+    let calls = count_calls(bench, &contenders);
+    progress.finish_and_clear();
+
+    let ending =
+        if bench.interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { Ending::Complete };
+    Report {
+        machine,
+        file_limit: bench.file_limit,
+        rounds,
+        time: bench.time,
+        contenders,
+        cells: measured,
+        calls,
+        ending,
+    }
+}
+
+/// The system calls of each contender; none where they cannot be counted.
+fn count_calls(bench: &mut Bench, contenders: &[Contender]) -> Vec<Option<Result<Calls, Failure>>> {
+    if bench.interrupted.load(Ordering::Relaxed) || !syscalls::can_be_counted() {
+        return contenders.iter().map(|_| None).collect();
+    }
+    contenders.iter().map(|contender| syscalls::count(bench, contender).transpose()).collect()
+}
+
+/// Raises the number of files that this process and its children may open as far as the system lets us; returns it.
+fn raise_file_limit() -> u64 {
+    rlimit::increase_nofile_limit(u64::MAX)
+        .or_else(|_| Resource::NOFILE.get_soft())
+        // Where there is no such limit to ask for, none binds.
+        .unwrap_or(u64::MAX)
+}

@@ -1,0 +1,68 @@
+//! The report for programs: every figure of every round.
+
+use serde_json::{Map, Value, json};
+
+use super::{Ending, Report};
+use crate::contender::{Contender, Origin};
+use crate::figures::{Figure, Figures};
+use crate::rounds::Cell;
+
+/// The whole report as JSON.
+pub fn render(report: &Report) -> String {
+    let machine = &report.machine;
+    let contenders = report.contenders.iter().zip(&report.calls).map(|(contender, calls)| {
+        let calls = calls.as_ref().map(|calls| match calls {
+            Ok(calls) => json!({ "one_types": calls.alone, "many_type": calls.crowd }),
+            Err(failure) => json!({ "failure": failure.to_string() }),
+        });
+        json!({ "name": contender.name, "origin": origin(contender), "system_calls_per_answer": calls })
+    });
+    let value = json!({
+        "machine": {
+            "processor": machine.processor,
+            "processors": machine.processors,
+            "memory_bytes": machine.memory,
+            "system": machine.system,
+            "kernel": machine.kernel,
+            "load_average_before": machine.load_average,
+            "open_files_per_process": report.file_limit,
+        },
+        "rounds": report.rounds,
+        "seconds": report.time.as_secs_f64(),
+        "interrupted": report.ending == Ending::Interrupted,
+        "servers": contenders.collect::<Vec<_>>(),
+        "results": report.cells.iter().map(|cell| result(report, cell)).collect::<Vec<_>>(),
+    });
+    format!("{value:#}\n")
+}
+
+fn origin(contender: &Contender) -> String {
+    match &contender.origin {
+        Origin::Program(words) => words.join(" "),
+        Origin::Address(address) => address.to_string(),
+    }
+}
+
+fn result(report: &Report, cell: &Cell) -> Value {
+    let workload = &cell.workload;
+    let medians = |figure: Figure| cell.summary(figure).map(|summary| summary.median);
+    json!({
+        "server": report.contenders[cell.contender].name,
+        "workload": workload.kind.key(),
+        "sessions": workload.sessions(),
+        "idle": workload.idle,
+        "typists": workload.typists,
+        "firehoses": workload.firehoses,
+        "visitors": workload.visitors,
+        "failure": cell.failure.as_ref().map(ToString::to_string),
+        "median": figures(medians),
+        "rounds": cell.runs.iter().map(|run: &Figures| figures(|figure| run.of(figure))).collect::<Vec<_>>(),
+    })
+}
+
+fn figures(value: impl Fn(Figure) -> Option<f64>) -> Value {
+    let known = Figure::ALL.into_iter().filter_map(|figure| Some((figure, value(figure)?)));
+    Value::Object(
+        known.map(|(figure, number)| (figure.key().to_owned(), json!(number))).collect::<Map<_, _>>(),
+    )
+}

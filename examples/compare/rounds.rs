@@ -1,0 +1,120 @@
+//! The order of the measurements, and what is made of them.
+//!
+//! A machine is not equally fast all the time. So the servers take turns within a round, everything is measured in
+//! several rounds, and the middle one of a figure's values is shown, with how far apart they were.
+
+use crate::contender::Contender;
+use crate::failure::Failure;
+use crate::figures::{Figure, Figures};
+use crate::measure::Bench;
+use crate::workload::Workload;
+
+/// All measurements of one server under one workload.
+#[derive(Debug)]
+pub struct Cell {
+    /// Which contender.
+    pub contender: usize,
+    /// What it was loaded with.
+    pub workload: Workload,
+    /// The figures of each round.
+    pub runs: Vec<Figures>,
+    /// Why there are no more. What was measured before is kept, but not shown as if nothing had happened.
+    pub failure: Option<Failure>,
+}
+
+/// The middle of several values and how far apart they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// The middle value.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The greatest.
+    pub greatest: f64,
+}
+
+impl Cell {
+    /// The figure over all rounds.
+    pub fn summary(&self, figure: Figure) -> Option<Summary> {
+        Summary::of(self.runs.iter().filter_map(|run| run.of(figure)).collect())
+    }
+}
+
+impl Summary {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (&least, &greatest) = (values.first()?, values.last()?);
+        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+        Some(Self { median: f64::midpoint(low, high), least, greatest })
+    }
+
+    /// Half the distance between the least and the greatest, as a share of the median.
+    pub fn spread(&self) -> f64 {
+        if self.median == 0.0 { 0.0 } else { (self.greatest - self.least) / 2.0 / self.median.abs() }
+    }
+}
+
+/// Measures every contender under every workload, so many rounds. `begin` is told before each measurement which
+/// contender and which workload it is, with its place in all.
+pub fn run(
+    bench: &mut Bench,
+    contenders: &[Contender],
+    workloads: &[Workload],
+    rounds: usize,
+    mut begin: impl FnMut(&Contender, &Workload, usize),
+) -> Vec<Cell> {
+    let mut cells = empty_cells(contenders.len(), workloads);
+    let mut place = 0;
+    for round in 0..rounds {
+        for turn in 0..cells.len() {
+            // Another one begins in each round: whoever is first may find the processor cooler than the others.
+            let nth = (turn % contenders.len() + round) % contenders.len();
+            let at = turn - turn % contenders.len() + nth;
+            place += 1;
+            if cells[at].failure.is_some() {
+                continue;
+            }
+            let earlier = cells.iter().filter(|cell| cell.contender == nth);
+            if let Some(failure) = earlier.filter_map(|cell| cell.failure.clone()).find(Failure::is_final) {
+                cells[at].failure = Some(failure);
+                continue;
+            }
+            begin(&contenders[nth], &cells[at].workload, place);
+            match bench.measure(&contenders[nth], &cells[at].workload) {
+                Ok(figures) => cells[at].runs.push(figures),
+                Err(Failure::Interrupted) => return cells,
+                Err(failure) => cells[at].failure = Some(failure),
+            }
+        }
+    }
+    cells
+}
+
+/// The cells in the order of a round: for each workload, each contender.
+fn empty_cells(contenders: usize, workloads: &[Workload]) -> Vec<Cell> {
+    let of_workload = |workload: &Workload| {
+        let workload = workload.clone();
+        (0..contenders).map(move |contender| Cell {
+            contender,
+            workload: workload.clone(),
+            runs: Vec::new(),
+            failure: None,
+        })
+    };
+    workloads.iter().flat_map(of_workload).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_one_is_shown_and_how_far_the_others_were() {
+        let odd = Summary::of(vec![9.0, 10.0, 14.0]).unwrap();
+        assert_eq!(odd, Summary { median: 10.0, least: 9.0, greatest: 14.0 });
+        assert!((odd.spread() - 0.25).abs() < 1e-9);
+        let even = Summary::of(vec![4.0, 2.0]).unwrap();
+        assert_eq!(even, Summary { median: 3.0, least: 2.0, greatest: 4.0 });
+        assert_eq!(Summary::of(vec![]), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! A child process that cannot be forgotten: when its guard goes, the process and all that it started are gone too.
+//!
+//! Knows nothing of servers, ports or measurements. What no guard can help against is `kill -9` on ourselves.
+
+#![allow(dead_code, reason = "no example needs all of it")]
+
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+/// A running child at the head of a process group of its own; killed with the whole group, and reaped, on drop.
+#[derive(Debug)]
+pub struct ChildGuard {
+    child: Child,
+}
+
+impl ChildGuard {
+    /// Starts `command` in a new process group, so that Ctrl-C in the terminal reaches us and not the child: who
+    /// started it ends it, after having measured what is left to measure.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        Ok(Self { child: command.process_group(0).spawn()? })
+    }
+
+    /// The process id, which is the id of its group too.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the child ended, if it has.
+    ///
+    /// It is left unreaped until the guard goes: as long as it is a zombie the system gives its number to no other
+    /// process, and the signal that [`Drop`] sends to the group cannot hit a stranger.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.status(WaitPidFlag::WNOHANG)
+    }
+
+    /// Waits for the child's end, and returns how it ended; unreaped, as above.
+    pub fn wait(&self) -> Option<ExitStatus> {
+        self.status(WaitPidFlag::empty())
+    }
+
+    fn status(&self, patience: WaitPidFlag) -> Option<ExitStatus> {
+        match waitid(Id::Pid(self.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | patience) {
+            Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as i32)),
+            _ => None,
+        }
+    }
+
+    /// Sends a signal to the child alone.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        // It is unreaped as long as the guard lives, so its number is no other process's.
+        Ok(kill(self.pid(), signal)?)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().expect("a process id fits in pid_t, where it came from"))
+    }
+}
+
+impl Drop for ChildGuard {
+    fn drop(&mut self) {
+        // Neither call can fail in a way that leaves something to do: a group that is gone already is what we want.
+        let _ = killpg(self.pid(), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,133 @@
+//! The fleet of `examples/fleet`, small.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Finished, Process, build_example, eventually};
+
+/// The path of the fleet.
+static FLEET: LazyLock<PathBuf> = LazyLock::new(|| build_example("fleet"));
+
+#[test]
+fn a_small_fleet_loses_no_session_while_one_process_drains() {
+    let finished = start(&["--typists", "30", "--seconds", "1"]).finish();
+    let said = said(&finished);
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""), "{said}");
+
+    let shares = numbers(said_of(&said, "Spread"));
+    assert_eq!((shares[0], shares[1] + shares[2]), (300, 300), "{said}");
+    // Chance gives one process all sessions once in 2³⁰⁰ times.
+    let [drained, others] =
+        [said_of(&said, "Drained"), said_of(&said, "Roll call")].map(|line| numbers(line)[0]);
+    assert!(shares[1..].contains(&drained) && drained + others == 300, "{said}");
+    assert!(numbers(said_of(&said, "Typing"))[2] > 30, "{said}");
+    assert!(said.ends_with("None of 300 sessions was lost\n"), "{said}");
+}
+
+#[test]
+fn the_fleet_notices_that_a_process_was_killed() {
+    let fleet = start(&["--seconds", "60"]);
+    fleet.line_with("Spread");
+    let servers = children(fleet.id(), "okloop");
+    kill(servers[1], Signal::SIGKILL).expect("it runs");
+    let finished = fleet.finish();
+    assert_eq!(finished.status, Some(1), "{}", said(&finished));
+    assert!(finished.stderr.contains("of 300 sessions lost; the first: session "), "{}", finished.stderr);
+}
+
+#[test]
+fn an_interrupted_fleet_leaves_no_process_behind() {
+    let fleet = start(&["--seconds", "60"]);
+    fleet.line_with("Opened");
+    let children = [children(fleet.id(), "okloop"), children(fleet.id(), "fleet")].concat();
+    assert_eq!(children.len(), 4, "two servers and two client processes");
+    fleet.signal(Signal::SIGINT);
+    let finished = fleet.finish();
+    assert_eq!(finished.status, Some(130));
+    assert_eq!(finished.stderr, "Interrupted; everything is ended\n");
+    assert!(children.iter().all(|&child| kill(child, None).is_err()), "they are gone");
+}
+
+#[test]
+fn clients_end_with_a_fleet_that_had_no_time_for_farewells() {
+    let fleet = start(&["--seconds", "60"]);
+    fleet.line_with("Opened");
+    let _servers = Orphans(children(fleet.id(), "okloop"));
+    let clients = children(fleet.id(), "fleet");
+    fleet.signal(Signal::SIGKILL);
+    eventually("the clients see the end of their orders", || {
+        clients.iter().all(|&client| kill(client, None).is_err())
+    });
+}
+
+#[test]
+fn what_this_machine_cannot_hold_is_said_before_anything_is_started() {
+    let finished = start(&["--sessions", "100000000", "--processes", "10000"]).finish();
+    assert_eq!((finished.status, &finished.stdout[..]), (Some(1), &b""[..]));
+    assert!(finished.stderr.starts_with("Not possible here: "), "{}", finished.stderr);
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+}
+
+#[test]
+fn a_wrong_argument_of_the_fleet_is_said_with_status_2() {
+    for (option, value) in
+        [("--sessions", "0"), ("--processes", "none"), ("--seconds", "-1"), ("--port", "65536")]
+    {
+        let finished = start(&[&format!("{option}={value}")]).finish();
+        assert_eq!(finished.status, Some(2), "{option} {value}");
+        let expected = format!("error: invalid value '{value}' for '{option} ");
+        assert!(finished.stderr.starts_with(&expected), "{}", finished.stderr);
+    }
+}
+
+/// Starts a fleet of two processes, 300 sessions and two client processes, unless the options say otherwise.
+fn start(options: &[&str]) -> Process {
+    let small = ["--processes=2", "--sessions=300", "--clients=2", "--port=0"];
+    let differs =
+        |option: &&&str| !options.iter().any(|given| given.split('=').next() == option.split('=').next());
+    let mut command = Command::new(&*FLEET);
+    // Cargo has built the server for the tests; the fleet need not ask it to.
+    command.args(small.iter().filter(differs)).args(options).env_remove("CARGO");
+    Process::spawn(&mut command)
+}
+
+/// Servers whose fleet was killed. Nothing tells them, so they are ours to end.
+struct Orphans(Vec<Pid>);
+
+impl Drop for Orphans {
+    fn drop(&mut self) {
+        for &server in &self.0 {
+            // It fails only when the server has ended already, which is as good.
+            let _ = kill(server, Signal::SIGKILL);
+        }
+    }
+}
+
+fn said(finished: &Finished) -> String {
+    String::from_utf8_lossy(&finished.stdout).into_owned()
+}
+
+/// The first line that begins with `name`, without it.
+fn said_of<'a>(said: &'a str, name: &str) -> &'a str {
+    let line = said.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no line {name:?} in {said}"))
+}
+
+fn numbers(line: &str) -> Vec<usize> {
+    line.split(|character: char| !character.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+}
+
+/// The children of a process that run the program of this name.
+fn children(parent: u32, program: &str) -> Vec<Pid> {
+    let children =
+        fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("the process runs");
+    let is_program =
+        |id: &&str| fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == program);
+    let ids = children.split_whitespace().filter(is_program);
+    ids.map(|id| Pid::from_raw(id.parse().expect("it is a number"))).collect()
+}

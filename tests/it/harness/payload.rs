@@ -1,0 +1,24 @@
+//! What clients send, and how the answers to it are taken apart.
+
+use okloop::protocol::{CHUNK, PREFIX};
+
+/// Takes `answers` apart, which must be `payload` in chunks of 1 to 1024 bytes with a prefix before each, and returns
+/// the chunks' lengths. How TCP cuts the payload is not for a test to know, so the payload may not contain the prefix.
+pub fn chunks_of(payload: &[u8], answers: &[u8]) -> Vec<usize> {
+    let starts_with_prefix = |at: &usize| answers[*at..].starts_with(PREFIX);
+    let mut starts: Vec<usize> = (0..answers.len()).filter(starts_with_prefix).collect();
+    starts.push(answers.len());
+    assert_eq!(starts[0], 0, "a prefix comes first");
+
+    let chunks: Vec<&[u8]> =
+        starts.windows(2).map(|pair| &answers[pair[0] + PREFIX.len()..pair[1]]).collect();
+    let lengths: Vec<usize> = chunks.iter().map(|chunk| chunk.len()).collect();
+    assert!(lengths.iter().all(|length| (1..=CHUNK).contains(length)), "chunks of {lengths:?} bytes");
+    assert!(chunks.concat() == payload, "every byte comes back in its place");
+    lengths
+}
+
+/// Numbered lines, `length` bytes in all: no two places look the same, and none looks like a prefix.
+pub fn numbered_lines(length: usize) -> Vec<u8> {
+    (0..).flat_map(|number: u32| format!("{number}\n").into_bytes()).take(length).collect()
+}

@@ -1,0 +1,281 @@
+//! The laboratory measures small crowds on real servers and on bad ones, and nothing outlives it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use okloop::protocol::BANNER;
+use serde_json::Value;
+
+use crate::harness::{Finished, Process, build_example};
+
+const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
+const PICTURES: [&str; 6] = ["memory", "latency", "answers", "cpu", "opening", "fairness"];
+const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
+
+/// The path of the laboratory.
+static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| build_example("compare"));
+
+/// One run of `compare`, with a directory and a mark of its own.
+struct Laboratory {
+    output: PathBuf,
+    mark: String,
+}
+
+impl Laboratory {
+    fn new(name: &str) -> Self {
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("laboratory-{name}"));
+        // The first run on a machine finds nothing to remove.
+        let _ = fs::remove_dir_all(&output);
+        Self { output, mark: format!("laboratory-{name}-{}", std::process::id()) }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&*COMPARE);
+        // Children inherit the environment, so the mark tells them from all other processes.
+        command.arg("--output").arg(&self.output).args(arguments).env("LABORATORY_MARK", &self.mark);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Finished {
+        let finished = Process::spawn(&mut self.command(arguments)).finish();
+        assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+        finished
+    }
+
+    fn results(&self) -> Value {
+        let text = fs::read(self.output.join("results.json")).expect("the figures are written");
+        serde_json::from_slice(&text).expect("the figures are JSON")
+    }
+
+    fn page(&self) -> String {
+        fs::read_to_string(self.output.join("report.html")).expect("the report is written")
+    }
+
+    /// The processes that were started by this run and are still there.
+    fn left_over(&self) -> Vec<PathBuf> {
+        let processes = fs::read_dir("/proc").expect("Linux").filter_map(|entry| Some(entry.ok()?.path()));
+        let is_ours = |process: &PathBuf| {
+            let environment = fs::read(process.join("environ")).unwrap_or_default();
+            environment.windows(self.mark.len()).any(|bytes| bytes == self.mark.as_bytes())
+        };
+        processes.filter(is_ours).collect()
+    }
+}
+
+/// The results of one server, in the order of the workloads.
+fn results_of<'a>(results: &'a Value, server: &str) -> Vec<&'a Value> {
+    let all = results["results"].as_array().expect("results are an array");
+    all.iter().filter(|result| result["server"] == server).collect()
+}
+
+#[test]
+fn every_server_is_measured_under_every_load() {
+    let laboratory = Laboratory::new("all");
+    let finished =
+        laboratory.run(&["--sessions", "40,20", "--active", "8", "--rounds", "2", "--seconds", "0.1"]);
+
+    let results = laboratory.results();
+    assert_eq!(results["interrupted"], false);
+    for server in LADDER {
+        let of_server = results_of(&results, server);
+        let workloads: Vec<_> = of_server.iter().map(|result| &result["workload"]).collect();
+        assert_eq!(workloads, WORKLOADS);
+        assert_eq!((&of_server[0]["sessions"], &of_server[1]["sessions"]), (&20.into(), &40.into()));
+        for result in &of_server {
+            assert_eq!(result["failure"], Value::Null, "{server}: {result:#}");
+            assert_eq!(result["rounds"].as_array().map(Vec::len), Some(2));
+            let expected: &[&str] = match result["workload"].as_str() {
+                Some("ping-pong") => &PING_PONG,
+                Some("churn") => &["answers_per_second", "latency_p99_us", "server_cpu_us_per_answer"],
+                Some("bulk") => &["megabytes_per_second", "server_cpu_us_per_megabyte"],
+                // Not answers/s: the smallest loop lets a firehose starve the typists, who then wait to the end.
+                _ => &["latency_p50_us", "latency_p99_us", "megabytes_per_second"],
+            };
+            for figure in expected {
+                assert!(result["median"][figure].as_f64() > Some(0.0), "{server}: {figure} in {result:#}");
+            }
+        }
+    }
+    // What each architecture is made of: a thread a session, or one for all.
+    let threads = |server: &str| results_of(&results, server)[1]["median"]["threads"].as_f64();
+    assert_eq!(threads("thread_per_connection"), Some(41.0));
+    assert_eq!(threads("tiny_event_loop"), Some(1.0));
+
+    let table = String::from_utf8(finished.stdout).expect("the table is text");
+    for text in ["SPEED", "COST", "CHURN", "BULK", "FIREHOSE", "answers/s", "p99.9", "closed loop"] {
+        assert!(table.contains(text), "{text} in {table}");
+    }
+    assert_stands_alone(&laboratory);
+    assert_eq!(laboratory.left_over(), Vec::<PathBuf>::new());
+}
+
+const PING_PONG: [&str; 11] = [
+    "answers_per_second",
+    "latency_p50_us",
+    "latency_p99_us",
+    "latency_p999_us",
+    "latency_max_us",
+    "opening_us",
+    "server_cpu_us_per_answer",
+    "memory_bytes",
+    "threads",
+    "voluntary_switches_per_answer",
+    "load_cpus_busy",
+];
+
+/// The page shows every picture and asks for nothing from anywhere.
+fn assert_stands_alone(laboratory: &Laboratory) {
+    let page = laboratory.page();
+    for picture in PICTURES {
+        let figure = page.split("<figure ").find(|figure| figure.starts_with(&format!("id=\"{picture}\"")));
+        let figure = figure.unwrap_or_else(|| panic!("no picture {picture}"));
+        assert!(figure.contains("<svg ") && figure.contains("<figcaption>"), "{picture}");
+        assert!(LADDER.iter().all(|server| figure.contains(server)), "{picture} names every server");
+        assert!(laboratory.output.join(format!("{picture}.svg")).exists(), "{picture}.svg");
+    }
+    let page = page.replace("http://www.w3.org/2000/svg", "");
+    for foreign in ["http:", "https:", "<script", "<link", "src=", "url(", "@import"] {
+        assert!(!page.contains(foreign), "the page has {foreign}");
+    }
+}
+
+#[test]
+fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
+    let laboratory = Laboratory::new("bad");
+    let liar = format!("127.0.0.1:{}", start_liar());
+    // The kernel accepts for it, but nobody is there to speak.
+    let mute_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let mute = mute_listener.local_addr().expect("it is bound").to_string();
+    let finished = laboratory.run(&[
+        "--sessions=20",
+        "--active=5",
+        "--rounds=1",
+        "--seconds=0.05",
+        "--server=dies=false {port}",
+        "--server=cries=sh -c 'echo the roof is on fire >&2; exit 3' {port}",
+        "--server=missing=/no/such/server {port}",
+        "--server=deaf=sleep {port}",
+        "--connect",
+        &liar,
+        "--connect",
+        &mute,
+    ]);
+
+    let results = laboratory.results();
+    for (server, reason) in [
+        ("dies", "died: exit status: 1"),
+        ("cries", "died: exit status: 3: the roof is on fire"),
+        ("missing", "not found"),
+        ("deaf", "never listened on its port"),
+        (&liar, "wrong answer: \"NO..."),
+        (&mute, "silent: accepts connections, but greets nobody"),
+    ] {
+        for result in results_of(&results, server) {
+            let failure = result["failure"].as_str().unwrap_or("no failure");
+            assert!(failure.contains(reason), "{server}: {failure}");
+            assert_eq!(result["rounds"], Value::Array(Vec::new()), "{server} has no figures");
+        }
+    }
+    for server in LADDER {
+        assert!(results_of(&results, server).iter().all(|result| result["failure"] == Value::Null));
+    }
+    let table = String::from_utf8(finished.stdout).expect("the table is text");
+    assert!(table.contains("deaf  never listened on its port"), "{table}");
+    assert_eq!(laboratory.left_over(), Vec::<PathBuf>::new());
+}
+
+/// A server that greets as it should and answers everything with `NO...`; returns its port.
+fn start_liar() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                // The load gives up after the first answer, and this thread with it.
+                let _ = stream.write_all(BANNER);
+                let mut line = [0; 1024];
+                while let Ok(count @ 1..) = stream.read(&mut line) {
+                    let _ = stream.write_all(&[b"NO...", &line[..count]].concat());
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
+    let laboratory = Laboratory::new("interrupted");
+    let mut command = laboratory.command(&["--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is built");
+    let id = Pid::from_raw(child.id().cast_signed());
+    let process = Process::from(child);
+    // The first round is over, and the second will not be.
+    process.complaint_with("14/24: ");
+    kill(id, Signal::SIGINT).expect("it runs");
+    let finished = process.finish();
+
+    assert_eq!(finished.status, Some(130), "{}", finished.stderr);
+    let results = laboratory.results();
+    assert_eq!(results["interrupted"], true);
+    assert!(results_of(&results, "okloop")[0]["median"]["answers_per_second"].as_f64() > Some(0.0));
+    let table = String::from_utf8(finished.stdout).expect("the table is text");
+    assert!(table.contains("Interrupted: these are the figures up to then."), "{table}");
+    assert_stands_alone(&laboratory);
+    assert_eq!(laboratory.left_over(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn wrong_arguments_end_in_one_line_and_status_2() {
+    let laboratory = Laboratory::new("arguments");
+    for (argument, complaint) in [
+        ("--sessions=0", "0 is not in 1..=1000000"),
+        ("--sessions=ten", "invalid digit"),
+        ("--rounds=0", "0 is not in 1..=100"),
+        ("--seconds=-1", "from 0.01 to 3600 seconds"),
+        ("--server=python", "NAME=COMMAND is expected"),
+        ("--server=python=python3 server.py", "the command has no {port} in it"),
+        ("--server=../python=python3 {port}", "the name is to be of"),
+        ("--server=okloop=another {port}", "two servers are called okloop"),
+        ("--connect=192.0.2.1:8888", "not on this machine; --remote says that you mean it"),
+        ("--connect=localhost", "invalid socket address"),
+        ("--nonsense", "unexpected argument '--nonsense'"),
+    ] {
+        let finished = Process::spawn(&mut laboratory.command(&[argument])).finish();
+        assert_eq!(finished.status, Some(2), "{argument}: {}", finished.stderr);
+        assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+        assert!(finished.stderr.contains(complaint), "{argument}: {}", finished.stderr);
+    }
+    assert!(!laboratory.output.exists(), "nothing was begun");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_browser_draws_every_picture() {
+    let laboratory = Laboratory::new("browser");
+    laboratory.run(&["--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
+    let profile = laboratory.output.join("profile");
+    let mut chromium = Command::new("chromium");
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
+    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    chromium.arg(format!("--user-data-dir={}", profile.display())).arg("--dump-dom");
+    chromium.arg(format!("file://{}/report.html", laboratory.output.display()));
+    let finished = Process::spawn(&mut chromium).finish();
+
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    let page = String::from_utf8(finished.stdout).expect("the page is text");
+    for picture in PICTURES {
+        let figure = page.split("<figure ").find(|figure| figure.starts_with(&format!("id=\"{picture}\"")));
+        let figure = figure.and_then(|figure| figure.split("</figure>").next()).unwrap_or_default();
+        assert!(figure.contains("</svg>"), "{picture} is parsed as a picture: {figure}");
+        let marks = ["<polyline", "<circle", "<rect"].map(|mark| figure.matches(mark).count());
+        assert!(marks.iter().sum::<usize>() > 8, "{picture} has lines and points: {marks:?}");
+    }
+}

@@ -1,0 +1,118 @@
+//! The committed systemd unit, judged by systemd's own tools: no system has to run under systemd for that.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Process, binary};
+
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/systemd/okloop@.service");
+
+#[test]
+#[ignore = "needs systemd-analyze; .ci/run runs it where it is"]
+fn the_unit_is_understood_whole() {
+    let Some(output) = analyze(&["verify".as_ref(), &unit_of("verify")]) else { return };
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{}: {complaints}", output.status);
+}
+
+#[test]
+#[ignore = "needs systemd-analyze; .ci/run runs it where it is"]
+fn the_unit_leaves_little_exposed() {
+    // On systemd's scale from 0 (nothing) to 100; a unit without any hardening has 96.
+    let arguments = ["security", "--offline=true", "--threshold=15", "--no-pager"].map(Path::new);
+    let unit = unit_of("security");
+    let Some(output) = analyze(&[&arguments[..], &[&unit]].concat()) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+#[ignore = "needs systemd-analyze and strace; .ci/run installs and runs it"]
+fn every_system_call_of_the_server_is_one_that_the_unit_allows() {
+    if analyze(&["--version".as_ref()]).is_none() {
+        return;
+    }
+    let unit = fs::read_to_string(UNIT).expect("the unit is committed");
+    let mut allowed = BTreeSet::new();
+    for filter in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let names = members(filter.trim_start_matches('~'));
+        if filter.starts_with('~') {
+            allowed = &allowed - &names;
+        } else {
+            allowed.extend(names);
+        }
+    }
+    let refused: Vec<String> = system_calls().into_iter().filter(|name| !allowed.contains(name)).collect();
+    assert_eq!(refused, Vec::<String>::new());
+}
+
+/// The names of the system calls in a list of names and sets of them.
+fn members(list: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for word in list.split_whitespace() {
+        if word.starts_with('@') {
+            let output = analyze(&["syscall-filter".as_ref(), word.as_ref()]).expect("it was there just now");
+            let text = String::from_utf8(output.stdout).expect("names are ASCII");
+            // The first line repeats the set's name; comments and members, other sets among them, are indented.
+            let lines = text.lines().filter(|line| line.starts_with(' ') && !line.trim().starts_with('#'));
+            lines.for_each(|line| names.extend(members(line)));
+        } else {
+            names.insert(word.to_owned());
+        }
+    }
+    names
+}
+
+/// The system calls that a server makes from its start, through a session and a report, to the end of its drain.
+fn system_calls() -> BTreeSet<String> {
+    let trace = directory("strace").join("trace");
+    let mut command = Command::new("strace");
+    // Without a tracer between us and the server, signals reach the server.
+    command.args(["-D", "-f", "-qq", "-e", "signal=none", "-o"]).arg(&trace).arg(binary("okloop"));
+    let server = Process::spawn(command.args(["--host", "127.0.0.1", "--port", "0", "--reuse-port"]));
+    let mut client = Client::greeted(server.port());
+    client.ask(b"hello");
+    server.signal(Signal::SIGUSR1);
+    server.line_with("open 1,");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(client.read_to_end(), b"");
+    drop(client);
+    assert_eq!(server.finish().status, Some(0));
+
+    let trace = fs::read_to_string(&trace).expect("strace has written it");
+    let calls = trace.lines().filter_map(|line| line.split_whitespace().nth(1)?.split_once('('));
+    // What runs before the filter is in force: systemd itself executes the program.
+    calls.map(|(name, _)| name.to_owned()).filter(|name| name != "execve").collect()
+}
+
+/// Runs systemd-analyze; `None`, and a word about it, where there is none.
+fn analyze(arguments: &[&Path]) -> Option<Output> {
+    match Command::new("systemd-analyze").args(arguments).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("skipped: there is no systemd-analyze here");
+            None
+        }
+        output => Some(output.expect("systemd-analyze starts")),
+    }
+}
+
+/// A copy of the unit that starts the program that was built here, because systemd looks whether there is one.
+fn unit_of(test: &str) -> PathBuf {
+    let unit = fs::read_to_string(UNIT).expect("the unit is committed");
+    let program = binary("okloop");
+    let copy = directory(test).join("okloop@.service");
+    let adapted = unit.replace("/usr/local/bin/okloop", program.to_str().expect("the path is valid UTF-8"));
+    fs::write(&copy, adapted).expect("the directory is ours");
+    copy
+}
+
+/// A directory of this test's own.
+fn directory(test: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{test}"));
+    fs::create_dir_all(&directory).expect("cargo gives the tests a directory");
+    directory
+}

@@ -1,0 +1,216 @@
+//! The terminal is a peer too: it may be gone, full, stalled, and it is shown what strangers send.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::{SIGTERM, SIGUSR1};
+use okloop::config::LOG_FLUSH_TIMEOUT;
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::{Client, Process, binary, crowd, eventually};
+use crate::vitals::Vitals;
+
+/// `okloop | head`: the reader leaves after a few lines, and every later one finds a broken pipe.
+#[test]
+fn a_server_whose_log_is_piped_to_a_reader_that_leaves_serves_on() {
+    let (server, port, stdout) = piped("trace");
+    drop(stdout);
+    for _ in 0..100 {
+        Client::greeted(port).ask(b"hello");
+    }
+    server.signal(SIGUSR1);
+    server.stop();
+}
+
+#[test]
+fn a_server_whose_log_goes_to_a_full_device_serves_on() {
+    let port = HeldPort::new();
+    let server = port.serve(Command::new(binary("okloop")).stdout(full_device()).stderr(Stdio::piped()));
+    let mut client = port.client();
+    for _ in 0..100 {
+        client.ask(b"hello");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_server_without_any_standard_stream_serves_on() {
+    let port = HeldPort::new();
+    let script = "exec \"$0\" \"$@\" <&- >&- 2>&-";
+    let server = port.serve(Command::new("sh").args(["-c", script]).arg(binary("okloop")));
+    port.client().ask(b"hello");
+    server.stop();
+}
+
+/// Thousands of sessions, each with a dozen lines, and nobody reads them.
+#[test]
+fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+    let (server, port, stdout) = piped("trace");
+    let mut typist = Client::greeted(port);
+    let mut crowd = crowd(2_000, port);
+    let start = Instant::now();
+    for client in &mut crowd {
+        client.ask(b"hello");
+        typist.ask(b"still there?");
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "4,000 answers took {:?}", start.elapsed());
+
+    // Somebody reads again.
+    let server = server.reading(stdout);
+    let dropped = server.line_with("log lines were dropped");
+    assert!(dropped.contains("WARN"), "{dropped}");
+    drop(crowd);
+    server.stop();
+}
+
+#[test]
+fn every_line_is_either_logged_or_counted_as_dropped() {
+    const CLIENTS: usize = 3_000;
+    let (server, port, stdout) = piped("info");
+    let crowd = crowd(CLIENTS, port);
+    drop(crowd);
+    let finished = server.reading(stdout).stop();
+    let log = String::from_utf8(finished.stdout).expect("the log is text");
+    let logged = log.lines().filter(|line| line.contains("Connected with")).count();
+    let dropped: usize = log.lines().filter_map(dropped_lines).sum();
+    assert!(dropped > 0, "the pipe and the queue hold fewer than {CLIENTS} lines");
+    assert_eq!(logged + dropped, CLIENTS);
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_ends_all_the_same() {
+    let (server, port, _stdout) = piped("trace");
+    drop(crowd(1_000, port));
+    let start = Instant::now();
+    server.stop();
+    assert!(start.elapsed() < LOG_FLUSH_TIMEOUT + Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// The queue is full when the last line comes, and somebody reads again within the time that the log has to be flushed.
+#[test]
+fn the_counters_at_the_end_are_not_among_the_dropped_lines() {
+    let (server, port, stdout) = piped("info");
+    let _silent = crowd(3_000, port);
+    server.signal(SIGTERM);
+    let vitals = Vitals::of(&server);
+    eventually("all are cut off", || vitals.open_files() < 100);
+    let finished = server.reading(stdout).finish();
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+    let log = String::from_utf8(finished.stdout).expect("the log is text");
+    let last = log.lines().last().expect("there is a log");
+    assert!(last.contains("open 0, peak 3000,"), "{last}");
+}
+
+#[test]
+fn no_client_can_write_a_line_in_the_log() {
+    let forged =
+        b"x\n2026-01-01T00:00:00.000Z INFO  [okloop::server] Connected with 6.6.6.6:6\r\n\x1b[2J\xff\xf4";
+    for framing in ["chunks", "lines"] {
+        let server = Process::okloop(&["--log-level", "trace", "--framing", framing]);
+        let mut client = Client::greeted(server.port());
+        client.send(forged);
+        server.line_with(&format!("read {} bytes", forged.len()));
+        // A half line, and one that is cut off by a reset.
+        client.send(forged);
+        client.reset();
+        server.line_with("closed: reset");
+        let log = String::from_utf8(server.stop().stdout).expect("the log is text");
+        assert!(!log.contains("6.6.6.6"));
+        assert!(log.lines().all(|line| !line.contains(char::is_control)));
+    }
+}
+
+#[test]
+fn a_failed_start_has_its_exit_status_though_nobody_can_be_told_why() {
+    let busy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let port = busy.local_addr().expect("a bound socket has an address").port().to_string();
+    for (arguments, status) in [(["--port", &port], 1), (["--port", "telnet"], 2)] {
+        let mut command = Command::new(binary("okloop"));
+        let command = command.args(["--host", "127.0.0.1"]).args(arguments);
+        let status_of = command.stdout(full_device()).stderr(full_device()).status();
+        assert_eq!(status_of.expect("the server starts").code(), Some(status));
+    }
+}
+
+/// A server whose standard output is a pipe in the test's hand, read up to the line that tells the port.
+fn piped(level: &str) -> (Process, u16, ChildStdout) {
+    let arguments = ["--host", "127.0.0.1", "--port", "0", "--drain-timeout", "0", "--log-level", level];
+    let mut command = Command::new(binary("okloop"));
+    let command = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the server starts");
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let server = Process::from(child);
+    let port = loop {
+        let line = line_of(&mut stdout);
+        if let Some((_, address)) = line.split_once("Socket now listening on ") {
+            break address.trim_end().parse::<SocketAddr>().expect("an address comes last").port();
+        }
+    };
+    (server, port, stdout)
+}
+
+/// The next line, and not a byte more: what the pipe holds, it holds.
+fn line_of(stdout: &mut ChildStdout) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).expect("the server logs on");
+        line.extend(byte);
+    }
+    String::from_utf8(line).expect("the log is text")
+}
+
+/// How many lines the log says here that it has dropped.
+fn dropped_lines(line: &str) -> Option<usize> {
+    let (head, _) = line.split_once(" log lines were dropped")?;
+    head.rsplit(' ').next()?.parse().ok()
+}
+
+fn full_device() -> File {
+    File::options().write(true).open("/dev/full").expect("Linux has this device")
+}
+
+/// A port for a server that can tell nobody which one it was given. Holding it, bound but not listening, keeps it from
+/// everybody who does not share ports.
+struct HeldPort(Socket);
+
+impl HeldPort {
+    fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+        socket.set_reuse_port(true).expect("Linux has this option");
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port is free");
+        Self(socket)
+    }
+
+    fn number(&self) -> u16 {
+        let address = self.0.local_addr().expect("a bound socket has an address");
+        address.as_socket().expect("it is an IP address").port()
+    }
+
+    /// Starts the server by this command at the port.
+    fn serve(&self, command: &mut Command) -> Process {
+        let port = self.number().to_string();
+        let arguments = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--reuse-port",
+            "--drain-timeout",
+            "0",
+            "--log-level",
+            "trace",
+        ];
+        command.args(arguments).spawn().expect("the server starts").into()
+    }
+
+    /// A client of the server, as soon as that listens.
+    fn client(&self) -> Client {
+        let knock = || TcpStream::connect((Ipv4Addr::LOCALHOST, self.number())).is_ok();
+        eventually("the server listens", knock);
+        Client::greeted(self.number())
+    }
+}
