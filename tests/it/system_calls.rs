@@ -1,7 +1,7 @@
-//! System calls that fail as they seldom do, and no system call at all, by the hand and in the eyes of strace.
+//! System calls that fail as they seldom do, because strace makes them, and no system call at all.
 //!
-//! It counts the calls of a kind and makes some of them return an error without being carried out. `when` says which:
-//! `1..9+2` is every second one from the first to the ninth.
+//! strace counts the calls of a kind and lets some of them return an error without being carried out. `when` says which:
+//! `1..9+2` is every second one from the first to the ninth, `1+3` every third to the end.
 
 use std::fs;
 use std::io::{self, Read, Write};
