@@ -8,7 +8,7 @@ mod payload;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -120,7 +120,7 @@ impl Process {
     }
 
     /// Collects from now on what comes from a standard output that the test has taken before.
-    pub fn reading(mut self, stdout: ChildStdout) -> Self {
+    pub fn reading(mut self, stdout: impl Read + Send + 'static) -> Self {
         self.stdout = Output::collect(Some(stdout));
         self
     }
