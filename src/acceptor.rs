@@ -114,6 +114,10 @@ impl Acceptor {
         match self.listener.accept() {
             Ok((stream, peer)) => {
                 self.lost = 0;
+                // There is room again, so those behind this client need not wait for the end of the pause.
+                if let Next::Paused(until) = &mut self.next {
+                    *until = now;
+                }
                 Accepted::Client(stream, canonical(peer))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -216,15 +220,30 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_the_options() {
-        let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
-        let mut acceptor = Acceptor::bind(&config).expect("a free port on loopback");
-        let address = acceptor.local_addr().expect("a bound socket has an address");
-        let _client = std::net::TcpStream::connect(address).expect("the backlog has room");
+        let (mut acceptor, _client) = with_one_waiting();
         let Accepted::Client(stream, _) = acceptor.accept(Instant::now()) else { panic!("a client waits") };
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().expect("a TCP option"));
         assert_eq!(socket.tcp_notsent_lowat().expect("a TCP option"), UNSENT);
         assert!(socket.keepalive().expect("a socket option"));
         assert_eq!(socket.tcp_keepalive_time().expect("a TCP option"), KEEPALIVE);
+    }
+
+    #[test]
+    fn a_pause_in_which_somebody_could_be_accepted_is_over() {
+        let (mut acceptor, _client) = with_one_waiting();
+        let now = Instant::now();
+        acceptor.pause(now, io::ErrorKind::OutOfMemory.into());
+        assert!(!acceptor.is_due(now, 0));
+        assert!(matches!(acceptor.accept(now), Accepted::Client(..)));
+        assert!(acceptor.is_due(now, 0), "more may wait than one turn accepts");
+    }
+
+    /// An acceptor, and a client that waits to be accepted.
+    fn with_one_waiting() -> (Acceptor, std::net::TcpStream) {
+        let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
+        let acceptor = Acceptor::bind(&config).expect("a free port on loopback");
+        let address = acceptor.local_addr().expect("a bound socket has an address");
+        (acceptor, std::net::TcpStream::connect(address).expect("the backlog has room"))
     }
 }
