@@ -40,6 +40,14 @@ fn a_short_read_needs_no_second_one_to_say_that_nothing_is_left() {
 }
 
 #[test]
+fn a_socket_that_was_full_is_not_written_to_before_it_has_room() {
+    let mut session = stalled(Framing::Chunks);
+    session.receive(b"hello\n");
+    session.receive(b"again\n");
+    assert_eq!(session.socket().calls, 4, "the banner's write, a read, a write in vain, a read");
+}
+
+#[test]
 fn an_end_of_input_behind_the_last_bytes_is_seen_though_no_event_tells_of_it_alone() {
     let mut session = session();
     session.happen(Happening::Arrive(b"bye\n".to_vec()));
@@ -207,6 +215,17 @@ fn a_firehose_is_left_after_its_share_and_comes_back_without_a_new_event() {
 }
 
 #[test]
+fn a_firehose_whose_bytes_are_thrown_away_has_no_more_than_its_share_either() {
+    let mut session = session();
+    session.drain();
+    session.happen(Happening::Arrive(numbered_lines(4 * READ_BUDGET)));
+    let turn = session.turn(INPUT_WAITS);
+    assert!(turn.stopped_early);
+    assert!(turn.read < READ_BUDGET + INPUT_BUFFER, "{} bytes read", turn.read);
+    assert_eq!(session.end(), Reason::Drained);
+}
+
+#[test]
 fn a_peer_that_never_reads_is_not_read_beyond_the_limits() {
     for framing in [Framing::Chunks, Framing::Lines] {
         let mut session = stalled(framing);
@@ -304,6 +323,16 @@ fn a_drain_of_a_half_closed_session_delivers_what_it_is_owed() {
     session.drain();
     assert_eq!(session.end(), Reason::Finished);
     assert_eq!(session.socket().answers(), b"OK...hello\n");
+}
+
+#[test]
+fn a_reset_between_the_last_read_and_our_end_of_output_is_counted_as_one() {
+    let mut session = session();
+    let before_the_read = Happening::Take(BANNER.len());
+    session.socket().meanwhile(before_the_read);
+    session.socket().meanwhile(Happening::Reset);
+    session.drain();
+    assert_eq!(session.closed(), Some(Reason::Reset));
 }
 
 #[test]
