@@ -8,7 +8,7 @@ use okloop::protocol::{Framing, PREFIX};
 use crate::harness::{Client, Embedded, Process, loopback};
 use crate::vitals::{Report, Vitals, while_stopped};
 
-/// Measured: 95 KB each, the two buffers. Each of them has some 8 MB on the way, in the kernel's buffers.
+/// Measured: 95 KB each, the two buffers. Each of them has some 4 MB on the way, in the kernel's buffers.
 #[test]
 fn clients_who_never_read_cost_a_bounded_amount_and_stop_nobody() {
     const CLIENTS: u64 = 10;
