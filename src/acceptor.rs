@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Instant;
 
-use log::info;
+use log::{debug, info};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -46,10 +46,13 @@ pub enum Accepted {
     Nobody,
     /// No client from now on: the system has no room for one more.
     Paused(io::Error),
+    /// The same, as before.
+    StillPaused(io::Error),
 }
 
 impl Acceptor {
-    /// Opens a listening socket on the first address of the configured host that can be bound.
+    /// Opens a listening socket on the configured host: of a name with several addresses, the first that this machine
+    /// has.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let resolved = (config.host.as_str(), config.port).to_socket_addrs();
         let addresses: Vec<SocketAddr> =
@@ -57,8 +60,9 @@ impl Acceptor {
         let mut result = Err(StartError::Resolve(config.host.clone(), io::ErrorKind::NotFound.into()));
         for address in addresses {
             result = listen(address, config);
-            if result.is_ok() {
-                break;
+            match &result {
+                Err(error) if error.is_no_such_address() => debug!("{error}"),
+                _ => break,
             }
         }
         Ok(Self { listener: TcpListener::from_std(result?.into()), next: Next::OnEvent, lost: 0 })
@@ -74,14 +78,9 @@ impl Acceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    /// Asks to be told anew of those who wait, because an event that told of somebody has brought nobody: it is used up
-    /// all the same.
+    /// Asks the kernel to look again: an event told of somebody, nobody was there, and the event is used up.
     pub fn ask_anew(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match self.next {
-            Next::OnEvent => registry.reregister(&mut self.listener, token, Interest::READABLE),
-            // The next try comes without an event.
-            Next::Now | Next::Paused(_) => Ok(()),
-        }
+        registry.reregister(&mut self.listener, token, Interest::READABLE)
     }
 
     /// Hears that somebody knocks. A pause is not cut short by it: the system has as little room as before.
@@ -138,7 +137,7 @@ impl Acceptor {
         let paused_before = matches!(self.next, Next::Paused(_));
         self.next = Next::Paused(now + ACCEPT_RETRY);
         self.lost = 0;
-        if paused_before { Accepted::Nobody } else { Accepted::Paused(error) }
+        if paused_before { Accepted::StillPaused(error) } else { Accepted::Paused(error) }
     }
 }
 
@@ -169,8 +168,8 @@ fn is_lost(error: &io::Error) -> bool {
 
 /// Opens a listening socket on one address.
 ///
-/// What an accepted socket inherits on Linux is set here, once: not blocking is not among it (mio's accept4 asks for
-/// that), `TCP_NODELAY`, the limit of unsent bytes and keepalive are. So an accept costs no further system call for
+/// What an accepted socket inherits on Linux is set here, once: non-blocking mode is not among it (mio's accept4 asks
+/// for that), `TCP_NODELAY`, the limit of unsent bytes and keepalive are. So an accept costs no further system call for
 /// options.
 fn listen(address: SocketAddr, config: &Config) -> Result<Socket, StartError> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
@@ -200,7 +199,10 @@ fn set_options(socket: &Socket, address: SocketAddr, config: &Config) -> io::Res
 
 /// A dual-stack socket sees IPv4 clients as `::ffff:127.0.0.1`; they know themselves as 127.0.0.1.
 fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+    match peer {
+        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(peer, |ip| SocketAddr::from((ip, v6.port()))),
+        SocketAddr::V4(_) => peer,
+    }
 }
 
 #[cfg(test)]

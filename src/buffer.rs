@@ -24,8 +24,8 @@ pub struct Buffer {
 impl Buffer {
     /// An empty buffer that holds up to `capacity` bytes.
     ///
-    /// The memory is asked for zeroed, which the allocator gets from the kernel as pages that cost nothing until the
-    /// first byte is put there.
+    /// Memory fresh from the kernel is zeroed already and costs nothing until the first byte is put there; memory used
+    /// before is cleared here, once.
     pub fn with_capacity(capacity: usize) -> Self {
         Self { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
     }
@@ -126,7 +126,7 @@ impl fmt::Debug for Buffer {
 pub struct Buffers {
     /// Read from the socket, not yet answered.
     pub input: Buffer,
-    /// Answered, not yet written to the socket.
+    /// The answers, as far as they are not written yet.
     pub output: Buffer,
 }
 

@@ -21,7 +21,9 @@ pub struct Config {
     /// How long a session may say nothing and take nothing. `None`, for ever, because an idle telnet session is the
     /// normal case.
     pub idle_timeout: Option<Duration>,
-    /// How long a client may leave what we owe it untaken, without any progress. `None` is for ever.
+    /// How long a client may take nothing more of what we owe it. `None` is for ever. Its progress shows in steps, half of
+    /// [`UNSENT`] or what its own kernel lets free up before it opens the window again: with 60 s a client must read
+    /// some 3 kB a second while it is owed more than the kernel holds.
     pub write_timeout: Option<Duration>,
     /// How long a stopping server waits for owed answers to be taken and for clients to end.
     pub drain_timeout: Duration,
@@ -60,6 +62,11 @@ pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much one session may read in one turn of the loop (bytes). A firehose then waits for the others' turns.
 pub const READ_BUDGET: usize = 64 * 1024;
 
+/// How much of what a session sends is still answered once the server stops (bytes). What had arrived by then is at most
+/// what the kernel holds for one socket (`net.ipv4.tcp_rmem`, 6 MiB by default); a client that sends without a pause
+/// would otherwise never be through.
+pub const DRAIN_BUDGET: usize = 8 * 1024 * 1024;
+
 /// How many clients one turn of the loop accepts (connections), so that a crowd knocking does not keep those inside
 /// waiting.
 pub const ACCEPT_BUDGET: usize = 64;
@@ -77,7 +84,7 @@ pub const INPUT_BUFFER: usize = 16 * CHUNK;
 pub const HIGH_WATER: usize = 64 * 1024;
 
 /// Owed output below which a session is read again (bytes). Far enough below [`HIGH_WATER`] that reading does not
-/// stutter between them.
+/// stop and start at every write.
 pub const LOW_WATER: usize = 16 * 1024;
 
 /// The output buffer of a session (bytes): below [`HIGH_WATER`] there is always room for the answer to all that the

@@ -25,7 +25,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use crate::buffer::{Buffers, Pool};
-use crate::config::{HIGH_WATER, LOW_WATER, READ_BUDGET};
+use crate::config::{DRAIN_BUDGET, HIGH_WATER, LOW_WATER, READ_BUDGET};
 use crate::protocol::{BANNER, FULL, Framing, Session};
 use crate::readiness::{Readable, Readiness};
 use crate::reason::Reason;
@@ -58,8 +58,10 @@ pub struct Connection<S> {
 enum State {
     /// Reads and answers.
     Open,
-    /// Reads and answers what has arrived; the first time that nothing more is there, finishes.
-    Draining,
+    /// Reads and answers what has arrived, this many bytes at most; when nothing more is there, finishes.
+    Draining {
+        left: usize,
+    },
     /// The peer has ended its direction. It may well still read: every answer owed goes out first.
     HalfClosed,
     /// The ending is ours: what is owed goes out, nothing is read.
@@ -70,7 +72,7 @@ enum State {
     Closed(Reason),
 }
 
-/// Whether the output leaves room to read. Between the two water marks it stays what it was.
+/// Whether the output leaves room to read, from one turn to the next. Between the two water marks it stays what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Reading,
@@ -123,7 +125,7 @@ impl<S: Stream> Connection<S> {
         &mut self.stream
     }
 
-    /// Whether written bytes are owed to the client.
+    /// Whether answers wait to be written.
     pub fn owes(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| !buffers.output.is_empty())
     }
@@ -138,8 +140,8 @@ impl<S: Stream> Connection<S> {
 
     /// What to wait for: a pure function of the state, and the only place that decides it. `None` is a closed session.
     ///
-    /// WRITABLE is asked for only while bytes are owed; an idle socket is always writable, and would wake the loop for
-    /// nothing. PRIORITY tells when a short read is no sign of an empty socket ([`Readable::UntilBlocked`]).
+    /// WRITABLE is asked for only while bytes are owed: an idle socket is writable, so each registration would bring an
+    /// event that says nothing. PRIORITY tells when a short read is no sign of an empty socket ([`Readable::UntilBlocked`]).
     pub fn interest(&self) -> Option<Interest> {
         const READ: Interest = Interest::READABLE.add(Interest::PRIORITY);
         if self.closed().is_some() {
@@ -147,11 +149,11 @@ impl<S: Stream> Connection<S> {
         }
         // A draining session must find out that nothing more has arrived, and no event says so. But its socket is
         // writable, or will be, so this brings its next turn.
-        let writes = self.owes() || self.state == State::Draining;
+        let writes = self.owes() || self.is_draining();
         Some(match (self.reads(), writes) {
             (true, false) => READ,
             (true, true) => READ.add(Interest::WRITABLE),
-            // A session that neither reads nor owes has been moved on by `settle`.
+            // A session that neither reads nor owes has been moved on by `conclude`.
             (false, _) => Interest::WRITABLE,
         })
     }
@@ -159,7 +161,7 @@ impl<S: Stream> Connection<S> {
     /// Ends the session politely, because the server stops: what has arrived is answered, then it finishes.
     pub fn drain(&mut self) {
         if self.state == State::Open {
-            self.state = State::Draining;
+            self.state = State::Draining { left: DRAIN_BUDGET };
         }
     }
 
@@ -169,7 +171,7 @@ impl<S: Stream> Connection<S> {
         self.buffers = None;
     }
 
-    /// One fair turn: reads and answers at most [`READ_BUDGET`] bytes, and writes as much as the socket takes.
+    /// One fair turn: reads and answers until [`READ_BUDGET`] is reached, and writes as much as the socket takes.
     pub fn turn(&mut self, ready: Readiness, pool: &mut Pool) -> Turn {
         let mut turn = Turn::default();
         let mut buffers = self.buffers.take().unwrap_or_else(|| pool.lend());
@@ -191,24 +193,37 @@ impl<S: Stream> Connection<S> {
     fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
         // What was owed before did not fit in the socket, and still does not unless the event says so.
         let mut room = ready.writable || buffers.output.is_empty();
+        // Room first, then bytes: what goes out now may end the hold on reading.
         if room {
             room = self.flush(buffers, turn)?;
             self.regulate(buffers.output.len());
         }
-        let until = if self.state == State::Draining { Readable::UntilBlocked } else { ready.readable };
+        let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
         if until != Readable::No && self.reads() {
             self.fill(until, buffers, turn)?;
+            // A socket that the first flush has filled would only say `WouldBlock` to a second.
             if room {
                 self.flush(buffers, turn)?;
             }
         }
-        self.settle(buffers)
+        self.conclude(buffers)
+    }
+
+    /// Counts `count` bytes against a draining session's share. Returns whether it is used up.
+    fn has_drained(&mut self, count: usize) -> bool {
+        match &mut self.state {
+            State::Draining { left } => {
+                *left = left.saturating_sub(count);
+                *left == 0
+            }
+            _ => false,
+        }
     }
 
     /// Whether this state wants input.
     fn reads(&self) -> bool {
         match self.state {
-            State::Open | State::Draining => self.flow == Flow::Reading,
+            State::Open | State::Draining { .. } => self.flow == Flow::Reading,
             State::Lingering(_) => true,
             State::HalfClosed | State::Finishing(_) | State::Closed(_) => false,
         }
@@ -232,15 +247,15 @@ impl<S: Stream> Connection<S> {
                     turn.read += count;
                     let short = !buffers.input.is_full();
                     self.consume(buffers);
-                    if short && until == Readable::UntilShort {
+                    if short && until == Readable::UntilShort || self.has_drained(count) {
                         self.input_paused();
                         return Ok(());
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // A short read or the end of input comes first, so this all but contradicts the event. That is used
-                    // up all the same, and if it was right, no other will come.
-                    turn.stopped_early |= until != Readable::UntilBlocked;
+                    // The event has told of bytes or of the end, and is used up, but what it told of did not come.
+                    turn.stopped_early |=
+                        until == Readable::UntilEnd || until == Readable::UntilShort && turn.read == 0;
                     self.input_paused();
                     return Ok(());
                 }
@@ -286,9 +301,13 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Nothing more is there for now.
+    fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. })
+    }
+
+    /// Nothing more is there for now, or none of it counts any more.
     fn input_paused(&mut self) {
-        if self.state == State::Draining {
+        if self.is_draining() {
             self.session.end_of_input();
             self.state = State::Finishing(Reason::Drained);
         }
@@ -313,7 +332,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Draws the conclusions of what was read and written.
-    fn settle(&mut self, buffers: &Buffers) -> io::Result<()> {
+    fn conclude(&mut self, buffers: &Buffers) -> io::Result<()> {
         self.regulate(buffers.output.len());
         match self.state {
             State::HalfClosed if buffers.output.is_empty() => self.state = State::Closed(Reason::Finished),

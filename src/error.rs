@@ -15,18 +15,20 @@ pub enum StartError {
     Bind(SocketAddr, io::Error),
     /// The bound socket could not listen.
     Listen(SocketAddr, io::Error),
-    /// epoll or one of its first registrations failed.
-    Poll(io::Error),
+    /// epoll or one of its first registrations failed, or the limits could not be read.
+    Setup(io::Error),
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve(host, _) => write!(f, "Hostname could not be resolved ({host}). Exiting"),
+            Self::Resolve(host, error) => {
+                write!(f, "Hostname could not be resolved. Exiting ({host}: {error})")
+            }
             Self::Create(error) => write!(f, "Failed to create socket. {}", Code(error)),
             Self::Bind(address, error) => write!(f, "Bind failed. {} ({address})", Code(error)),
             Self::Listen(address, error) => write!(f, "Listen failed. {} ({address})", Code(error)),
-            Self::Poll(error) => write!(f, "Failed to set up polling. {}", Code(error)),
+            Self::Setup(error) => write!(f, "Failed to set up the server. {}", Code(error)),
         }
     }
 }
@@ -38,8 +40,17 @@ impl std::error::Error for StartError {
             | Self::Create(error)
             | Self::Bind(_, error)
             | Self::Listen(_, error)
-            | Self::Poll(error) => Some(error),
+            | Self::Setup(error) => Some(error),
         }
+    }
+}
+
+impl StartError {
+    /// Whether it is the address that this machine does not have, or a family of addresses that it does not speak:
+    /// another address of the same name may do. A port that is taken is no such error.
+    pub fn is_no_such_address(&self) -> bool {
+        let (Self::Create(error) | Self::Bind(_, error)) = self else { return false };
+        matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
     }
 }
 
@@ -66,5 +77,13 @@ mod tests {
             error.to_string(),
             "Bind failed. Error Code: 98 Message: Address already in use (0.0.0.0:8888)"
         );
+    }
+
+    #[test]
+    fn another_address_of_a_name_is_tried_only_where_this_one_is_not_ours() {
+        let address = SocketAddr::from(([192, 0, 2, 1], 8888));
+        let bind = |code| StartError::Bind(address, io::Error::from_raw_os_error(code));
+        assert!(bind(libc::EADDRNOTAVAIL).is_no_such_address());
+        assert!(!bind(libc::EADDRINUSE).is_no_such_address());
     }
 }

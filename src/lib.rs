@@ -35,7 +35,7 @@
 //! 5. [`acceptor`]: the listening socket, and what each accept error means.
 //! 6. [`server`]: the loop that brings them together. With this, the rest is detail:
 //! 7. [`control`] (signals and handles), [`config`] (every setting and every limit), [`reason`] and [`stats`] (why
-//!    sessions ended, and how many), [`logging`] (the terminal is a peer too).
+//!    sessions ended, and how many), [`error`] (why a server cannot start), [`logging`] (the terminal is a peer too).
 //!
 //! NOTES.md beside the code is the course: from the first socket call to the rules of edge-triggered readiness.
 //!
@@ -43,10 +43,10 @@
 //!
 //! - Nothing blocks except `poll`. One thread runs the loop.
 //! - Interest is derived from a session's state by one pure function.
-//! - Every buffer, queue and number of tries has a limit, and the limits stand in [`config`].
+//! - Every buffer, every queue and every turn has a limit, and the limits stand in [`config`].
 //! - One place closes a socket, after the batch of events is through.
 //! - The clock is read once a turn and handed down.
-//! - An idle session costs its slab entry and nothing on the heap.
+//! - An idle session costs its slab entry and nothing on the heap, unless half a line of it waits or a time-out runs.
 //!
 //! # Embedding
 //!

@@ -21,7 +21,7 @@ use crate::config::{LOG_FLUSH_TIMEOUT, LOG_QUEUE};
 
 const WRITER: &str = "log writer";
 
-/// Logs from now on, to standard output, lines of `level` and above.
+/// Logs from now on, to standard output, lines as severe as `level` or more.
 ///
 /// # Errors
 ///
@@ -112,19 +112,16 @@ fn write_lines(lines: &Receiver<Message>, dropped: &AtomicU64, print: impl Fn(&R
         .is_ok()
     };
     for message in lines {
+        let missing = dropped.swap(0, Ordering::Relaxed);
+        if missing > 0
+            && !try_print(Level::Warn, module_path!(), &format!("{missing} log lines were dropped"))
+        {
+            dropped.fetch_add(missing, Ordering::Relaxed);
+        }
         match message {
             Message::Line { level, target, text } => {
-                let missing = dropped.swap(0, Ordering::Relaxed);
-                let printed = try_print(level, &target, &text);
-                let told = missing == 0
-                    || printed
-                        && try_print(
-                            Level::Warn,
-                            module_path!(),
-                            &format!("{missing} log lines were dropped"),
-                        );
-                if !printed || !told {
-                    dropped.fetch_add(missing + u64::from(!printed), Ordering::Relaxed);
+                if !try_print(level, &target, &text) {
+                    dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
             // The asker may have given up waiting.

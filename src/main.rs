@@ -1,9 +1,11 @@
 //! The command: arguments, logger, signals; then [`okloop::Server`] does the rest.
 
+use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 use log::{LevelFilter, info, warn};
 use okloop::protocol::Framing;
@@ -28,7 +30,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     backlog: u32,
 
-    /// Sessions at once; who comes on top is told that the server is full [default: open-file limit less 32]
+    /// Sessions at once; any more are told that the server is full [default: open-file limit less 32]
     #[arg(long, value_name = "N", value_parser = connections)]
     max_connections: Option<usize>,
 
@@ -40,11 +42,11 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     idle_timeout: Duration,
 
-    /// End sessions whose client has read nothing of what it is owed for this long; 0: never
+    /// End sessions whose client takes nothing more of what it is owed for this long; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     write_timeout: Duration,
 
-    /// How long a stopping server waits for owed answers to be read
+    /// How long a stopping server waits for owed answers to be read; 0: not at all
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     drain_timeout: Duration,
 
@@ -52,8 +54,9 @@ struct Arguments {
     #[arg(long)]
     reuse_port: bool,
 
-    /// Lines to log: off, error, warn, info, debug, or trace, which tells each turn of the loop
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "RUST_LOG", value_parser = level)]
+    /// Lines to log; trace tells each turn of the loop. `RUST_LOG` sets the default, if it is one of these
+    #[arg(long, value_name = "LEVEL", default_value = default_level(), ignore_case = true,
+          value_parser = PossibleValuesParser::new(LEVELS).try_map(|level| level.parse::<LevelFilter>()))]
     log_level: LevelFilter,
 }
 
@@ -85,18 +88,19 @@ impl From<Arguments> for Config {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let status = serve(arguments).unwrap_or_else(|error| {
+    let result = serve(arguments);
+    // What led to it is told first.
+    log::logger().flush();
+    result.unwrap_or_else(|error| {
         // `eprintln!` would panic where nobody can be told.
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::FAILURE
-    });
-    log::logger().flush();
-    status
+    })
 }
 
 fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     logging::init(arguments.log_level)?;
-    // Every session is an open file. What the hard limit allows need not be asked for.
+    // Every session is an open file, so take as many as the hard limit allows: that needs no privilege.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!("The limit of open files stays as it is: {error}");
     }
@@ -131,12 +135,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A level's name, for all modules alike. An empty `RUST_LOG` is as good as none.
-fn level(text: &str) -> Result<LevelFilter, String> {
-    match text {
-        "" => Ok(LevelFilter::Info),
-        _ => {
-            text.parse().map_err(|_| "off, error, warn, info, debug or trace (also from RUST_LOG)".to_owned())
-        }
-    }
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The level that `RUST_LOG` names. A list of levels by module, which it may well hold for other programs, names none.
+fn default_level() -> &'static str {
+    let variable = env::var("RUST_LOG").unwrap_or_default();
+    LEVELS.into_iter().find(|level| level.eq_ignore_ascii_case(&variable)).unwrap_or("info")
 }

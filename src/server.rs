@@ -38,16 +38,17 @@ pub struct Server {
     acceptor: Option<Acceptor>,
     /// Every session by its key, which is also its token.
     sessions: Slab<Registered>,
-    /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through: a key given
-    /// anew within it would receive its predecessor's events.
+    /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through, and so do those
+    /// who knock in the queue: if a key were given anew within the batch, the newcomer would receive its predecessor's
+    /// events.
     ended: Vec<usize>,
     pool: Pool,
     /// Sessions that may fall silent, by when they have been so for too long.
     idle: Deadlines,
     /// Sessions that we owe output, by when they have taken none for too long.
     owing: Deadlines,
-    /// Clients who are being told that the server is full, by when they are cut off. Their number is what the slab
-    /// holds beyond `max_connections`.
+    /// Clients who are being told that the server is full, by when they are cut off. They are in the slab, but do not
+    /// count as open.
     refusals: Deadlines,
     control: Control,
     phase: Phase,
@@ -87,17 +88,17 @@ pub enum Ending {
 impl Server {
     /// Opens the listening socket. Clients can connect from now on; [`Server::run`] serves them.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let open_files = rlimit::Resource::NOFILE.get_soft().map_err(StartError::Poll)?;
+        let open_files = rlimit::Resource::NOFILE.get_soft().map_err(StartError::Setup)?;
         let room = usize::try_from(open_files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX).max(1);
         let max_connections = config.max_connections.unwrap_or(room);
         info!("Limits: {open_files} open files, {max_connections} connections");
         if max_connections > room {
-            warn!("The open files allow {room} connections; who comes on top waits in the backlog");
+            warn!("The open files allow {room} connections; any more wait in the backlog");
         }
         let mut acceptor = Acceptor::bind(&config)?;
-        let poll = Poll::new().map_err(StartError::Poll)?;
-        acceptor.register(poll.registry(), LISTENER).map_err(StartError::Poll)?;
-        let control = Control::new(poll.registry(), WAKER).map_err(StartError::Poll)?;
+        let poll = Poll::new().map_err(StartError::Setup)?;
+        acceptor.register(poll.registry(), LISTENER).map_err(StartError::Setup)?;
+        let control = Control::new(poll.registry(), WAKER).map_err(StartError::Setup)?;
         let now = Instant::now();
         Ok(Self {
             poll,
@@ -138,7 +139,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Only if polling itself fails: no client, and no lack of resources, ends the loop.
+    /// Only if polling itself fails, or the listening socket has no address: no client, and no lack of resources, ends
+    /// the loop.
     pub fn run(mut self) -> io::Result<(Ending, Stats)> {
         // Not said before this point, where signals are watched too: who reads it may rely on both.
         info!("Socket now listening on {}", self.local_addr()?);
@@ -148,7 +150,11 @@ impl Server {
             let mut asked = false;
             for event in &events {
                 match event.token() {
-                    LISTENER => self.acceptor.iter_mut().for_each(Acceptor::knocked),
+                    LISTENER => {
+                        if let Some(acceptor) = &mut self.acceptor {
+                            acceptor.knocked();
+                        }
+                    }
                     WAKER | SIGNALS => asked = true,
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
@@ -229,6 +235,7 @@ impl Server {
                     warn!("Accepting pauses at {} sessions: {error}", self.open());
                     return;
                 }
+                Accepted::StillPaused(error) => return trace!("accept: {error}"),
             }
         }
     }

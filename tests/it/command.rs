@@ -114,9 +114,10 @@ fn a_port_that_needs_privileges_is_refused_in_one_line() {
 
 #[test]
 fn an_unknown_host_is_said_as_in_the_tutorial() {
+    // In brackets follows the resolver's own reason.
     expect_start_error(
         &["--host", "no-such-host.invalid", "--port", "0"],
-        "Hostname could not be resolved (no-such-host.invalid). Exiting",
+        "Hostname could not be resolved. Exiting (no-such-host.invalid: ",
     );
 }
 
@@ -154,11 +155,12 @@ fn sections(help: &str) -> Vec<String> {
     sections
 }
 
-/// Expects the server not to start, and to say so in this one line and nothing else.
+/// Expects the server not to start, and to say so in one line that begins like this, and nothing else.
 fn expect_start_error(arguments: &[&str], complaint: &str) {
     let finished = okloop(arguments);
     assert_eq!(finished.status, Some(1), "{arguments:?}");
-    assert_eq!(finished.stderr, format!("{complaint}\n"));
+    assert!(finished.stderr.starts_with(complaint), "{:?}", finished.stderr);
+    assert_eq!(finished.stderr.lines().count(), 1, "{:?}", finished.stderr);
 }
 
 /// Starts a server on a port that the system chooses, and expects an answer and the client's own address in the log

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use okloop::config::{HIGH_WATER, INPUT_BUFFER, LOW_WATER, READ_BUDGET};
+use okloop::config::{DRAIN_BUDGET, HIGH_WATER, INPUT_BUFFER, LOW_WATER, READ_BUDGET};
 use okloop::protocol::{BANNER, FULL, Framing, PREFIX};
 use okloop::readiness::{Readable, Readiness};
 use okloop::reason::Reason;
@@ -312,6 +312,22 @@ fn a_drain_finds_its_end_though_no_event_says_that_nothing_more_has_arrived() {
             assert_eq!(session.socket().answered, length);
         }
     }
+}
+
+#[test]
+fn a_drain_of_a_peer_that_sends_without_a_pause_answers_its_share_and_ends() {
+    let mut session = session();
+    session.happen(Happening::Arrive(vec![b'x'; DRAIN_BUDGET + HIGH_WATER]));
+    session.drain();
+    while session.socket().shut_down.is_none() {
+        session.happen(Happening::Take(usize::MAX));
+        assert!(session.poll(), "nobody would ever wake this session");
+    }
+    let answered = session.socket().answered;
+    assert!(
+        (DRAIN_BUDGET..DRAIN_BUDGET + INPUT_BUFFER).contains(&answered),
+        "{answered} bytes were answered"
+    );
 }
 
 #[test]
