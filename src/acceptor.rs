@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Instant;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -29,7 +29,7 @@ pub struct Acceptor {
 enum Next {
     /// When the listener's event says that somebody knocks.
     OnEvent,
-    /// In this turn, or the next if this one has accepted its share.
+    /// In this turn: it has said so.
     Now,
     /// The system had no room for one more: as soon as a session ends, or at this time.
     Paused(Instant),
@@ -78,11 +78,6 @@ impl Acceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    /// Asks the kernel to look again: an event told of somebody, nobody was there, and the event is used up.
-    pub fn ask_anew(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.reregister(&mut self.listener, token, Interest::READABLE)
-    }
-
     /// Hears that somebody knocks. A pause is not cut short by it: the system has as little room as before.
     pub fn knocked(&mut self) {
         if self.next == Next::OnEvent {
@@ -90,20 +85,24 @@ impl Acceptor {
         }
     }
 
-    /// Whether to accept in the turn that began at `now` and in which `ended` sessions have made room.
-    pub fn is_due(&self, now: Instant, ended: usize) -> bool {
+    /// How many clients to accept in the turn that began at `now`, with so many `events`, and in which `ended` sessions
+    /// have made room.
+    ///
+    /// Those who knock get as many turns as those inside, [`ACCEPT_BUDGET`] at most. In a quiet turn that is one, and
+    /// nearly always only one knocks. Accepting on until `WouldBlock` would have the kernel make a socket and a file for
+    /// nobody each time, at many times the price of [`Acceptor::rearm`].
+    pub fn share(&self, now: Instant, events: usize, ended: usize) -> usize {
         match self.next {
-            Next::OnEvent => false,
-            Next::Now => true,
-            Next::Paused(until) => ended > 0 || until <= now,
+            Next::Now => events.min(ACCEPT_BUDGET),
+            Next::Paused(until) if ended > 0 || until <= now => ACCEPT_BUDGET,
+            Next::OnEvent | Next::Paused(_) => 0,
         }
     }
 
     /// When accepting is due without an event. `None`, nearly always: only an event brings somebody.
-    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+    pub fn next_due(&self) -> Option<Instant> {
         match self.next {
-            Next::OnEvent => None,
-            Next::Now => Some(now),
+            Next::OnEvent | Next::Now => None,
             Next::Paused(until) => Some(until),
         }
     }
@@ -113,16 +112,9 @@ impl Acceptor {
         match self.listener.accept() {
             Ok((stream, peer)) => {
                 self.lost = 0;
-                // There is room again, so those behind this client need not wait for the end of the pause.
-                if let Next::Paused(until) = &mut self.next {
-                    *until = now;
-                }
                 Accepted::Client(stream, canonical(peer))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.next = Next::OnEvent;
-                Accepted::Nobody
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
             // With nothing but failures, going on at once would go round and round.
             Err(error) if is_lost(&error) && self.lost < ACCEPT_BUDGET => {
                 self.lost += 1;
@@ -130,6 +122,18 @@ impl Acceptor {
             }
             Err(error) => self.pause(now, error),
         }
+    }
+
+    /// Ends the accepting of this turn: if somebody still waits, the kernel is to say so anew, because the event that told
+    /// of them is used up. That it looks for itself makes up for a `WouldBlock` that was not true as well.
+    pub fn rearm(&mut self, registry: &Registry, token: Token, now: Instant) {
+        self.next = match registry.reregister(&mut self.listener, token, Interest::READABLE) {
+            Ok(()) => Next::OnEvent,
+            Err(error) => {
+                warn!("The listening socket cannot be waited for: {error}");
+                Next::Paused(now + ACCEPT_RETRY)
+            }
+        };
     }
 
     /// Leaves those who wait in the queue for a while. Without this nobody would come back for them.
@@ -232,13 +236,25 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_in_which_somebody_could_be_accepted_is_over() {
+    fn a_pause_ends_with_a_turn_that_finds_room_for_all_it_may_accept() {
         let (mut acceptor, _client) = with_one_waiting();
-        let now = Instant::now();
+        let (poll, now) = (mio::Poll::new().expect("epoll"), Instant::now());
+        acceptor.register(poll.registry(), Token(0)).expect("a listening socket can be waited for");
         acceptor.pause(now, io::ErrorKind::OutOfMemory.into());
-        assert!(!acceptor.is_due(now, 0));
+        assert_eq!(acceptor.share(now, 1, 0), 0);
+        assert_eq!(acceptor.share(now, 1, 1), ACCEPT_BUDGET);
         assert!(matches!(acceptor.accept(now), Accepted::Client(..)));
-        assert!(acceptor.is_due(now, 0), "more may wait than one turn accepts");
+        acceptor.rearm(poll.registry(), Token(0), now);
+        assert_eq!(acceptor.next_due(), None);
+    }
+
+    #[test]
+    fn those_who_knock_get_as_many_turns_as_those_inside() {
+        let (mut acceptor, _client) = with_one_waiting();
+        assert_eq!(acceptor.share(Instant::now(), 5, 5), 0, "nobody has knocked");
+        acceptor.knocked();
+        let shares = [1, 5, 1000].map(|events| acceptor.share(Instant::now(), events, 0));
+        assert_eq!(shares, [1, 5, ACCEPT_BUDGET]);
     }
 
     /// An acceptor, and a client that waits to be accepted.

@@ -67,8 +67,8 @@ pub const READ_BUDGET: usize = 64 * 1024;
 /// would otherwise never be through.
 pub const DRAIN_BUDGET: usize = 8 * 1024 * 1024;
 
-/// How many clients one turn of the loop accepts (connections), so that a crowd knocking does not keep those inside
-/// waiting.
+/// The most clients that one turn of the loop accepts (connections), so that a crowd knocking does not keep those inside
+/// waiting. In a quiet turn it is fewer ([`crate::acceptor::Acceptor::share`]).
 pub const ACCEPT_BUDGET: usize = 64;
 
 /// How long accepting pauses when the system has no room for one more, unless a session ends before that.

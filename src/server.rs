@@ -15,8 +15,7 @@ use slab::Slab;
 use crate::acceptor::{Accepted, Acceptor};
 use crate::buffer::Pool;
 use crate::config::{
-    ACCEPT_BUDGET, Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT,
-    RESERVED_FILES, SPARE_BUFFERS,
+    Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT, RESERVED_FILES, SPARE_BUFFERS,
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle, Request};
@@ -147,8 +146,9 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_over() {
             self.wait(&mut events)?;
-            let mut asked = false;
+            let (mut count, mut asked) = (0, false);
             for event in &events {
+                count += 1;
                 match event.token() {
                     LISTENER => {
                         if let Some(acceptor) = &mut self.acceptor {
@@ -162,9 +162,8 @@ impl Server {
             // All that gives out keys or takes them back comes after the batch.
             self.expire();
             let ended = self.reap();
-            if self.acceptor.as_ref().is_some_and(|acceptor| acceptor.is_due(self.now, ended)) {
-                self.accept(ACCEPT_BUDGET);
-            }
+            let share = self.acceptor.as_ref().map_or(0, |acceptor| acceptor.share(self.now, count, ended));
+            self.accept(share);
             if asked {
                 self.obey();
             }
@@ -205,7 +204,7 @@ impl Server {
 
     /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
     fn next_due(&self) -> Option<Instant> {
-        let accept = self.acceptor.as_ref().and_then(|acceptor| acceptor.next_due(self.now));
+        let accept = self.acceptor.as_ref().and_then(Acceptor::next_due);
         let drained = match self.phase {
             Phase::Draining(until) => until,
             Phase::Serving | Phase::Over => None,
@@ -214,21 +213,16 @@ impl Server {
         queues.into_iter().chain([accept, drained]).flatten().min()
     }
 
-    /// Accepts those who wait, `budget` of them at most.
-    fn accept(&mut self, budget: usize) {
-        for tried in 0..budget {
+    /// Accepts `share` of those who wait, and asks to be told of the others.
+    fn accept(&mut self, share: usize) {
+        for _ in 0..share {
             let Some(acceptor) = &mut self.acceptor else { return };
             match acceptor.accept(self.now) {
                 Accepted::Client(stream, peer) => self.admit(stream, peer),
                 Accepted::Lost(error) => debug!("A client was lost before it was accepted: {error}"),
                 Accepted::Nobody => {
                     trace!("accept: WouldBlock");
-                    if tried == 0
-                        && let Err(error) = acceptor.ask_anew(self.poll.registry(), LISTENER)
-                    {
-                        warn!("The listening socket cannot be waited for: {error}");
-                    }
-                    return;
+                    break;
                 }
                 Accepted::Paused(error) => {
                     self.stats.accept_pauses += 1;
@@ -238,10 +232,15 @@ impl Server {
                 Accepted::StillPaused(error) => return trace!("accept: {error}"),
             }
         }
+        if share > 0
+            && let Some(acceptor) = &mut self.acceptor
+        {
+            acceptor.rearm(self.poll.registry(), LISTENER, self.now);
+        }
     }
 
     /// Takes a client in. Its first turn writes the banner, which nearly always fits in the empty socket whole, so that
-    /// WRITABLE need not be asked for: `accept4`, `sendto` and `epoll_ctl` are all that a new session costs.
+    /// WRITABLE need not be asked for: `accept4`, `sendto` and `epoll_ctl` are all that the session costs.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         self.stats.accepted += 1;
         let full = self.open() >= self.max_connections;
