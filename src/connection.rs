@@ -253,9 +253,9 @@ impl<S: Stream> Connection<S> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // The event has told of bytes or of the end, and is used up, but what it told of did not come.
-                    turn.stopped_early |=
-                        until == Readable::UntilEnd || until == Readable::UntilShort && turn.read == 0;
+                    // Nearly always a short read or the end of input comes first. So this may contradict the event,
+                    // which is used up all the same: let the kernel look again.
+                    turn.stopped_early |= until != Readable::UntilBlocked;
                     self.input_paused();
                     return Ok(());
                 }
