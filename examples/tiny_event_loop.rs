@@ -72,8 +72,8 @@ fn accept_all(listener: &TcpListener, registry: &Registry, connections: &mut Sla
         // An answer leaves at once, even while the client has not acknowledged the one before.
         let _ = stream.set_nodelay(true);
         let entry = connections.vacant_entry();
-        // Simplification: always interested in both, so interest never changes. It costs wake-ups with nothing to do;
-        // one is welcome: a new socket is writable, and that first event sends the banner.
+        // Simplification: always interested in both, so interest never changes. It costs an event for each new socket,
+        // which is writable; a welcome one here, as it sends the banner.
         let interest = Interest::READABLE | Interest::WRITABLE;
         if registry.register(&mut stream, Token(entry.key()), interest).is_ok() {
             entry.insert(Connection { stream, owed: BANNER.to_vec() });
