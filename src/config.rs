@@ -65,7 +65,7 @@ pub const READ_BUDGET: usize = 64 * 1024;
 /// How much of what a session sends is still answered once the server stops (bytes). What had arrived by then is at most
 /// what the kernel holds for one socket (`net.ipv4.tcp_rmem`, 6 MiB by default); a client that sends without a pause
 /// would otherwise never be through.
-pub const DRAIN_BUDGET: usize = 8 * 1024 * 1024;
+pub const DRAIN_BUDGET: u32 = 8 * 1024 * 1024;
 
 /// The most clients that one turn of the loop accepts (connections), so that a crowd knocking does not keep those inside
 /// waiting. In a quiet turn it is fewer ([`crate::acceptor::Acceptor::share`]).

@@ -60,7 +60,7 @@ enum State {
     Open,
     /// Reads and answers what has arrived, this many bytes at most; when nothing more is there, finishes.
     Draining {
-        left: usize,
+        left: u32,
     },
     /// The peer has ended its direction. It may well still read: every answer owed goes out first.
     HalfClosed,
@@ -213,7 +213,7 @@ impl<S: Stream> Connection<S> {
     fn has_drained(&mut self, count: usize) -> bool {
         match &mut self.state {
             State::Draining { left } => {
-                *left = left.saturating_sub(count);
+                *left = left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
                 *left == 0
             }
             _ => false,
