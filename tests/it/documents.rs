@@ -35,7 +35,7 @@ fn a_mistake_in_a_document_is_found() {
         ("`sever.rs`: *this*\n\n```sh\nls\n```\n", "no file `sever.rs`"),
         ("- `sever.rs`\n- `server.rs`\n", "no file `sever.rs`"),
         ("> **`sever.rs`**\n\n---\n", "no file `sever.rs`"),
-        ("`../shared/DESIGN.md`", "no file `../shared/DESIGN.md`"),
+        ("`../elsewhere/plan.md`", "no file `../elsewhere/plan.md`"),
         ("![a picture](missing.svg)", "no file `missing.svg`"),
         ("# The Loop\n[back](#the-lop)", "2: no heading for `#the-lop`"),
         ("[there](NOTES.md#the-lop)", "no heading for `NOTES.md#the-lop`"),
