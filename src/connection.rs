@@ -175,12 +175,9 @@ impl<S: Stream> Connection<S> {
     pub fn turn(&mut self, ready: Readiness, pool: &mut Pool) -> Turn {
         let mut turn = Turn::default();
         let mut buffers = self.buffers.take().unwrap_or_else(|| pool.lend());
-        match self.advance(ready, &mut buffers, &mut turn) {
-            Ok(()) => {}
-            Err(error) => {
-                debug!("{}: {error}", self.peer);
-                self.state = State::Closed(Reason::of(&error));
-            }
+        if let Err(error) = self.advance(ready, &mut buffers, &mut turn) {
+            debug!("{}: {error}", self.peer);
+            self.state = State::Closed(Reason::of(&error));
         }
         if self.closed().is_some() {
             buffers.input.clear();
