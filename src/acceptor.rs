@@ -19,7 +19,7 @@ use crate::error::StartError;
 pub struct Acceptor {
     listener: TcpListener,
     next: Next,
-    /// Clients lost since the last one accepted.
+    /// Clients lost in a row.
     lost: usize,
 }
 
@@ -88,8 +88,8 @@ impl Acceptor {
     /// How many clients to accept in the turn that began at `now`, with so many `events`, and in which `ended` sessions
     /// have made room.
     ///
-    /// Those who knock get as many turns as those inside, [`ACCEPT_BUDGET`] at most. In a quiet turn that is one, and
-    /// nearly always only one knocks. Accepting on until `WouldBlock` would have the kernel make a socket and a file for
+    /// As many as there were events, [`ACCEPT_BUDGET`] at most, so that newcomers fare as those inside. In a quiet turn
+    /// that is one, and nearly always only one knocks. Accepting on until `WouldBlock` would have the kernel make a socket and a file for
     /// nobody each time, at many times the price of [`Acceptor::rearm`].
     pub fn share(&self, now: Instant, events: usize, ended: usize) -> usize {
         match self.next {
@@ -114,7 +114,10 @@ impl Acceptor {
                 self.lost = 0;
                 Accepted::Client(stream, canonical(peer))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.lost = 0;
+                Accepted::Nobody
+            }
             // With nothing but failures, going on at once would go round and round.
             Err(error) if is_lost(&error) && self.lost < ACCEPT_BUDGET => {
                 self.lost += 1;

@@ -63,9 +63,9 @@ pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 pub const READ_BUDGET: usize = 64 * 1024;
 
 /// How much of what a session sends is still answered once the server stops (bytes). What had arrived by then is at most
-/// what the kernel holds for one socket (`net.ipv4.tcp_rmem`, 6 MiB by default); a client that sends without a pause
-/// would otherwise never be through.
-pub const DRAIN_BUDGET: u32 = 8 * 1024 * 1024;
+/// what the kernel holds for one socket (`net.ipv4.tcp_rmem`: 32 MiB by default, 6 MiB in older kernels); a client that
+/// sends without a pause would otherwise never be through. More than [`READ_BUDGET`].
+pub const DRAIN_BUDGET: u32 = 64 * 1024 * 1024;
 
 /// The most clients that one turn of the loop accepts (connections), so that a crowd knocking does not keep those inside
 /// waiting. In a quiet turn it is fewer ([`crate::acceptor::Acceptor::share`]).
@@ -107,5 +107,5 @@ pub const KEEPALIVE: Duration = Duration::from_secs(300);
 /// Log lines that wait for the terminal (lines); what comes on top is dropped and counted.
 pub const LOG_QUEUE: usize = 1024;
 
-/// How long the last log lines may take at exit.
+/// How long the log lines before the last counters may take at exit, and the counters themselves once more.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

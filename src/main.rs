@@ -14,7 +14,7 @@ use okloop::{Config, Ending, Server, logging};
 /// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
 ///
 /// SIGTERM and the first SIGINT stop it after a drain, the second at once; SIGUSR1 logs the counters. Exit status: 0
-/// after a drain, 1 on a start-up error or when a second signal cut sessions off, 2 on bad arguments.
+/// after a drain, 1 on a start-up error or after a second signal, 2 on bad arguments.
 #[derive(Parser)]
 #[command(version, allow_negative_numbers = true)]
 struct Arguments {

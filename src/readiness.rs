@@ -20,8 +20,7 @@ pub enum Readable {
     /// saves the system call that would only say so.
     UntilShort,
     /// Until `WouldBlock`, because a short read does not mean that here: a read stops at urgent data though more is
-    /// behind it (tcp(7)). Even the first read may say so: urgent data is
-    /// announced before it can be reached.
+    /// behind it (tcp(7)). Even the first read may say so: urgent data is announced before it can be reached.
     UntilBlocked,
     /// Until the end of input or an error, which waits behind the last byte and causes no event of its own.
     UntilEnd,
