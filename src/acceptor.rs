@@ -89,8 +89,8 @@ impl Acceptor {
     /// have made room.
     ///
     /// As many as there were events, [`ACCEPT_BUDGET`] at most, so that newcomers fare as those inside. In a quiet turn
-    /// that is one, and nearly always only one knocks. Accepting on until `WouldBlock` would have the kernel make a socket and a file for
-    /// nobody each time, at many times the price of [`Acceptor::rearm`].
+    /// that is one, and nearly always only one knocks. Accepting on until `WouldBlock` would have the kernel make a
+    /// socket and a file for nobody each time, at many times the price of [`Acceptor::rearm`].
     pub fn share(&self, now: Instant, events: usize, ended: usize) -> usize {
         match self.next {
             Next::Now => events.min(ACCEPT_BUDGET),

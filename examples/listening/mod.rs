@@ -6,8 +6,9 @@
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::{env, io, process};
+use std::{env, process};
 
+use okloop::StartError::{self, Bind, Create, Listen};
 use socket2::{Domain, Socket, Type};
 
 /// How many clients the kernel keeps waiting until we accept them. The tutorial has 10; whoever comes when the queue is
@@ -27,28 +28,25 @@ pub fn port_argument(default: u16) -> u16 {
 /// without its port has nothing to do.
 pub fn listen(port: u16) -> TcpListener {
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    let fail = |step: &str, error: &io::Error| -> ! {
-        let code = error.raw_os_error().unwrap_or_default();
-        let text = error.to_string();
-        // The system's text alone: std adds the code in brackets, and the code has its own place in the line.
-        let message = text.split(" (os error").next().unwrap_or_default();
-        exit(1, format_args!("{step} failed. Error Code: {code} Message: {message} ({address})"))
-    };
-
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap_or_else(|error| fail("Socket", &error));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap_or_else(|error| fail(Create(error)));
     println!("Socket created");
 
     // Without it a restarted server could not have its port back for a minute, while the kernel remembers the
     // sessions of the one before (TIME_WAIT). std sets it too.
-    socket.set_reuse_address(true).unwrap_or_else(|error| fail("Socket option", &error));
-    socket.bind(&address.into()).unwrap_or_else(|error| fail("Bind", &error));
+    socket.set_reuse_address(true).unwrap_or_else(|error| fail(Create(error)));
+    socket.bind(&address.into()).unwrap_or_else(|error| fail(Bind(address, error)));
     println!("Socket bind complete");
 
-    socket.listen(BACKLOG).unwrap_or_else(|error| fail("Listen", &error));
+    socket.listen(BACKLOG).unwrap_or_else(|error| fail(Listen(address, error)));
     let listener = TcpListener::from(socket);
-    let bound = listener.local_addr().unwrap_or_else(|error| fail("Listen", &error));
+    let bound = listener.local_addr().unwrap_or_else(|error| fail(Listen(address, error)));
     println!("Socket now listening on {bound}");
     listener
+}
+
+/// In the words in which okloop says it too.
+fn fail(error: StartError) -> ! {
+    exit(1, error)
 }
 
 /// Ends the program with one line that says why.

@@ -4,7 +4,7 @@ use okloop::config::INPUT_BUFFER;
 use okloop::protocol::{BANNER, Framing, PREFIX};
 use okloop::{Config, Server};
 
-use crate::harness::{Client, Embedded, Process, chunks_of, loopback, numbered_lines, port_of};
+use crate::harness::{Client, Embedded, Process, chunks_of, crowd, loopback, numbered_lines, port_of};
 
 const FRAMINGS: [Framing; 2] = [Framing::Chunks, Framing::Lines];
 
@@ -204,9 +204,8 @@ fn answers_that_wait_for_room_in_the_socket_outlast_a_half_close() {
 #[test]
 fn a_thousand_sessions_at_once_are_each_given_their_own_answers() {
     const SESSIONS: usize = 1000;
-    rlimit::increase_nofile_limit(u64::MAX).expect("the soft limit may be as high as the hard one");
     let server = Embedded::start(loopback());
-    let mut clients: Vec<Client> = (0..SESSIONS).map(|_| Client::greeted(server.port())).collect();
+    let mut clients = crowd(SESSIONS, server.port());
     for turn in 0..3 {
         let message = |number| format!("client {number}, turn {turn}");
         for (number, client) in clients.iter_mut().enumerate() {
