@@ -71,8 +71,9 @@ struct Telnet {
 
 impl Telnet {
     fn dial(port: u16) -> Self {
+        // exec: a shell that stayed between would take CTRL_C for itself too, and return its status, not the client's.
         let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &format!("telnet localhost {port}"), "/dev/null"])
+            .args(["--quiet", "--return", "--command", &format!("exec telnet localhost {port}"), "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
