@@ -8,11 +8,12 @@ use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
-/// A running child at the head of a process group of its own; killed with the whole group, and reaped, on drop.
+/// A running child at the head of a process group of its own; the whole group is killed and reaped on drop.
 #[derive(Debug)]
 pub struct ChildGuard {
     child: Child,
@@ -22,6 +23,8 @@ impl ChildGuard {
     /// Starts `command` in a new process group, so that Ctrl-C in the terminal reaches us and not the child: who
     /// started it ends it, after having measured what is left to measure.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        // Whom the child leaves behind is adopted by us (`PR_SET_CHILD_SUBREAPER`), so that Drop can wait for them too.
+        prctl::set_child_subreaper(true)?;
         Ok(Self { child: command.process_group(0).spawn()? })
     }
 
@@ -66,6 +69,7 @@ impl Drop for ChildGuard {
     fn drop(&mut self) {
         // Neither call can fail in a way that leaves something to do: a group that is gone already is what we want.
         let _ = killpg(self.pid(), Signal::SIGKILL);
-        let _ = self.child.wait();
+        // A negative number waits for any of the group; the first error is that none is left (ECHILD).
+        while waitpid(Pid::from_raw(-self.pid().as_raw()), None).is_ok() {}
     }
 }

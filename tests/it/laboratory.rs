@@ -161,7 +161,7 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
         "--server=dies=false {port}",
         "--server=cries=sh -c 'echo the roof is on fire >&2; exit 3' {port}",
         "--server=missing=/no/such/server {port}",
-        "--server=deaf=sleep {port}",
+        "--server=deaf=sh -c 'sleep 60 & sleep 60' {port}",
         "--connect",
         &liar,
         "--connect",
