@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Instant;
 
-use log::{debug, info, warn};
+use log::{debug, info, trace, warn};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -29,7 +29,7 @@ pub struct Acceptor {
 enum Next {
     /// When the listener's event says that somebody knocks.
     OnEvent,
-    /// In this turn: it has said so.
+    /// In this round: it has said so.
     Now,
     /// The system had no room for one more: as soon as a session ends, or at this time.
     Paused(Instant),
@@ -54,10 +54,9 @@ impl Acceptor {
     /// Opens a listening socket on the configured host: of a name with several addresses, the first that this machine
     /// has.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        let resolved = (config.host.as_str(), config.port).to_socket_addrs();
-        let addresses: Vec<SocketAddr> =
-            resolved.map_err(|error| StartError::Resolve(config.host.clone(), error))?.collect();
-        let mut result = Err(StartError::Resolve(config.host.clone(), io::ErrorKind::NotFound.into()));
+        let resolve_error = |error| StartError::Resolve(config.host.clone(), error);
+        let addresses = (config.host.as_str(), config.port).to_socket_addrs().map_err(resolve_error)?;
+        let mut result = Err(resolve_error(io::ErrorKind::NotFound.into()));
         for address in addresses {
             result = listen(address, config);
             match &result {
@@ -85,10 +84,10 @@ impl Acceptor {
         }
     }
 
-    /// How many clients to accept in the turn that began at `now`, with so many `events`, and in which `ended` sessions
+    /// How many clients to accept in the round that began at `now`, with so many `events`, and in which `ended` sessions
     /// have made room.
     ///
-    /// As many as there were events, [`ACCEPT_BUDGET`] at most, so that newcomers fare as those inside. In a quiet turn
+    /// As many as there were events, [`ACCEPT_BUDGET`] at most, so that newcomers fare as those inside. In a quiet round
     /// that is one, and nearly always only one knocks. Accepting on until `WouldBlock` would have the kernel make a
     /// socket and a file for nobody each time, at many times the price of [`Acceptor::rearm`].
     pub fn share(&self, now: Instant, events: usize, ended: usize) -> usize {
@@ -127,9 +126,10 @@ impl Acceptor {
         }
     }
 
-    /// Ends the accepting of this turn: if somebody still waits, the kernel is to say so anew, because the event that told
+    /// Ends the accepting of this round: if somebody still waits, the kernel is to say so anew, because the event that told
     /// of them is used up. That it looks for itself makes up for a `WouldBlock` that was not true as well.
     pub fn rearm(&mut self, registry: &Registry, token: Token, now: Instant) {
+        trace!("listener: interest {:?}", Interest::READABLE);
         self.next = match registry.reregister(&mut self.listener, token, Interest::READABLE) {
             Ok(()) => Next::OnEvent,
             Err(error) => {
@@ -196,7 +196,7 @@ fn set_options(socket: &Socket, address: SocketAddr, config: &Config) -> io::Res
     socket.set_reuse_port(config.reuse_port)?;
     if address.is_ipv6() {
         // `::` serves IPv4 as well, whatever the system's default is.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        socket.set_only_v6(false)?;
     }
     // An answer is written whole, once. Waiting for more to send with it (Nagle) would only delay it.
     socket.set_tcp_nodelay(true)?;
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_ends_with_a_turn_that_finds_room_for_all_it_may_accept() {
+    fn a_pause_ends_with_a_round_that_finds_room_for_all_it_may_accept() {
         let (mut acceptor, _client) = with_one_waiting();
         let (poll, now) = (mio::Poll::new().expect("epoll"), Instant::now());
         acceptor.register(poll.registry(), Token(0)).expect("a listening socket can be waited for");

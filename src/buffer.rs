@@ -22,10 +22,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// An empty buffer that holds up to `capacity` bytes.
-    ///
-    /// Memory fresh from the kernel is zeroed already and costs nothing until the first byte is put there; memory used
-    /// before is cleared here, once.
+    /// An empty buffer that holds up to `capacity` bytes. They are cleared here, once, because `read` asks for a slice
+    /// of initialised bytes.
     pub fn with_capacity(capacity: usize) -> Self {
         Self { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
     }

@@ -18,7 +18,7 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// What counts as one thing to answer.
     pub framing: Framing,
-    /// How long a session may say nothing and take nothing. `None`, for ever, because an idle telnet session is the
+    /// How long a client that is owed nothing may be silent. `None`, for ever, because an idle telnet session is the
     /// normal case.
     pub idle_timeout: Option<Duration>,
     /// How long a client may take nothing more of what we owe it. `None` is for ever. Its progress shows in steps, half of
@@ -59,7 +59,8 @@ pub const MAX_REFUSALS: usize = 16;
 /// How long a refused client has to take its refusal and end.
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much one session may read in one turn of the loop (bytes). A firehose then waits for the others' turns.
+/// How much a session may have read when its turn ends (bytes); the read that reaches it may go beyond by what fits in
+/// the input buffer. A firehose then waits for the others' turns.
 pub const READ_BUDGET: usize = 64 * 1024;
 
 /// How much of what a session sends is still answered once the server stops (bytes). What had arrived by then is at most
@@ -67,14 +68,18 @@ pub const READ_BUDGET: usize = 64 * 1024;
 /// sends without a pause would otherwise never be through. More than [`READ_BUDGET`].
 pub const DRAIN_BUDGET: u32 = 64 * 1024 * 1024;
 
-/// The most clients that one turn of the loop accepts (connections), so that a crowd knocking does not keep those inside
-/// waiting. In a quiet turn it is fewer ([`crate::acceptor::Acceptor::share`]).
+/// The most clients that one round of the loop accepts (connections), so that a crowd knocking does not keep those inside
+/// waiting. In a quiet round it is fewer ([`crate::acceptor::Acceptor::share`]).
 pub const ACCEPT_BUDGET: usize = 64;
+
+/// The most clients that are still let in when the server stops (connections): as many as the default backlog holds.
+/// Without a limit a crowd that goes on knocking would keep the server from stopping.
+pub const LAST_ACCEPTS: usize = 4096;
 
 /// How long accepting pauses when the system has no room for one more, unless a session ends before that.
 pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Events taken from one `poll` (events). More stay in the kernel for the next turn.
+/// Events taken from one `poll` (events). More stay in the kernel for the next round.
 pub const EVENTS: usize = 1024;
 
 /// The input buffer of a session (bytes), whole chunks. It is also the longest line that is answered in one piece.
@@ -96,7 +101,7 @@ pub const OUTPUT_BUFFER: usize = HIGH_WATER + PREFIX.len() + INPUT_BUFFER;
 /// second would pass for one that does not read at all, and one that does not would cost that much.
 pub const UNSENT: u32 = 64 * 1024;
 
-/// Spare pairs of buffers kept for the next sessions that need one (pairs). In a turn without slow readers one pair
+/// Spare pairs of buffers kept for the next sessions that need one (pairs). In a round without slow readers one pair
 /// serves everybody; this many spare ones ride out a burst without asking the allocator.
 pub const SPARE_BUFFERS: usize = 16;
 

@@ -189,25 +189,23 @@ impl<S: Stream> Connection<S> {
 
     fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
         // What was owed before did not fit in the socket, and still does not unless the event says so.
-        let mut room = ready.writable || buffers.output.is_empty();
+        let may_have_room = ready.writable || buffers.output.is_empty();
         // Room first, then bytes: what goes out now may end the hold on reading.
-        if room {
-            room = self.flush(buffers, turn)?;
-            self.regulate(buffers.output.len());
-        }
+        let has_room = may_have_room && self.flush(buffers, turn)?;
+        self.regulate(buffers.output.len());
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
         if until != Readable::No && self.reads() {
             self.fill(until, buffers, turn)?;
             // A socket that the first flush has filled would only say `WouldBlock` to a second.
-            if room {
+            if has_room {
                 self.flush(buffers, turn)?;
             }
         }
         self.conclude(buffers)
     }
 
-    /// Counts `count` bytes against a draining session's share. Returns whether it is used up.
-    fn has_drained(&mut self, count: usize) -> bool {
+    /// Takes `count` bytes from a draining session's share. Returns whether it is used up.
+    fn spend(&mut self, count: usize) -> bool {
         match &mut self.state {
             State::Draining { left } => {
                 *left = left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
@@ -242,9 +240,9 @@ impl<S: Stream> Connection<S> {
                 }
                 Ok(count) => {
                     turn.read += count;
-                    let short = !buffers.input.is_full();
+                    let was_last = until == Readable::UntilShort && !buffers.input.is_full();
                     self.consume(buffers);
-                    if short && until == Readable::UntilShort || self.has_drained(count) {
+                    if self.spend(count) || was_last {
                         self.input_paused();
                         return Ok(());
                     }
@@ -350,7 +348,7 @@ impl fmt::Display for Outcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Ok(count) => write!(f, "{count} bytes"),
-            Err(error) => write!(f, "nothing: {}", error.kind()),
+            Err(error) => write!(f, "nothing: {:?}", error.kind()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::info;
 use mio::{Interest, Registry, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 /// What the loop is asked for.
@@ -31,14 +31,14 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// If the loop could not be woken; it sees the call at its next turn then.
+    /// If the loop could not be woken; it then sees this call together with the next one.
     pub fn stop(&self) -> io::Result<()> {
         self.stops.fetch_add(1, Ordering::Release);
         self.waker.wake()
     }
 }
 
-/// The loop's end of both.
+/// The loop's end of handles and signals.
 pub struct Control {
     handle: Handle,
     signals: Option<Signals>,
@@ -58,6 +58,9 @@ impl Control {
 
     /// Turns SIGTERM, SIGINT and SIGUSR1 into requests that wake the loop with `token`.
     pub fn watch_signals(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        // By itself it ends the process when the log's file reaches its limit (`ulimit -f`, setrlimit(2)). With any
+        // handler the write just fails.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
         registry.register(&mut signals, token, Interest::READABLE)?;
         self.signals = Some(signals);
@@ -69,8 +72,8 @@ impl Control {
         let stops = self.handle.stops.swap(0, Ordering::Acquire);
         let mut requests = vec![Request::Stop; stops];
         for signal in self.signals.iter_mut().flat_map(Signals::pending) {
-            requests.push(if signal == SIGUSR1 { Request::Report } else { Request::Stop });
             info!("Received {}", name(signal));
+            requests.push(if signal == SIGUSR1 { Request::Report } else { Request::Stop });
         }
         requests
     }

@@ -11,6 +11,7 @@
 //! Knows keys and instants; not what a key stands for, nor what happens when it is due. A queue that is off, or that
 //! nobody has entered, holds no memory.
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 /// A queue of deadlines, one for each key at most.
@@ -49,7 +50,7 @@ impl Deadlines {
 
     /// Whether a deadline is running for `key`.
     pub fn is_running(&self, key: usize) -> bool {
-        self.nodes.get(key).is_some_and(Option::is_some)
+        self.due_of(key).is_some()
     }
 
     /// Starts the deadline of `key`, anew if it is running. `now` never goes back between calls.
@@ -95,17 +96,22 @@ impl Deadlines {
 
     /// When the first deadline is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.first().and_then(|key| self.nodes[key]).map(|node| node.due)
+        self.first().and_then(|key| self.due_of(key))
     }
 
-    /// Stops the first deadline and returns its key, if it is due at `now`.
-    pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
-        if self.next_due()? > now {
-            return None;
-        }
-        let key = self.first()?;
-        self.stop(key);
-        Some(key)
+    /// The keys whose deadlines are due at `now`, in that order. They stay due until stopped or started anew.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = usize> {
+        let next = |&key: &usize| self.nodes[key].and_then(|node| node.next).map(|link| link as usize);
+        iter::successors(self.first(), next).take_while(move |&key| self.is_due(key, now))
+    }
+
+    /// Whether a deadline is running for `key` and due at `now`.
+    pub fn is_due(&self, key: usize, now: Instant) -> bool {
+        self.due_of(key).is_some_and(|due| due <= now)
+    }
+
+    fn due_of(&self, key: usize) -> Option<Instant> {
+        self.nodes.get(key).copied().flatten().map(|node| node.due)
     }
 
     fn node(&mut self, link: u32) -> &mut Node {
@@ -134,44 +140,35 @@ mod tests {
         queue.start(2, start + Duration::from_secs(1));
         queue.start(1, start + Duration::from_secs(2));
         assert_eq!(queue.next_due(), Some(start + Duration::from_secs(11)));
-        assert_eq!(queue.pop_due(start + Duration::from_secs(30)), Some(2));
-        assert_eq!(queue.pop_due(start + Duration::from_secs(30)), Some(1));
-        assert!(queue.is_empty());
+        assert!(queue.due(start + Duration::from_secs(30)).eq([2, 1]));
     }
 
     #[test]
     fn nothing_is_due_before_its_time() {
         let (mut queue, start) = (Deadlines::new(Some(LENGTH)), Instant::now());
         queue.start(1, start);
-        assert_eq!(queue.pop_due(start + LENGTH.mul_f64(0.999)), None);
-        assert_eq!(queue.pop_due(start + LENGTH), Some(1));
+        assert_eq!(queue.due(start + LENGTH.mul_f64(0.999)).next(), None);
+        assert_eq!(queue.due(start + LENGTH).next(), Some(1));
     }
 
     proptest! {
         /// The linked list against the plainest thing that could be right: a vector of (due, key), searched.
         #[test]
         fn any_sequence_of_calls_agrees_with_a_sorted_list(
-            calls in prop::collection::vec((0..3u8, 0..6usize, 0..15u64), 1..200)
+            calls in prop::collection::vec((any::<bool>(), 0..6usize, 0..15u64), 1..200)
         ) {
             let (mut queue, mut model, mut now) = (Deadlines::new(Some(LENGTH)), Vec::new(), Instant::now());
-            for (call, key, seconds) in calls {
+            for (starts, key, seconds) in calls {
                 now += Duration::from_secs(seconds);
-                match call {
-                    0 => {
-                        queue.start(key, now);
-                        model.retain(|&(_, k)| k != key);
-                        model.push((now + LENGTH, key));
-                    }
-                    1 => {
-                        queue.stop(key);
-                        model.retain(|&(_, k)| k != key);
-                    }
-                    _ => {
-                        let due = model.first().copied().filter(|&(due, _)| due <= now);
-                        model.drain(..usize::from(due.is_some()));
-                        prop_assert_eq!(queue.pop_due(now), due.map(|(_, k)| k));
-                    }
+                model.retain(|&(_, k)| k != key);
+                if starts {
+                    queue.start(key, now);
+                    model.push((now + LENGTH, key));
+                } else {
+                    queue.stop(key);
                 }
+                let due: Vec<usize> = model.iter().filter(|&&(due, _)| due <= now).map(|&(_, k)| k).collect();
+                prop_assert_eq!(queue.due(now).collect::<Vec<_>>(), due);
                 prop_assert_eq!(queue.next_due(), model.first().map(|&(due, _)| due));
                 prop_assert_eq!(queue.len(), model.len());
                 prop_assert_eq!(queue.is_running(key), model.iter().any(|&(_, k)| k == key));

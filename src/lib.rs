@@ -31,7 +31,7 @@
 //! 1. [`protocol`]: the conversation. Bytes in, answers out; no socket, no clock, no log.
 //! 2. [`buffer`]: the byte queue both directions use, and the pool that idle sessions give theirs back to.
 //! 3. [`readiness`] and [`connection`]: one session's state machine over anything that reads and writes.
-//! 4. [`deadlines`]: time-outs in the order in which they fall due.
+//! 4. [`deadlines`] and [`timeouts`]: a queue in which they fall due in order, and which one a session is under.
 //! 5. [`acceptor`]: the listening socket, and what each accept error means.
 //! 6. [`server`]: the loop that brings them together. With this, the rest is detail:
 //! 7. [`control`] (signals and handles), [`config`] (every setting and every limit), [`reason`] and [`stats`] (why
@@ -43,9 +43,9 @@
 //!
 //! - Nothing blocks except `poll`. One thread runs the loop.
 //! - Interest is derived from a session's state by one pure function.
-//! - Every buffer, every queue and every turn has a limit, and the limits stand in [`config`].
+//! - Every buffer, every queue, every turn and every round has a limit, and the limits stand in [`config`].
 //! - One place closes a socket, after the batch of events is through.
-//! - The clock is read once a turn and handed down.
+//! - The clock is read once a round and handed down.
 //! - An idle session costs its slab entry and nothing on the heap, unless half a line of it waits or a time-out runs.
 //!
 //! # Embedding
@@ -80,6 +80,7 @@ pub mod readiness;
 pub mod reason;
 pub mod server;
 pub mod stats;
+pub mod timeouts;
 
 pub use config::Config;
 pub use control::Handle;

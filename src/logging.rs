@@ -54,8 +54,9 @@ enum Message {
 }
 
 impl Log for Queue {
+    /// mio tells of each registration at level trace; the server does so too, and says whose it is.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level
+        metadata.level() <= self.level && !metadata.target().starts_with("mio::")
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -90,11 +91,7 @@ impl Log for Queue {
 
 impl Queue {
     fn start_writer(&self) -> Option<SyncSender<Message>> {
-        // mio tells of each registration at level trace; the server does so too, and says whose it is.
-        let printer = SimpleLogger::new()
-            .with_level(self.level)
-            .with_module_level("mio", LevelFilter::Warn)
-            .with_utc_timestamps();
+        let printer = SimpleLogger::new().with_level(self.level).with_utc_timestamps();
         let (sender, lines) = sync_channel(LOG_QUEUE);
         let dropped = Arc::clone(&self.dropped);
         let thread = thread::Builder::new().name(WRITER.to_owned());
@@ -125,7 +122,9 @@ fn write_lines(lines: &Receiver<Message>, dropped: &AtomicU64, print: impl Fn(&R
                 }
             }
             // The asker may have given up waiting.
-            Message::Flush(done) => drop(done.try_send(())),
+            Message::Flush(done) => {
+                let _ = done.try_send(());
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 use log::{LevelFilter, info, warn};
 use okloop::protocol::Framing;
@@ -19,7 +19,7 @@ use okloop::{Config, Ending, Server, logging};
 #[command(version, allow_negative_numbers = true)]
 struct Arguments {
     /// Address or name to listen on; `::` serves IPv6 and IPv4
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", value_parser = NonEmptyStringValueParser::new())]
     host: String,
 
     /// TCP port; 0 lets the system choose, and the log says which
@@ -38,7 +38,7 @@ struct Arguments {
     #[arg(long, default_value = "chunks")]
     framing: FramingArgument,
 
-    /// End sessions that have been silent for this long; 0: never
+    /// End sessions that have been silent for this long, and are owed nothing; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     idle_timeout: Duration,
 
@@ -124,14 +124,15 @@ fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Seconds, with a fraction if need be, up to ten years: more than that is a slip of the finger, and would overflow
-/// somebody's clock.
+/// Seconds, with a fraction if need be, down to a nanosecond and up to ten years: more than that is a slip of the finger,
+/// and would overflow somebody's clock.
 fn seconds(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(number) {
-        Ok(duration) if duration <= LONGEST => Ok(duration),
-        _ => Err(format!("from 0 to {} seconds", LONGEST.as_secs())),
+        // What is rounded to 0 would mean "never".
+        Ok(duration) if duration <= LONGEST && duration.is_zero() == (number == 0.0) => Ok(duration),
+        _ => Err(format!("0, or from 1e-9 to {} seconds", LONGEST.as_secs())),
     }
 }
 

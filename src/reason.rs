@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use log::Level;
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -52,6 +54,15 @@ impl Reason {
                 Self::Vanished
             }
             _ => Self::Failed,
+        }
+    }
+
+    /// How severe it is: a detail, unless somebody may wonder about it.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Failed => Level::Warn,
+            Self::WriteTimeout | Self::IdleTimeout | Self::Cut => Level::Info,
+            _ => Level::Debug,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The readiness loop: wait, give every ready session one fair turn, clear away the dead, wait again.
+//! The readiness loop. Each round: wait, give every ready session one fair turn, clear away the dead, let newcomers in.
 //!
 //! The only file that knows the slab. It knows no byte of the protocol: what a session does with its turn is
 //! [`Connection`]'s business, and what an accept error means is [`Acceptor`]'s.
@@ -15,15 +15,15 @@ use slab::Slab;
 use crate::acceptor::{Accepted, Acceptor};
 use crate::buffer::Pool;
 use crate::config::{
-    Config, EVENTS, INPUT_BUFFER, MAX_REFUSALS, OUTPUT_BUFFER, REFUSAL_TIMEOUT, RESERVED_FILES, SPARE_BUFFERS,
+    Config, EVENTS, INPUT_BUFFER, LAST_ACCEPTS, MAX_REFUSALS, OUTPUT_BUFFER, RESERVED_FILES, SPARE_BUFFERS,
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle, Request};
-use crate::deadlines::Deadlines;
 use crate::error::StartError;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::stats::Stats;
+use crate::timeouts::Timeouts;
 
 /// The listener's token. Sessions have their key in the slab, which counts from 0, so these never meet.
 const LISTENER: Token = Token(usize::MAX);
@@ -37,24 +37,18 @@ pub struct Server {
     acceptor: Option<Acceptor>,
     /// Every session by its key, which is also its token.
     sessions: Slab<Registered>,
-    /// Sessions that have ended in this turn. They stay in the slab until the batch of events is through, and so do those
-    /// who knock in the queue: if a key were given anew within the batch, the newcomer would receive its predecessor's
-    /// events.
+    /// Sessions that have ended in this round. They keep their keys until the batch of events is through, and newcomers
+    /// wait as long: with a key given anew within the batch would come the events meant for its last owner.
     ended: Vec<usize>,
     pool: Pool,
-    /// Sessions that may fall silent, by when they have been so for too long.
-    idle: Deadlines,
-    /// Sessions that we owe output, by when they have taken none for too long.
-    owing: Deadlines,
-    /// Clients who are being told that the server is full, by when they are cut off. They are in the slab, but do not
-    /// count as open.
-    refusals: Deadlines,
+    timeouts: Timeouts,
     control: Control,
     phase: Phase,
-    /// When this turn began. The clock is read once a turn.
+    /// When this round began. The clock is read once a round.
     now: Instant,
     started: Instant,
-    max_connections: usize,
+    /// How many sessions may be open at once.
+    cap: usize,
     config: Config,
     stats: Stats,
 }
@@ -89,9 +83,9 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let open_files = rlimit::Resource::NOFILE.get_soft().map_err(StartError::Setup)?;
         let room = usize::try_from(open_files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX).max(1);
-        let max_connections = config.max_connections.unwrap_or(room);
-        info!("Limits: {open_files} open files, {max_connections} connections");
-        if max_connections > room {
+        let cap = config.max_connections.unwrap_or(room);
+        info!("Limits: {open_files} open files, {cap} connections");
+        if cap > room {
             warn!("The open files allow {room} connections; any more wait in the backlog");
         }
         let mut acceptor = Acceptor::bind(&config)?;
@@ -105,14 +99,12 @@ impl Server {
             sessions: Slab::new(),
             ended: Vec::new(),
             pool: Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS),
-            idle: Deadlines::new(config.idle_timeout),
-            owing: Deadlines::new(config.write_timeout),
-            refusals: Deadlines::new(Some(REFUSAL_TIMEOUT)),
+            timeouts: Timeouts::new(&config),
             control,
             phase: Phase::Serving,
             now,
             started: now,
-            max_connections,
+            cap,
             config,
             stats: Stats::default(),
         })
@@ -129,9 +121,10 @@ impl Server {
     }
 
     /// Lets SIGTERM and SIGINT stop the server as [`Handle::stop`] does, and SIGUSR1 log the counters. Signals belong
-    /// to the whole process, so this is for its main program to decide.
-    pub fn watch_signals(&mut self) -> io::Result<()> {
-        self.control.watch_signals(self.poll.registry(), SIGNALS)
+    /// to the whole process, so this is for its main program to decide: from now on, and when the server is gone too,
+    /// none of the three ends the process by itself.
+    pub fn watch_signals(&mut self) -> Result<(), StartError> {
+        self.control.watch_signals(self.poll.registry(), SIGNALS).map_err(StartError::Setup)
     }
 
     /// Serves until it is stopped; returns how it ended, and the counters. Whoever is still connected then is cut off.
@@ -146,15 +139,12 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_over() {
             self.wait(&mut events)?;
-            let (mut count, mut asked) = (0, false);
+            let mut count = 0;
+            let mut asked = false;
             for event in &events {
                 count += 1;
                 match event.token() {
-                    LISTENER => {
-                        if let Some(acceptor) = &mut self.acceptor {
-                            acceptor.knocked();
-                        }
-                    }
+                    LISTENER => self.knocked(),
                     WAKER | SIGNALS => asked = true,
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
@@ -168,11 +158,14 @@ impl Server {
                 self.obey();
             }
         }
+        let ending = if self.phase == Phase::Over { Ending::Forced } else { Ending::Drained };
         for key in self.keys() {
+            if ending == Ending::Drained {
+                self.turn(key, Readiness::UNKNOWN);
+            }
             self.close(key, Reason::Cut);
         }
         self.reap();
-        let ending = if self.phase == Phase::Over { Ending::Forced } else { Ending::Drained };
         Ok((ending, self.report()))
     }
 
@@ -191,13 +184,13 @@ impl Server {
         let timeout = self.next_due().map(|due| due.saturating_duration_since(self.now));
         let asleep = log_enabled!(Level::Trace).then(Instant::now);
         match self.poll.poll(events, timeout) {
-            // mio leaves this to us: no events, and the next turn asks again (epoll_wait(2), EINTR).
+            // mio leaves this to us: no events, and the next round asks again (epoll_wait(2), EINTR).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             result => result?,
         }
         self.now = Instant::now();
         if let Some(asleep) = asleep {
-            trace!("poll: {} events after {:?}", events.iter().count(), self.now - asleep);
+            trace!("poll: {} ready after {:?}", events.iter().count(), self.now - asleep);
         }
         Ok(())
     }
@@ -209,8 +202,14 @@ impl Server {
             Phase::Draining(until) => until,
             Phase::Serving | Phase::Over => None,
         };
-        let queues = [&self.idle, &self.owing, &self.refusals].map(Deadlines::next_due);
-        queues.into_iter().chain([accept, drained]).flatten().min()
+        [self.timeouts.next_due(), accept, drained].into_iter().flatten().min()
+    }
+
+    fn knocked(&mut self) {
+        trace!("listener: ready");
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.knocked();
+        }
     }
 
     /// Accepts `share` of those who wait, and asks to be told of the others.
@@ -229,9 +228,13 @@ impl Server {
                     warn!("Accepting pauses at {} sessions: {error}", self.open());
                     return;
                 }
-                Accepted::StillPaused(error) => return trace!("accept: {error}"),
+                Accepted::StillPaused(error) => {
+                    trace!("accept: {error}");
+                    return;
+                }
             }
         }
+        // Who was to accept nobody has used up no event.
         if share > 0
             && let Some(acceptor) = &mut self.acceptor
         {
@@ -243,28 +246,31 @@ impl Server {
     /// WRITABLE need not be asked for: `accept4`, `sendto` and `epoll_ctl` are all that the session costs.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         self.stats.accepted += 1;
-        let full = self.open() >= self.max_connections;
-        let connection = if full {
-            debug!("{peer} refused: {} sessions are open", self.open());
-            self.stats.refused += 1;
-            Connection::refuse(stream, peer, &mut self.pool)
-        } else {
+        if self.open() < self.cap {
             info!("Connected with {peer}");
-            Connection::greet(stream, peer, self.config.framing, &mut self.pool)
-        };
-        let key = self.sessions.insert(Registered { connection, interest: None });
-        if full {
-            self.refusals.start(key, self.now);
+            let connection = Connection::greet(stream, peer, self.config.framing, &mut self.pool);
+            let key = self.sessions.insert(Registered { connection, interest: None });
+            self.stats.peak = self.stats.peak.max(self.open());
+            self.turn(key, Readiness::WRITABLE);
+        } else {
+            self.refuse(stream, peer);
         }
-        self.stats.peak = self.stats.peak.max(self.open());
+        // A client that is gone again, or a refused one that was cut off, makes room for the next at once.
+        self.reap();
+    }
+
+    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr) {
+        debug!("{peer} refused: {} sessions are open", self.open());
+        self.stats.refused += 1;
+        let connection = Connection::refuse(stream, peer, &mut self.pool);
+        let key = self.sessions.insert(Registered { connection, interest: None });
+        self.timeouts.start_refusal(key, self.now);
         self.turn(key, Readiness::WRITABLE);
-        if self.refusals.len() > MAX_REFUSALS
-            && let Some(oldest) = self.refusals.first()
+        if self.timeouts.refusals() > MAX_REFUSALS
+            && let Some(oldest) = self.timeouts.oldest_refusal()
         {
             self.close(oldest, Reason::Refused);
         }
-        // A client that is gone again, or the refused one that was cut off, makes room for the next at once.
-        self.reap();
     }
 
     /// Gives a session its turn. The key may be of a session that has ended, or of none: events are hints.
@@ -289,38 +295,30 @@ impl Server {
         if session.interest != Some(wanted) || turn.stopped_early {
             trace!("token {key}, {}: interest {wanted:?}", session.connection.peer());
             let (registry, stream) = (self.poll.registry(), session.connection.stream_mut());
-            let asked = match session.interest {
+            let result = match session.interest {
                 None => registry.register(stream, Token(key), wanted),
                 // Asking again for the same is not idle: the kernel looks anew whether the socket is ready, which
                 // brings back the edge that a session used up when it stopped early.
                 Some(_) => registry.reregister(stream, Token(key), wanted),
             };
-            if let Err(error) = asked {
+            if let Err(error) = result {
                 warn!("{} cannot be waited for: {error}", session.connection.peer());
-                return self.close(key, Reason::Failed);
+                self.close(key, Reason::Failed);
+                return;
             }
             session.interest = Some(wanted);
         }
-        if turn.read + turn.written > 0 {
-            self.idle.start(key, self.now);
-        }
-        if !session.connection.owes() {
-            self.owing.stop(key);
-        } else if turn.written > 0 || !self.owing.is_running(key) {
-            self.owing.start(key, self.now);
-        }
+        self.timeouts.update(key, turn, session.connection.owes(), self.now);
     }
 
-    /// Does what is due.
+    /// Ends those whose time is up, each after a last turn: what it has done in time may not have been seen yet, because
+    /// one batch does not hold the events of everybody, or because this process was stopped for a while (SIGSTOP).
     fn expire(&mut self) {
-        while let Some(key) = self.idle.pop_due(self.now) {
-            self.close(key, Reason::IdleTimeout);
-        }
-        while let Some(key) = self.owing.pop_due(self.now) {
-            self.close(key, Reason::WriteTimeout);
-        }
-        while let Some(key) = self.refusals.pop_due(self.now) {
-            self.close(key, Reason::Refused);
+        for (key, reason) in self.timeouts.due(self.now) {
+            self.turn(key, Readiness::UNKNOWN);
+            if self.timeouts.is_due(key, self.now) {
+                self.close(key, reason);
+            }
         }
     }
 
@@ -333,17 +331,15 @@ impl Server {
     }
 
     /// Clears away the sessions that have ended: the one place where a socket is closed. Closing it takes it out of
-    /// epoll as well (epoll(7), question 6), so there is nothing to deregister. Returns how many there were.
+    /// epoll as well (epoll(7), "Questions and answers"), so there is nothing to deregister. Returns how many there were.
     fn reap(&mut self) -> usize {
         let count = self.ended.len();
         while let Some(key) = self.ended.pop() {
             let connection = self.sessions.remove(key).connection;
             let reason = connection.closed().expect("only ended sessions are reaped");
-            for queue in [&mut self.idle, &mut self.owing, &mut self.refusals] {
-                queue.stop(key);
-            }
+            self.timeouts.stop(key);
             self.stats.count_closed(reason);
-            log!(level_of(reason), "{} closed: {reason}", connection.peer());
+            log!(reason.level(), "{} closed: {reason}", connection.peer());
         }
         count
     }
@@ -359,16 +355,16 @@ impl Server {
         }
     }
 
-    /// Begins to stop: those who have knocked are let in, then the port is free, and every session is given what it is
-    /// still owed.
+    /// Begins to stop: those who have knocked are let in, as far as there are open files for them, then the port is free,
+    /// and every session is given what it is still owed.
     fn drain(&mut self) {
-        self.accept(self.config.backlog as usize);
+        self.accept(LAST_ACCEPTS);
         self.acceptor = None;
         self.phase = Phase::Draining(self.now.checked_add(self.config.drain_timeout));
         info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
         for key in self.keys() {
             self.sessions[key].connection.drain();
-            self.turn(key, Readiness::READABLE);
+            self.turn(key, Readiness::UNKNOWN);
         }
         self.reap();
     }
@@ -377,21 +373,12 @@ impl Server {
         self.sessions.iter().map(|(key, _)| key).collect()
     }
 
-    /// How many sessions are open, without those being refused.
+    /// How many sessions are open, without those being refused, which are in the slab as well.
     fn open(&self) -> usize {
-        self.sessions.len() - self.refusals.len()
+        self.sessions.len() - self.timeouts.refusals()
     }
 
     fn report(&self) -> Stats {
         Stats { open: self.open(), uptime: self.now - self.started, ..self.stats.clone() }
-    }
-}
-
-/// A session's end is a detail, unless somebody may wonder about it.
-fn level_of(reason: Reason) -> Level {
-    match reason {
-        Reason::Failed => Level::Warn,
-        Reason::WriteTimeout | Reason::IdleTimeout | Reason::Cut => Level::Info,
-        _ => Level::Debug,
     }
 }

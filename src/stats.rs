@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::reason::Reason;
 
-/// Counted from the server's start.
+/// What has been since the server's start, and what is now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Sessions open now (connections), without clients who are just being refused.

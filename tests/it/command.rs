@@ -63,11 +63,13 @@ fn a_bad_argument_is_named_with_the_reason() {
         ("--idle-timeout NaN", "'NaN' for '--idle-timeout <SECONDS>'"),
         ("--idle-timeout -0.5", "'-0.5' for '--idle-timeout <SECONDS>'"),
         ("--write-timeout inf", "'inf' for '--write-timeout <SECONDS>'"),
+        ("--write-timeout 1e-10", "'1e-10' for '--write-timeout <SECONDS>': 0, or from 1e-9 to"),
         ("--write-timeout 1e99", "'1e99' for '--write-timeout <SECONDS>'"),
         ("--drain-timeout soon", "'soon' for '--drain-timeout <SECONDS>': not a number of seconds"),
         ("--drain-timeout -1", "'-1' for '--drain-timeout <SECONDS>'"),
         ("--log-level loud", "'loud' for '--log-level <LEVEL>'"),
         ("--host", "a value is required for '--host <ADDR>'"),
+        ("--host=", "a value is required for '--host <ADDR>'"),
         ("--port 1 --port 2", "'--port <N>' cannot be used multiple times"),
         ("--reuse-port=yes", "unexpected value 'yes' for '--reuse-port'"),
         ("--prot 8888", "unexpected argument '--prot'"),
@@ -134,6 +136,7 @@ fn an_ipv6_host_serves_ipv6_and_the_unspecified_one_serves_ipv4_too() {
     }
     expect_service(&["--host", "::1"], &["::1"]);
     expect_service(&["--host", "::"], &["::1", "127.0.0.1"]);
+    expect_service(&["--host", "::ffff:127.0.0.1"], &["127.0.0.1"]);
 }
 
 /// Runs the command to its end.

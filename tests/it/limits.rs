@@ -87,10 +87,20 @@ fn a_refused_client_who_does_not_leave_holds_no_place() {
 
 #[test]
 fn a_refused_client_who_does_not_leave_is_cut_off() {
-    let server = start(&["--max-connections", "1", "--log-level", "debug"]);
+    // Its silence is no reason to end it before its time.
+    let server = start(&["--max-connections", "1", "--idle-timeout", "1.5", "--log-level", "debug"]);
     let _inside = Client::greeted(server.port());
     let stubborn = Client::connect(server.port());
     server.line_with(&format!("{} closed: refused", stubborn.address()));
+}
+
+#[test]
+fn with_too_few_open_files_to_begin_it_says_so() {
+    for limit in ["4", "5", "6", "7"] {
+        let finished = start_limited(limit, limit, &[]).finish();
+        let complaint = "Failed to set up the server. Error Code: 24 Message: Too many open files\n";
+        assert_eq!((finished.status, &finished.stderr[..]), (Some(1), complaint), "{limit} open files");
+    }
 }
 
 #[test]

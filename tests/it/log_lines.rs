@@ -51,7 +51,9 @@ fn level_trace_tells_each_turn_of_the_loop() {
     let mut client = Client::greeted(server.port());
     let address = client.address();
     client.ask(b"hello");
-    server.line_with("poll: 1 events after ");
+    server.line_with("poll: 1 ready after ");
+    server.line_with("listener: ready");
+    server.line_with("listener: interest READABLE");
     server.line_with(&format!("{address}: wrote {} bytes", BANNER.len()));
     server.line_with(&format!("token 0, {address}: interest READABLE | PRIORITY"));
     server.line_with(&format!("token 0, {address}: Readiness {{ readable: UntilShort"));
@@ -60,7 +62,7 @@ fn level_trace_tells_each_turn_of_the_loop() {
 
     // A drain reads until nothing is there.
     server.signal(Signal::SIGTERM);
-    server.line_with(&format!("{address}: read nothing: operation would block"));
+    server.line_with(&format!("{address}: read nothing: WouldBlock"));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The terminal is a peer too: it may be gone, full, stalled, and it is shown what strangers send.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,21 @@ fn a_server_whose_log_goes_to_a_full_device_serves_on() {
         client.ask(b"hello");
     }
     server.stop();
+}
+
+#[test]
+fn a_server_whose_log_has_reached_the_limit_of_a_files_size_serves_on() {
+    let port = HeldPort::new();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("limited.log");
+    let log = File::create(&path).expect("a file can be made");
+    let script = "ulimit -f 1; exec \"$0\" \"$@\"";
+    let server = port.serve(Command::new("sh").args(["-c", script]).arg(binary("okloop")).stdout(log));
+    let mut client = port.client();
+    for _ in 0..100 {
+        client.ask(b"hello");
+    }
+    server.stop();
+    assert!(fs::metadata(path).expect("it is there").len() <= 1024, "a block is 512 or 1024 bytes");
 }
 
 #[test]

@@ -6,12 +6,16 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use okloop::Config;
+use okloop::config::EVENTS;
 use okloop::protocol::{BANNER, Framing, PREFIX};
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Client, Embedded, Process, allow_open_files, crowd, loopback};
-use crate::vitals::Report;
+use crate::harness::{
+    Client, Embedded, Process, allow_open_files, chunks_of, crowd, loopback, numbered_lines,
+};
+use crate::vitals::{Report, while_stopped};
 
 /// How late a time-out may fire: a second, and one more because the machine may be busy with other tests.
 const LATE: Duration = Duration::from_secs(2);
@@ -119,6 +123,63 @@ fn a_client_that_reads_slowly_is_not_ended_by_the_write_timeout() {
 }
 
 #[test]
+fn a_client_that_is_owed_output_is_waited_for_to_read_and_not_to_speak() {
+    let flood = numbered_lines(32 << 20);
+    let server = Process::okloop(&["--idle-timeout", "0.5", "--write-timeout", "0"]);
+    let mut client = Client::greeted(server.port());
+    let sent = client.send_until_full(&flood);
+    client.half_close();
+    // Longer than an idle client is kept.
+    thread::sleep(Duration::from_secs(1));
+    chunks_of(&flood[..sent], &client.read_to_end());
+}
+
+/// More of them than one batch of events holds.
+#[test]
+fn clients_who_spoke_while_the_server_was_held_still_are_not_ended_as_idle() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let server = Process::okloop(&["--idle-timeout", "2"]);
+    let mut typists = crowd(2 * EVENTS, server.port());
+    while_stopped(&server, || {
+        for client in &mut typists {
+            client.send(b"hello");
+        }
+        thread::sleep(TIMEOUT);
+    });
+    for client in &mut typists {
+        client.expect(b"OK...hello");
+    }
+}
+
+#[test]
+fn a_client_who_read_while_the_server_was_held_still_is_not_ended_by_the_write_timeout() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let server = Process::okloop(&["--write-timeout", "1"]);
+    let mut client = Client::greeted(server.port());
+    let flood = numbered_lines(32 << 20);
+    let sent = client.send_until_full(&flood);
+    client.half_close();
+    let mut answers = while_stopped(&server, || client.receive_for(TIMEOUT));
+    answers.extend(client.read_to_end());
+    chunks_of(&flood[..sent], &answers);
+}
+
+#[test]
+fn a_client_who_ended_while_a_draining_server_was_held_still_is_not_cut_off() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let server = Process::okloop(&["--drain-timeout", "1"]);
+    let mut client = Client::greeted(server.port());
+    server.signal(Signal::SIGTERM);
+    assert_eq!(client.read_to_end(), b"");
+    while_stopped(&server, || {
+        client.half_close();
+        thread::sleep(TIMEOUT);
+    });
+    let finished = server.finish();
+    assert!(String::from_utf8_lossy(&finished.stdout).contains("drained 1, cut 0,"));
+}
+
+#[test]
 fn a_silent_client_is_kept_for_ever_unless_told_otherwise() {
     let (patient, impatient) = (Process::okloop(&[]), Process::okloop(&["--idle-timeout", "1"]));
     let mut kept = Client::greeted(patient.port());
@@ -129,7 +190,7 @@ fn a_silent_client_is_kept_for_ever_unless_told_otherwise() {
 
 /// A time-out that began at `start` or a little later is due now, and has not been for long.
 fn assert_due(start: Instant, timeout: Duration) {
-    // The server reads the clock once a turn: its `start` may be of a moment before.
+    // The server reads the clock once a round: its `start` may be of a moment before.
     const EARLY: Duration = Duration::from_millis(500);
     let (due, elapsed) = (timeout.saturating_sub(EARLY)..timeout + LATE, start.elapsed());
     assert!(due.contains(&elapsed), "{elapsed:?} instead of {timeout:?}");

@@ -7,6 +7,7 @@ mod payload;
 mod process;
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::iter;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -123,9 +124,11 @@ impl Client {
     pub fn expect(&mut self, expected: &[u8]) {
         let mut received = vec![0; expected.len()];
         let result = self.stream.read_exact(&mut received);
-        result.unwrap_or_else(|error| panic!("{error} instead of {:?}", lossy(expected)));
-        assert_eq!(lossy(&received), lossy(expected));
-        assert_eq!(received, expected);
+        result.unwrap_or_else(|error| panic!("{error} instead of {}", beginning(expected)));
+        let same =
+            iter::zip(&received, expected).take_while(|(received, expected)| received == expected).count();
+        let (wrong, right) = (beginning(&received[same..]), beginning(&expected[same..]));
+        assert!(same == expected.len(), "at byte {same}: {wrong} instead of {right}");
     }
 
     /// Sends a short message and reads its answer, in one piece as such a message travels.
@@ -156,6 +159,17 @@ impl Client {
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut received = Vec::new();
         self.stream.read_to_end(&mut received).expect("the server closes in order and in time");
+        received
+    }
+
+    /// What comes until nothing more has come for `patience`.
+    pub fn receive_for(&mut self, patience: Duration) -> Vec<u8> {
+        let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
+        wait_for(patience);
+        let mut received = Vec::new();
+        let result = (&self.stream).read_to_end(&mut received);
+        wait_for(DEADLINE);
+        assert!(result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the session goes on");
         received
     }
 
@@ -209,6 +223,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// As much of it as a person wants to read.
+fn beginning(bytes: &[u8]) -> String {
+    format!("{:?} ({} bytes)", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]), bytes.len())
 }

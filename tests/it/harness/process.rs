@@ -10,7 +10,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{DEADLINE, lossy};
+use super::DEADLINE;
 
 /// The path of the server, `okloop`, or of an example.
 pub fn binary(name: &str) -> PathBuf {
@@ -205,4 +205,8 @@ impl Collected {
         let lines = self.bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
         lines.map(|line| lossy(line.trim_ascii_end())).find(|line| line.contains(text))
     }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -103,7 +103,7 @@ impl Scripted {
     pub fn drain(&mut self) {
         self.draining = true;
         self.connection.drain();
-        self.turn(Readiness::READABLE);
+        self.turn(Readiness::UNKNOWN);
     }
 
     /// What the server does with a readiness, in its `turn` and `settle`.
