@@ -13,19 +13,21 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
 
 /// A byte queue of a fixed capacity.
 pub struct Buffer {
-    bytes: Box<[u8]>,
+    bytes: Memory,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
-    /// An empty buffer that holds up to `capacity` bytes. They are cleared here, once, because `read` asks for a slice
-    /// of initialised bytes.
+    /// An empty buffer that holds up to `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
+        Self { bytes: Memory::zeroed(capacity), start: 0, end: 0 }
     }
 
     /// The bytes put in and not yet consumed.
@@ -116,6 +118,49 @@ impl Buffer {
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Buffer({} unread of {})", self.len(), self.bytes.len())
+    }
+}
+
+/// Where the bytes of a buffer lie.
+///
+/// A large one has pages of its own (mmap(2)): each costs nothing until its first byte is written, and all go back to the
+/// kernel with the buffer. The allocator would clear them, and keep them when a crowd that needed them has gone.
+enum Memory {
+    Heap(Box<[u8]>),
+    Pages(MmapMut),
+}
+
+impl Memory {
+    /// From here on a buffer is large (bytes). One of a kilobyte would take four.
+    const LARGE: usize = 16 * 1024;
+
+    fn zeroed(size: usize) -> Self {
+        let pages = (size >= Self::LARGE).then(|| MmapMut::map_anon(size));
+        match pages {
+            Some(Ok(pages)) => Self::Pages(pages),
+            // A process has so many mappings and no more (`vm.max_map_count`).
+            Some(Err(_)) | None => Self::Heap(vec![0; size].into_boxed_slice()),
+        }
+    }
+}
+
+impl Deref for Memory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(bytes) => bytes,
+        }
     }
 }
 

@@ -3,17 +3,23 @@
 use std::thread;
 
 use okloop::Config;
+use okloop::config::{INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS};
 use okloop::protocol::{Framing, PREFIX};
 
-use crate::harness::{Client, Embedded, Process, loopback};
+use crate::harness::{Client, Embedded, Process, crowd, eventually, loopback};
 use crate::vitals::{Report, Vitals, while_stopped};
+
+/// What a session holds at the most: both buffers, and the page that each begins and ends in.
+const BOUND: u64 = (INPUT_BUFFER + OUTPUT_BUFFER + 8192) as u64;
+/// What the server keeps for the next.
+const KEPT: u64 = SPARE_BUFFERS as u64 * BOUND;
+/// What else may grow: tables, the log.
+const SLACK: u64 = 1 << 20;
 
 /// Measured: 95 KB each, the two buffers. Each of them has some 4 MB on the way, in the kernel's buffers.
 #[test]
 fn clients_who_never_read_cost_a_bounded_amount_and_stop_nobody() {
-    const CLIENTS: u64 = 10;
-    const BOUND: u64 = 128 << 10;
-    const SLACK: u64 = 1 << 20;
+    const CLIENTS: u64 = 40;
     let server = Process::okloop(&[]);
     let port = server.port();
     let mut typist = Client::greeted(port);
@@ -30,6 +36,31 @@ fn clients_who_never_read_cost_a_bounded_amount_and_stop_nobody() {
     typist.ask(b"still there?");
     let grown = vitals.resident_memory().saturating_sub(before);
     assert!(grown < CLIENTS * BOUND + SLACK, "{grown} bytes more");
+
+    drop(clients);
+    eventually("what they have cost is free again", || vitals.resident_memory() < before + KEPT + SLACK);
+    typist.ask(b"still there?");
+}
+
+#[test]
+fn half_a_line_costs_a_page_and_not_a_whole_buffer() {
+    const CLIENTS: u64 = 500;
+    const PAGE: u64 = 4096;
+    let server = Process::okloop(&["--framing", "lines"]);
+    let mut clients = crowd(500, server.port());
+    let vitals = Vitals::of(&server);
+    let before = vitals.resident_memory();
+    for client in &mut clients {
+        client.send(b"hal");
+    }
+    eventually("all of it is read", || Report::of(&server).count("bytes in") == CLIENTS * 3);
+    let grown = vitals.resident_memory().saturating_sub(before);
+    assert!(grown < CLIENTS * 2 * PAGE + SLACK, "{grown} bytes more");
+    for client in &mut clients {
+        client.send(b"f\n");
+        client.expect(b"OK...half\n");
+    }
+    eventually("the pages are free again", || vitals.resident_memory() < before + KEPT + SLACK);
 }
 
 #[test]
