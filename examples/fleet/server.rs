@@ -25,7 +25,7 @@ const DRAIN_TIMEOUT: &str = "60";
 /// A request for the counters is repeated after this time: in a rush the log drops lines rather than wait.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A port of 127.0.0.1 that is held without listening on it, so that the servers can share it and nobody else gets it.
+/// A port of 127.0.0.1 that is held without listening on it, so that the servers can share it.
 #[derive(Debug)]
 pub struct Port {
     address: SocketAddr,
@@ -33,18 +33,21 @@ pub struct Port {
 }
 
 impl Port {
-    /// Holds the port with this number, or one that the system chooses for 0.
+    /// Holds the port with this number, or one that the system chooses for 0. It is refused if anybody listens there,
+    /// also with `SO_REUSEPORT`: our sessions would be shared with them.
     pub fn hold(number: u16) -> Result<Self, Failure> {
         let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
         let bind = || -> io::Result<Self> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            // Without it the last fleet's sessions would keep the port for a minute (TIME_WAIT).
             socket.set_reuse_address(true)?;
-            socket.set_reuse_port(true)?;
             socket.bind(&wanted.into())?;
+            // Only now, because a bind that may share takes a port that others share already.
+            socket.set_reuse_port(true)?;
             let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
             Ok(Self { address: bound, _holder: socket })
         };
-        bind().map_err(Failure::system(format!("Cannot use {wanted}")))
+        bind().map_err(Failure::system(format!("The fleet cannot have {wanted} to itself")))
     }
 
     /// Where clients connect to.

@@ -1,12 +1,14 @@
 //! The fleet of `examples/fleet`, small.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Finished, Process, build_example, eventually};
 
@@ -38,6 +40,34 @@ fn the_fleet_notices_that_a_process_was_killed() {
     let finished = fleet.finish();
     assert_eq!(finished.status, Some(1), "{}", said(&finished));
     assert!(finished.stderr.contains("of 300 sessions lost; the first: session "), "{}", finished.stderr);
+}
+
+#[test]
+fn a_port_that_others_listen_on_is_refused_even_if_they_would_share_it() {
+    let other = Process::okloop(&["--reuse-port"]);
+    let port = other.port();
+    let finished = start(&[&format!("--port={port}")]).finish();
+    assert_eq!((finished.status, &finished.stdout[..]), (Some(1), &b""[..]));
+    let address = format!("127.0.0.1:{port}");
+    assert_eq!(
+        finished.stderr,
+        format!("The fleet cannot have {address} to itself: Address already in use (os error 98)\n")
+    );
+}
+
+#[test]
+fn a_pair_of_ports_that_is_in_use_is_passed_over() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let target = listener.local_addr().unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    // The first pair that the fleet would take for itself.
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 10_000)).into()).unwrap();
+    socket.connect(&target.into()).unwrap();
+    let _accepted = listener.accept().unwrap();
+    drop(listener);
+    let finished = start(&[&format!("--port={}", target.port()), "--seconds=0.1"]).finish();
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""), "{}", said(&finished));
 }
 
 #[test]

@@ -196,12 +196,14 @@ impl Clients {
         }
     }
 
-    /// Starts to connect from the next port that nobody else holds.
+    /// Starts to connect from the next port that nobody else holds, for himself (`AddrInUse`) or for a connection to
+    /// the same server (`AddrNotAvailable`), be it one that has just ended.
     fn connect(&mut self, share: &Share, place: usize) -> io::Result<Session> {
         let mut stream = loop {
-            let port = self.ports.next().ok_or(ErrorKind::AddrNotAvailable)?;
+            let none_left = || io::Error::other(format!("no port of {} is left", share.source));
+            let port = self.ports.next().ok_or_else(none_left)?;
             match connect_from(SocketAddr::from((share.source, port)), share.target) {
-                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {}
                 result => break result?,
             }
         };
