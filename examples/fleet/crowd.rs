@@ -122,10 +122,12 @@ impl Crowd {
                 return self.check();
             }
             Ok((number, Some(Report::Marked(latencies)))) => self.clients[number].latencies = Some(latencies),
-            Ok((number, None)) => return Err(Failure::Died(format!("Client process {number}"))),
+            Ok((number, None)) => {
+                return Err(Failure::Died(format!("Client process {number} ended unexpectedly")));
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::Died("Every client process".to_owned()));
+                return Err(Failure::Died("Every client process ended unexpectedly".to_owned()));
             }
         }
         Ok(())

@@ -36,6 +36,7 @@ mod message;
 mod plan;
 mod server;
 mod show;
+mod words;
 
 #[path = "../support/child.rs"]
 mod child;
@@ -48,6 +49,7 @@ mod machine;
 #[allow(dead_code, reason = "other examples measure more than memory")]
 mod procfs;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -64,7 +66,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // Not eprintln!, which panics where nobody reads it any more.
+            let _ = writeln!(io::stderr(), "{failure}");
             // As a shell counts a program that SIGINT ended.
             if matches!(failure, Failure::Interrupted) { ExitCode::from(130) } else { ExitCode::FAILURE }
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::mem;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -18,9 +19,13 @@ use crate::memory::Memory;
 use crate::message::{Order, Share, Tally};
 use crate::plan::{self, Wish};
 use crate::server::{self, Port, Server};
+use crate::words::count;
 
 /// Fleets up to this size have each process's share shown.
 const FEW: usize = 8;
+/// How long a lost session may be the first sign of a server's end: a process that ends closes its sockets before it
+/// is known to have ended, and it may have very many.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Runs the whole show.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -37,14 +42,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     say(&format!("Machine   {}", Machine::here()))?;
 
     let mut show = Show::begin(wish, &port, &shares, interrupt)?;
-    show.open(&shares)?;
-    show.spread()?;
-    show.typing(arguments.seconds)?;
-    show.memory()?;
-    show.drain_one()?;
-    show.call_roll()?;
-    show.drain_all()?;
-    show.verdict()
+    let result = show.go_on(&shares, arguments.seconds);
+    result.map_err(|failure| show.explain(failure))
 }
 
 struct Show {
@@ -59,7 +58,7 @@ struct Show {
 impl Show {
     /// Starts all processes, without a session yet.
     fn begin(wish: Wish, port: &Port, shares: &[Share], interrupt: Interrupt) -> Result<Self, Failure> {
-        let (program, address) = (server::program()?, port.address());
+        let (program, address) = (server::program(&interrupt)?, port.address());
         let start = |number| Server::start(&program, number, address);
         let servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
         servers.iter().try_for_each(|server| server.wait_until_listening(&interrupt))?;
@@ -76,6 +75,17 @@ impl Show {
         let mut show = Self { wish, interrupt, servers, crowd, before: None };
         show.before = show.memory_now();
         Ok(show)
+    }
+
+    fn go_on(&mut self, shares: &[Share], typing: Duration) -> Result<(), Failure> {
+        self.open(shares)?;
+        self.spread()?;
+        self.typing(typing)?;
+        self.memory()?;
+        self.drain_one()?;
+        self.call_roll()?;
+        self.drain_all()?;
+        self.verdict()
     }
 
     fn open(&mut self, shares: &[Share]) -> Result<(), Failure> {
@@ -99,8 +109,8 @@ impl Show {
     }
 
     /// Asks the servers how the kernel has dealt the sessions out.
-    fn spread(&self) -> Result<(), Failure> {
-        let counters = self.servers.iter().map(|server| server.counters(&self.interrupt));
+    fn spread(&mut self) -> Result<(), Failure> {
+        let counters = self.servers.iter_mut().map(|server| server.counters(&self.interrupt));
         let mut open: Vec<usize> =
             counters.map(|counters| Ok(counters?.open)).collect::<Result<_, Failure>>()?;
         let total = open.iter().sum();
@@ -235,6 +245,19 @@ impl Show {
         say(&format!("None of {} sessions was lost", count(self.crowd.tally().ended)))
     }
 
+    /// The failure, or the end of a server that lies behind it.
+    fn explain(&self, failure: Failure) -> Failure {
+        let start = Instant::now();
+        let may_be_explained = matches!(failure, Failure::Lost(_));
+        while may_be_explained && self.interrupt.check().is_ok() && start.elapsed() < SETTLING {
+            if let Some(death) = self.servers.iter().find_map(Server::death) {
+                return death;
+            }
+            thread::sleep(Interrupt::TICK);
+        }
+        failure
+    }
+
     fn memory_now(&self) -> Option<Memory> {
         Memory::now(self.servers.iter().map(Server::id), self.crowd.ids())
     }
@@ -253,11 +276,6 @@ fn describe(latencies: &Histogram<u64>) -> String {
 
 fn processes(number: usize) -> String {
     format!("{number} {}", if number == 1 { "process" } else { "processes" })
-}
-
-/// A number that is easy to read.
-fn count(number: usize) -> HumanCount {
-    HumanCount(number as u64)
 }
 
 /// So many a second.

@@ -1,6 +1,7 @@
 //! The fleet of `examples/fleet`, small.
 
 use std::fs;
+use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
@@ -38,8 +39,15 @@ fn the_fleet_notices_that_a_process_was_killed() {
     let servers = children(fleet.id(), "okloop");
     kill(servers[1], Signal::SIGKILL).expect("it runs");
     let finished = fleet.finish();
-    assert_eq!(finished.status, Some(1), "{}", said(&finished));
-    assert!(finished.stderr.contains("of 300 sessions lost; the first: session "), "{}", finished.stderr);
+    let said = said(&finished);
+    assert_eq!(finished.status, Some(1), "{said}");
+    let (id, sessions) = (servers[1], numbers(said_of(&said, "Spread"))[2]);
+    assert_eq!(
+        finished.stderr,
+        format!(
+            "okloop 1 (process {id}) ended unexpectedly, with {sessions} sessions: signal: 9 (SIGKILL)\n"
+        )
+    );
 }
 
 #[test]
@@ -71,16 +79,42 @@ fn a_pair_of_ports_that_is_in_use_is_passed_over() {
 }
 
 #[test]
+fn a_fleet_that_nobody_listens_to_ends_without_a_panic() {
+    let (reader, writer) = io::pipe().unwrap();
+    let mut command = Command::new(&*FLEET);
+    command.args(arguments(&["--seconds=60"])).env_remove("CARGO");
+    let fleet = Process::from(command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap());
+    // It has two writers more, with the command.
+    drop(command);
+    let mut first = String::new();
+    // The pipe closes with its reader, for both outputs.
+    BufReader::new(reader).read_line(&mut first).unwrap();
+    assert!(first.starts_with("Machine"), "{first}");
+    assert_eq!(fleet.finish().status, Some(1));
+}
+
+#[test]
 fn an_interrupted_fleet_leaves_no_process_behind() {
-    let fleet = start(&["--seconds", "60"]);
-    fleet.line_with("Opened");
-    let children = [children(fleet.id(), "okloop"), children(fleet.id(), "fleet")].concat();
-    assert_eq!(children.len(), 4, "two servers and two client processes");
-    fleet.signal(Signal::SIGINT);
-    let finished = fleet.finish();
-    assert_eq!(finished.status, Some(130));
-    assert_eq!(finished.stderr, "Interrupted; everything is ended\n");
-    assert!(children.iter().all(|&child| kill(child, None).is_err()), "they are gone");
+    // The second is what comes when the terminal is closed.
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        let fleet = start_under("env --default-signal=HUP", &["--seconds", "60"]);
+        fleet.line_with("Opened");
+        let children = [children(fleet.id(), "okloop"), children(fleet.id(), "fleet")].concat();
+        assert_eq!(children.len(), 4, "two servers and two client processes");
+        fleet.signal(signal);
+        let finished = fleet.finish();
+        assert_eq!(finished.status, Some(130), "{signal}");
+        assert_eq!(finished.stderr, "Interrupted; everything is ended\n", "{signal}");
+        assert!(children.iter().all(|&child| kill(child, None).is_err()), "they are gone");
+    }
+}
+
+#[test]
+fn a_fleet_under_nohup_outlives_its_terminal() {
+    let fleet = start_under("env --ignore-signal=HUP", &["--seconds", "1"]);
+    fleet.line_with("Spread");
+    fleet.signal(Signal::SIGHUP);
+    assert_eq!(fleet.finish().status, Some(0));
 }
 
 #[test]
@@ -117,13 +151,23 @@ fn a_wrong_argument_of_the_fleet_is_said_with_status_2() {
 
 /// Starts a fleet of two processes, 300 sessions and two client processes, unless the options say otherwise.
 fn start(options: &[&str]) -> Process {
+    start_under("env", options)
+}
+
+/// The same by a command that becomes what its last arguments say.
+fn start_under(runner: &str, options: &[&str]) -> Process {
+    let mut words = runner.split(' ');
+    let mut command = Command::new(words.next().expect("it has a name"));
+    // Cargo has built the server for the tests; the fleet need not ask it to.
+    command.args(words).arg(&*FLEET).args(arguments(options)).env_remove("CARGO");
+    Process::spawn(&mut command)
+}
+
+fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
     let small = ["--processes=2", "--sessions=300", "--clients=2", "--port=0"];
     let differs =
-        |option: &&&str| !options.iter().any(|given| given.split('=').next() == option.split('=').next());
-    let mut command = Command::new(&*FLEET);
-    // Cargo has built the server for the tests; the fleet need not ask it to.
-    command.args(small.iter().filter(differs)).args(options).env_remove("CARGO");
-    Process::spawn(&mut command)
+        |option: &&str| !options.iter().any(|given| given.split('=').next() == option.split('=').next());
+    small.into_iter().filter(differs).chain(options.iter().copied()).collect()
 }
 
 /// Servers whose fleet was killed. Nothing tells them, so they are ours to end.
