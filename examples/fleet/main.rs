@@ -24,6 +24,7 @@
 //! and whether this machine has it), `server` and `crowd` (the two sides, seen from the parent), `client` (the load's
 //! own readiness loop), `memory`.
 
+mod answers;
 mod arguments;
 mod client;
 mod counters;

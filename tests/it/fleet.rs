@@ -29,6 +29,9 @@ fn a_small_fleet_loses_no_session_while_one_process_drains() {
         [said_of(&said, "Drained"), said_of(&said, "Roll call")].map(|line| numbers(line)[0]);
     assert!(shares[1..].contains(&drained) && drained + others == 300, "{said}");
     assert!(numbers(said_of(&said, "Typing"))[2] > 30, "{said}");
+    // What a client process takes to start, megabytes, is not counted as its sessions'.
+    let each = said_of(&said, "          clients, resident").replace(',', "");
+    assert!(numbers(&each)[0] < 8000, "{said}");
     assert!(said.ends_with("None of 300 sessions was lost\n"), "{said}");
 }
 
@@ -48,6 +51,42 @@ fn the_fleet_notices_that_a_process_was_killed() {
             "okloop 1 (process {id}) ended unexpectedly, with {sessions} sessions: signal: 9 (SIGKILL)\n"
         )
     );
+}
+
+#[test]
+fn the_fleet_tells_of_those_who_still_wait_for_an_answer() {
+    let fleet = start(&["--typists", "30", "--seconds", "2"]);
+    fleet.line_with("Spread");
+    let server = children(fleet.id(), "okloop")[1];
+    kill(server, Signal::SIGSTOP).expect("it runs");
+    let typing = fleet.line_with("Typing");
+    kill(server, Signal::SIGCONT).expect("it runs");
+    let finished = fleet.finish();
+    let said = said(&finished);
+    assert_eq!(finished.status, Some(0), "{said}{}", finished.stderr);
+
+    let (_, waiting) = typing.split_once(" ms; ").unwrap_or_else(|| panic!("nobody waits: {said}"));
+    let [lines, milliseconds] = numbers(waiting)[..2] else { panic!("{waiting}") };
+    // Of thirty people, chance gives one process none once in 2³⁰ times.
+    assert!((1..=30).contains(&lines) && waiting.contains(" still waiting, the oldest for "), "{said}");
+    // They waited for the whole time, but for how long it took to stop the process.
+    assert!(milliseconds >= 500, "{said}");
+    let meanwhile = numbers(said_of(&said, "          all typists meanwhile"));
+    assert!(meanwhile.iter().any(|&number| number >= milliseconds), "their time goes on: {said}");
+}
+
+#[test]
+fn a_fleet_of_one_process_of_which_nobody_types_says_only_what_is_true() {
+    let finished = start(&["--processes=1", "--typists=0", "--seconds=0.1"]).finish();
+    let said = said(&finished);
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""), "{said}");
+    assert_eq!(said_of(&said, "Typing"), "    nobody: all are idle");
+    assert!(
+        numbers(said_of(&said, "Drained"))[0] == 300 && said.ends_with("None of 300 sessions was lost\n")
+    );
+    for nonsense in ["meanwhile", "Roll call", "the rest"] {
+        assert!(!said.contains(nonsense), "{nonsense}: {said}");
+    }
 }
 
 #[test]
