@@ -13,8 +13,8 @@ use crate::words::many;
 pub struct Answers {
     /// The time from when a line was due to the last byte of its answer (nanoseconds).
     latencies: Histogram<u64>,
-    /// Lines without an answer yet. It will be among the next figures, with all of its time; after the last ones the roll
-    /// call waits for it.
+    /// Lines without an answer yet. It will be among the next figures, with all of its time; after the last ones the
+    /// roll call waits for it.
     waiting: usize,
     /// For how long the oldest of them has waited.
     oldest: Duration,

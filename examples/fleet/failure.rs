@@ -14,7 +14,7 @@ pub enum Failure {
     Died(String),
     /// Nothing went on for a long time; what was waited for.
     Silent(String),
-    /// It all came to its end, but something was lost on the way.
+    /// Something was lost on the way; what.
     Lost(String),
     /// The operator pressed Ctrl-C, ended us otherwise, or closed the terminal.
     Interrupted,

@@ -22,7 +22,7 @@
 //!
 //! Read on in `show`, which is what happens in the order in which it happens; then `plan` (what so many sessions need,
 //! and whether this machine has it), `server` and `crowd` (the two sides, seen from the parent), `client` (the load's
-//! own readiness loop), `memory`.
+//! own readiness loop), `answers` and `memory` (the figures).
 
 mod answers;
 mod arguments;

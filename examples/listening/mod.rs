@@ -1,5 +1,5 @@
 //! How every server of the ladder starts: socket, bind, listen, one call after the other as in the tutorial, and the
-//! tutorial's line after each.
+//! tutorial's line after each. Before that its arguments, and at the end how it prints a line.
 //!
 //! `std::net::TcpListener::bind` is these three calls in one. They are apart here because each can fail in its own
 //! way, and because a learner should have seen them once.
