@@ -12,20 +12,29 @@
 //! What it does not do: serve anybody else. The next rung, `one_at_a_time`, puts the same calls in a loop.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 
 mod listening;
 
-fn main() -> io::Result<()> {
-    let listener = listening::listen(listening::port_argument(8888));
+fn main() {
+    let [port] = listening::arguments(["PORT"]);
+    let listener = listening::listen(listening::port(port, 8888));
+    let echoed = listener.accept().and_then(|(client, address)| {
+        listening::say(format_args!("Connected with {address}"));
+        echo(client)
+    });
+    if let Err(error) = echoed {
+        listening::exit(1, format_args!("Client lost: {error}"));
+    }
+}
 
-    let (mut client, address) = listener.accept()?;
-    println!("Connected with {address}");
-
+fn echo(mut client: TcpStream) -> io::Result<()> {
     let mut data = [0; 1024];
     let count = client.read(&mut data)?;
     // Not `write`: that may send less than it is given. `write_all` calls it until everything is on its way.
     client.write_all(&data[..count])
 
-    // Both sockets close here, as their owners go out of scope. Closing one that still holds unread input resets the
-    // connection: of a client that sends more than 1024 bytes, even the echo may be lost.
+    // The client's socket closes here, as its owner goes out of scope, and the listener after it. Closing one that
+    // still holds unread input resets the connection: of a client that sends more than 1024 bytes, even the echo may
+    // be lost.
 }

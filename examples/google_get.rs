@@ -17,6 +17,7 @@
 use std::env;
 use std::error::Error;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::num::NonZeroU16;
@@ -26,25 +27,39 @@ use std::time::Duration;
 use okloop::buffer::Buffer;
 use socket2::{Domain, Socket, Type};
 
+use self::part::Part;
+
+#[path = "google_get/part.rs"]
+mod part;
+
 /// The tutorial's request. HTTP/1.1 asks for a Host header too, `Host: www.google.com`: one address can serve many
 /// sites, and without the name the server sends its default site, a redirect, or `400 Bad Request`.
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
-/// The longest headers that we take. A body has no limit: it is printed as it comes and never held.
+/// The longest headers that we take, in bytes. A body has no limit: it is printed as it comes and never held.
 const LIMIT: usize = 64 * 1024;
 
+const USAGE: &str = "Usage: google_get [HOST] [PORT] [SECONDS]";
+
 fn main() -> ExitCode {
+    let mut page = Page { out: io::stdout().lock(), in_line: false };
+    if env::args_os().any(|argument| argument == "--help" || argument == "-h") {
+        let _ = page.print(format!("{USAGE}\n"));
+        return ExitCode::SUCCESS;
+    }
     let (host, port, patience) = match arguments() {
         Ok(arguments) => arguments,
         Err(reason) => {
-            eprintln!("{reason}\nUsage: google_get [HOST] [PORT] [SECONDS]");
+            complain(format_args!("{reason}\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
-    match get(&host, port, patience, &mut io::stdout().lock()) {
+    match get(&host, port, patience, &mut page) {
         Ok(()) => ExitCode::SUCCESS,
         Err(step) => {
-            eprintln!("{step}");
+            // On a line of its own, even where a reply stopped in the middle of one.
+            let line_end = if page.in_line { "\n" } else { "" };
+            complain(format_args!("{line_end}{step}"));
             ExitCode::FAILURE
         }
     }
@@ -54,6 +69,9 @@ fn arguments() -> Result<(String, u16, Duration), String> {
     let texts: Result<Vec<String>, OsString> = env::args_os().skip(1).map(OsString::into_string).collect();
     let mut texts = texts.map_err(|text| format!("Not text: {}", text.display()))?.into_iter();
     let host = texts.next().unwrap_or_else(|| "www.google.com".into());
+    if host.starts_with('-') {
+        return Err(format!("There is no option {host}"));
+    }
     let port = texts.next().map_or(Ok(80), |text| {
         text.parse().map_err(|_| format!("The port is a number from 0 to 65535, not {text}"))
     })?;
@@ -61,17 +79,20 @@ fn arguments() -> Result<(String, u16, Duration), String> {
         let seconds = text.parse().map(NonZeroU16::get);
         seconds.map_err(|_| format!("The time-out is a number of seconds from 1 to 65535, not {text}"))
     })?;
+    if let Some(text) = texts.next() {
+        return Err(format!("One argument too many: {text}"));
+    }
     Ok((host, port, Duration::from_secs(patience.into())))
 }
 
-/// The tutorial's steps. What it says goes to `out`, not through println!, which panics when `| head` has seen enough.
-fn get(host: &str, port: u16, patience: Duration, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let mut stream = connect(host, port, patience, out)?;
+/// The tutorial's steps.
+fn get(host: &str, port: u16, patience: Duration, page: &mut Page<impl Write>) -> Result<(), Box<dyn Error>> {
+    let mut stream = connect(host, port, patience, page)?;
     stream.write_all(REQUEST).map_err(|error| format!("Send failed: {error}"))?;
-    writeln!(out, "Message send successfully")?;
+    page.print("Message send successfully\n")?;
 
-    stream.set_read_timeout(Some(patience))?;
-    print_reply(&mut stream, out)
+    stream.set_read_timeout(Some(patience)).map_err(|error| format!("No time-out can be set: {error}"))?;
+    print_reply(&mut stream, page)
 }
 
 /// Tries each address of the name in turn. A socket belongs to one family of addresses, IPv4 or IPv6, so here the name
@@ -80,19 +101,19 @@ fn connect(
     host: &str,
     port: u16,
     patience: Duration,
-    out: &mut impl Write,
+    page: &mut Page<impl Write>,
 ) -> Result<TcpStream, Box<dyn Error>> {
     let addresses = (host, port).to_socket_addrs();
     for address in addresses.map_err(|_| "Hostname could not be resolved. Exiting")? {
         let socket = create_socket(address)?;
-        writeln!(out, "Socket Created")?;
-        writeln!(out, "Ip address of {host} is {}", address.ip())?;
+        page.print("Socket Created\n")?;
+        page.print(format!("Ip address of {host} is {}\n", address.ip()))?;
         match socket.connect_timeout(&address.into(), patience) {
             Ok(()) => {
-                writeln!(out, "Socket Connected to {host} on ip {}", address.ip())?;
+                page.print(format!("Socket Connected to {host} on ip {}\n", address.ip()))?;
                 return Ok(socket.into());
             }
-            Err(error) => eprintln!("Socket connect failed to {address}: {error}"),
+            Err(error) => complain(format_args!("Socket connect failed to {address}: {error}")),
         }
     }
     Err(format!("No address of {host} could be connected to. Exiting").into())
@@ -106,22 +127,34 @@ fn create_socket(address: SocketAddr) -> Result<Socket, String> {
 }
 
 /// Prints the reply as it comes, up to its end and not a byte further. It reads on until then, however the bytes were
-/// cut on their way.
-fn print_reply(stream: &mut impl Read, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let mut part = Part::Head;
+/// cut on their way. Of a reply that goes wrong all that has come is printed: it says best what it is instead.
+fn print_reply(stream: &mut impl Read, page: &mut Page<impl Write>) -> Result<(), Box<dyn Error>> {
     let mut buffer = Buffer::with_capacity(LIMIT);
+    print_parts(stream, &mut buffer, page).inspect_err(|_| {
+        // It fails where that was the trouble: when nothing can be printed.
+        let _ = page.print(buffer.unread());
+    })
+}
+
+fn print_parts(
+    stream: &mut impl Read,
+    buffer: &mut Buffer,
+    page: &mut Page<impl Write>,
+) -> Result<(), Box<dyn Error>> {
+    let mut part = Part::Head;
     loop {
         while let Some((count, next)) = part.advance(buffer.unread())? {
-            out.write_all(&buffer.unread()[..count])?;
+            page.print(&buffer.unread()[..count])?;
             buffer.consume(count);
             part = next;
         }
-        out.flush()?;
         if part == Part::Complete {
             return Ok(());
         }
         if buffer.is_full() {
-            return Err(format!("The reply's headers are longer than {LIMIT} bytes").into());
+            return Err(
+                format!("The headers, or a line between chunks, are longer than {LIMIT} bytes").into()
+            );
         }
         match buffer.read_from(stream) {
             Ok(0) if part == Part::UntilClose => return Ok(()),
@@ -137,126 +170,26 @@ fn print_reply(stream: &mut impl Read, out: &mut impl Write) -> Result<(), Box<d
     }
 }
 
-/// Which part of a reply comes next; by RFC 9112, section 6, the one thing to know to find its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Head,
-    /// The rest of a body of known length.
-    Body {
-        left: u64,
-    },
-    /// A body that ends with the connection.
-    UntilClose,
-    /// The line before a chunk that says how long it is. The chunk of length 0 is the last.
-    ChunkSize,
-    Chunk {
-        left: u64,
-    },
-    /// The line ending after a chunk.
-    ChunkEnd,
-    /// The header lines that may follow the last chunk, and the empty line.
-    Trailer,
-    Complete,
+/// What is printed. Not with println!, which panics when `| head` has seen enough.
+struct Page<W> {
+    out: W,
+    /// Whether the last line has not come to its end.
+    in_line: bool,
 }
 
-impl Part {
-    /// What `bytes` starts with: how many bytes of this part, and the part after them. `None` if it takes more bytes to
-    /// tell, all those from before included.
-    fn advance(self, bytes: &[u8]) -> Result<Option<(usize, Part)>, String> {
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        match self {
-            Part::Head => after_head(bytes),
-            Part::Body { left } => {
-                let (count, left) = take(left, bytes);
-                Ok(Some((count, Part::body(left))))
-            }
-            Part::UntilClose => Ok(Some((bytes.len(), self))),
-            Part::ChunkSize => after_chunk_size(bytes),
-            Part::Chunk { left } => {
-                let (count, left) = take(left, bytes);
-                Ok(Some((count, if left == 0 { Part::ChunkEnd } else { Part::Chunk { left } })))
-            }
-            Part::ChunkEnd => match bytes {
-                [b'\r'] => Ok(None),
-                [b'\r', b'\n', ..] => Ok(Some((2, Part::ChunkSize))),
-                _ => Err(malformed("a chunk is longer than its size")),
-            },
-            Part::Trailer => {
-                let mut headers = [httparse::EMPTY_HEADER; 128];
-                let parsed = httparse::parse_headers(bytes, &mut headers).map_err(malformed)?;
-                Ok(if_complete(parsed).map(|(count, _)| (count, Part::Complete)))
-            }
-            Part::Complete => Ok(None),
-        }
-    }
-
-    fn body(left: u64) -> Self {
-        if left == 0 { Part::Complete } else { Part::Body { left } }
+impl<W: Write> Page<W> {
+    fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), String> {
+        let bytes = text.as_ref();
+        let printed = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        printed.map_err(|error| format!("Standard output failed: {error}"))?;
+        self.in_line = bytes.last().map_or(self.in_line, |&last| last != b'\n');
+        Ok(())
     }
 }
 
-fn after_head(bytes: &[u8]) -> Result<Option<(usize, Part)>, String> {
-    let mut headers = [httparse::EMPTY_HEADER; 128];
-    let mut head = httparse::Response::new(&mut headers);
-    let parsed = head.parse(bytes).map_err(malformed)?;
-    let Some(count) = if_complete(parsed) else { return Ok(None) };
-
-    let body = match head.code {
-        // An interim reply: the one to our request is still to come.
-        Some(100..=199) => Part::Head,
-        Some(204 | 304) => Part::Complete,
-        _ => body_by_headers(head.headers)?,
-    };
-    Ok(Some((count, body)))
-}
-
-/// A transfer coding goes before a length. A chunked body ends by itself; any other coding ends with the connection.
-fn body_by_headers(headers: &[httparse::Header<'_>]) -> Result<Part, String> {
-    let items = |name: &'static str| {
-        let lines = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-        lines.flat_map(|header| header.value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
-    };
-    if let Some(coding) = items("Transfer-Encoding").next_back() {
-        let chunked = coding.eq_ignore_ascii_case(b"chunked");
-        return Ok(if chunked { Part::ChunkSize } else { Part::UntilClose });
-    }
-    let Some(length) = items("Content-Length").next() else { return Ok(Part::UntilClose) };
-    if items("Content-Length").any(|other| other != length) {
-        return Err(malformed("it has two lengths"));
-    }
-    // The digits are checked here, as `parse` would take a plus sign too.
-    let digits = str::from_utf8(length).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let length = digits.and_then(|text| text.parse().ok()).ok_or_else(|| malformed("invalid length"))?;
-    Ok(Part::body(length))
-}
-
-fn after_chunk_size(bytes: &[u8]) -> Result<Option<(usize, Part)>, String> {
-    // httparse takes a line without any digit for a size of 0, the end.
-    if !bytes[0].is_ascii_hexdigit() {
-        return Err(malformed("a chunk has no size"));
-    }
-    let parsed = httparse::parse_chunk_size(bytes).map_err(malformed)?;
-    let after = |size| if size == 0 { Part::Trailer } else { Part::Chunk { left: size } };
-    Ok(if_complete(parsed).map(|(count, size)| (count, after(size))))
-}
-
-/// How many of `left` bytes `bytes` holds, and how many are left then.
-fn take(left: u64, bytes: &[u8]) -> (usize, u64) {
-    let count = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-    (count, left - count as u64)
-}
-
-fn if_complete<T>(parsed: httparse::Status<T>) -> Option<T> {
-    match parsed {
-        httparse::Status::Complete(value) => Some(value),
-        httparse::Status::Partial => None,
-    }
-}
-
-fn malformed(what: impl std::fmt::Display) -> String {
-    format!("The reply is malformed: {what}")
+/// Not eprintln!, which panics where nobody can be told.
+fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 #[cfg(test)]
@@ -266,8 +199,8 @@ mod tests {
     /// What is printed of `bytes` when they come in two reads, cut at `cut`, and the server then stays silent.
     fn printed(bytes: &[u8], cut: usize) -> Result<Vec<u8>, String> {
         let mut stream = (&bytes[..cut]).chain(&bytes[cut..]).chain(Silence);
-        let mut out = Vec::new();
-        print_reply(&mut stream, &mut out).map(|()| out).map_err(|error| error.to_string())
+        let mut page = Page { out: Vec::new(), in_line: false };
+        print_reply(&mut stream, &mut page).map(|()| page.out).map_err(|error| error.to_string())
     }
 
     struct Silence;
@@ -279,12 +212,17 @@ mod tests {
     }
 
     fn closed(bytes: &[u8]) -> Result<(), String> {
-        print_reply(&mut &bytes[..], &mut io::sink()).map_err(|error| error.to_string())
+        print_reply(&mut &bytes[..], &mut nowhere()).map_err(|error| error.to_string())
+    }
+
+    fn nowhere() -> Page<io::Sink> {
+        Page { out: io::sink(), in_line: false }
     }
 
     const COMPLETE: &[&str] = &[
         "HTTP/1.1 302 Found\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: one line\r\n and another\r\nContent-Length:\r\n\t2\r\n\r\nhi",
         "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi",
         "HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n",
         "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -346,12 +284,30 @@ mod tests {
     }
 
     #[test]
+    fn all_that_has_come_of_a_reply_that_goes_wrong_is_printed() {
+        for wrong in COMPLETE.iter().map(|reply| &reply[..reply.len() - 1]).chain(["SSH-2.0-OpenSSH_9.2\r\n"])
+        {
+            let mut page = Page { out: Vec::new(), in_line: false };
+            print_reply(&mut wrong.as_bytes(), &mut page).unwrap_err();
+            assert_eq!(page.out, wrong.as_bytes());
+            assert_eq!(page.in_line, !wrong.ends_with('\n'), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn many_headers_are_taken_and_too_many_are_not_called_malformed() {
+        let reply = |count| format!("HTTP/1.1 204 No Content\r\n{}\r\n", "X: y\r\n".repeat(count));
+        assert_eq!(closed(reply(512).as_bytes()), Ok(()));
+        assert_eq!(closed(reply(513).as_bytes()).unwrap_err(), "The reply has more than 512 headers");
+    }
+
+    #[test]
     fn a_head_without_end_is_given_up_and_a_body_without_end_is_not() {
         let head = io::repeat(b'x').take(1 << 30);
-        let error = print_reply(&mut (&b"HTTP/1.1 200 OK\r\nX: "[..]).chain(head), &mut io::sink());
+        let error = print_reply(&mut (&b"HTTP/1.1 200 OK\r\nX: "[..]).chain(head), &mut nowhere());
         assert!(error.unwrap_err().to_string().contains("longer than 65536 bytes"));
 
         let body = io::repeat(b'x').take(1 << 26);
-        print_reply(&mut (&b"HTTP/1.1 200 OK\r\n\r\n"[..]).chain(body), &mut io::sink()).unwrap();
+        print_reply(&mut (&b"HTTP/1.1 200 OK\r\n\r\n"[..]).chain(body), &mut nowhere()).unwrap();
     }
 }

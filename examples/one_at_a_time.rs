@@ -22,15 +22,15 @@ use okloop::protocol::PREFIX;
 mod listening;
 
 fn main() {
-    let listener = listening::listen(listening::port_argument(5000));
+    let [port] = listening::arguments(["PORT"]);
+    let listener = listening::listen(listening::port(port, 5000));
     loop {
         let served = listener.accept().and_then(|(client, address)| {
-            // Not println!, which panics when stdout is a pipe that nobody reads any more.
-            let _ = writeln!(io::stdout(), "Connected with {address}");
+            listening::say(format_args!("Connected with {address}"));
             serve(client)
         });
         if let Err(error) = served {
-            let _ = writeln!(io::stderr(), "Client lost: {error}");
+            listening::complain(format_args!("Client lost: {error}"));
             // Almost always the client's doing. When it is ours, a lack of descriptors say, the pause keeps the loop
             // from spinning until that is over.
             thread::sleep(Duration::from_millis(100));

@@ -16,11 +16,11 @@
 //! each stack takes up several of the process's memory mappings, and those are counted (`vm.max_map_count`). Open
 //! files are counted too (`ulimit -n`). The last rungs, `tiny_event_loop` and okloop itself, wait for all in one call.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
-use std::{env, fmt};
 
 use okloop::buffer::Buffer;
 use okloop::protocol::{BANNER, CHUNK, Framing, PREFIX, Session};
@@ -28,12 +28,12 @@ use okloop::protocol::{BANNER, CHUNK, Framing, PREFIX, Session};
 mod listening;
 
 fn main() {
-    let port = listening::port_argument(8888);
-    let framing = framing_argument();
+    let [port, framing] = listening::arguments(["PORT", "chunks|lines"]);
+    let (port, framing) = (listening::port(port, 8888), framing_of(framing));
     let listener = listening::listen(port);
     loop {
         if let Err(error) = accept(&listener, framing) {
-            complain(format_args!("No session: {error}"));
+            listening::complain(format_args!("No session: {error}"));
             // A lack of descriptors, of memory or of threads: only the end of another session helps, and meanwhile
             // accept would fail as fast as it is called.
             thread::sleep(Duration::from_millis(100));
@@ -41,8 +41,8 @@ fn main() {
     }
 }
 
-fn framing_argument() -> Framing {
-    let Some(text) = env::args_os().nth(2) else { return Framing::default() };
+fn framing_of(argument: Option<OsString>) -> Framing {
+    let Some(text) = argument else { return Framing::default() };
     match text.to_str() {
         Some("chunks") => Framing::Chunks,
         Some("lines") => Framing::Lines,
@@ -55,8 +55,7 @@ fn framing_argument() -> Framing {
 /// out a moment later, inside the new thread, still aborts the process, as it does every Rust program.)
 fn accept(listener: &TcpListener, framing: Framing) -> io::Result<()> {
     let (client, address) = listener.accept()?;
-    // Not println!, which panics when stdout is a pipe that nobody reads any more.
-    let _ = writeln!(io::stdout(), "Connected with {address}");
+    listening::say(format_args!("Connected with {address}"));
     thread::Builder::new().spawn(move || report(address, converse(client, framing)))?;
     Ok(())
 }
@@ -88,11 +87,6 @@ fn converse(mut client: TcpStream, framing: Framing) -> io::Result<()> {
 
 fn report(address: SocketAddr, session: io::Result<()>) {
     if let Err(error) = session {
-        complain(format_args!("Session with {address} ended: {error}"));
+        listening::complain(format_args!("Session with {address} ended: {error}"));
     }
-}
-
-/// Like eprintln!, but a closed stderr is no reason to panic.
-fn complain(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -28,7 +28,8 @@ mod listening;
 const LISTENER: Token = Token(usize::MAX);
 
 fn main() -> io::Result<()> {
-    let listener = listening::listen(listening::port_argument(8888));
+    let [port] = listening::arguments(["PORT"]);
+    let listener = listening::listen(listening::port(port, 8888));
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
 
@@ -44,13 +45,15 @@ fn main() -> io::Result<()> {
         }
         for event in &events {
             if event.token() == LISTENER {
-                accept_all(&listener, poll.registry(), &mut connections);
+                if let Err(error) = accept_all(&listener, poll.registry(), &mut connections) {
+                    listening::complain(format_args!("No session: {error}"));
+                }
                 continue;
             }
             let key = event.token().0;
-            // Simplification: the slot of a closed connection is free at once, so whoever is accepted next can receive
-            // an event meant for its predecessor. It costs one read that says WouldBlock, as `turn` believes the
-            // socket and not the event.
+            // Simplification: the key of a closed connection is free at once. That is safe as long as a connection ends
+            // in its own event only, since each has one event a batch. If one could end another (a chat, a time-out),
+            // the next client might be given the key of one whose event is still to come.
             if connections.get_mut(key).is_some_and(|connection: &mut Connection| connection.turn().is_err())
             {
                 connections.remove(key);
@@ -64,21 +67,20 @@ fn main() -> io::Result<()> {
 ///
 /// Simplification: no limit to connections but that one, and no timeout. A client that has silently gone keeps its
 /// descriptor for ever.
-fn accept_all(listener: &TcpListener, registry: &Registry, connections: &mut Slab<Connection>) {
-    while let Ok((mut stream, address)) = listener.accept() {
-        // Not println!, which panics when stdout is a pipe that nobody reads any more. Simplification: still a blocking
-        // write, so a terminal stopped with Ctrl-S stops every client with it.
-        let _ = writeln!(io::stdout(), "Connected with {address}");
+fn accept_all(listener: &TcpListener, registry: &Registry, slab: &mut Slab<Connection>) -> io::Result<()> {
+    while let Some((mut stream, address)) = unless_blocked(listener.accept())? {
+        // Simplification: a blocking write, so a terminal stopped with Ctrl-S stops every client with it.
+        listening::say(format_args!("Connected with {address}"));
         // An answer leaves at once, even while the client has not acknowledged the one before.
         let _ = stream.set_nodelay(true);
-        let entry = connections.vacant_entry();
+        let entry = slab.vacant_entry();
         // Simplification: always interested in both, so interest never changes. It costs an event for each new socket,
         // which is writable; a welcome one here, as it sends the banner.
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if registry.register(&mut stream, Token(entry.key()), interest).is_ok() {
-            entry.insert(Connection { stream, owed: BANNER.to_vec() });
-        }
+        registry.register(&mut stream, Token(entry.key()), interest)?;
+        entry.insert(Connection { stream, owed: BANNER.to_vec() });
     }
+    Ok(())
 }
 
 struct Connection {
@@ -113,9 +115,9 @@ impl Connection {
 }
 
 /// `None` where a blocking call would have waited: not a failure, but the sign to serve somebody else.
-fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
-        Ok(count) => Ok(Some(count)),
+        Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
     }

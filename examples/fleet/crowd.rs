@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
+use crate::answers::Answers;
 use crate::child::ChildGuard;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::message::{Order, Report, Share, Tally};
+use crate::message::{Lines, Order, Report, Share, Tally};
+use crate::words::{count, many};
 
 /// Without any news for so long, something that was waited for will not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Crowd {
     clients: Vec<Client>,
     reports: Receiver<(usize, Option<Report>)>,
+    /// How many sessions there are to be.
+    sessions: usize,
     interrupt: Interrupt,
 }
 
@@ -29,20 +31,24 @@ pub struct Crowd {
 struct Client {
     process: ChildGuard,
     orders: PipeWriter,
+    /// It runs; before that its memory is not its own.
+    ready: bool,
     /// As it last reported.
     tally: Tally,
-    /// The latencies that it was last asked for, until they are taken.
-    latencies: Option<Vec<(u64, u64)>>,
+    /// The lines that it was last asked for, until they are taken.
+    lines: Option<Lines>,
 }
 
 impl Crowd {
-    /// Starts so many client processes, which wait for orders.
+    /// Starts so many client processes, and returns when they wait for orders.
     pub fn start(processes: usize, interrupt: &Interrupt) -> Result<Self, Failure> {
         let (sender, reports) = channel();
         let clients = (0..processes)
             .map(|number| Client::start(number, sender.clone()).map_err(Failure::system("A client process")))
             .collect::<Result<_, _>>()?;
-        Ok(Self { clients, reports, interrupt: interrupt.clone() })
+        let mut crowd = Self { clients, reports, sessions: 0, interrupt: interrupt.clone() };
+        crowd.wait_for_each("the client processes", |client| client.ready)?;
+        Ok(crowd)
     }
 
     /// The process ids.
@@ -52,6 +58,7 @@ impl Crowd {
 
     /// Has each process open its share of the sessions.
     pub fn open(&mut self, shares: &[Share]) -> Result<(), Failure> {
+        self.sessions = shares.iter().map(|share| share.sessions).sum();
         self.clients
             .iter_mut()
             .zip(shares)
@@ -95,48 +102,54 @@ impl Crowd {
         Ok(())
     }
 
-    /// Sets a mark, and returns the latencies since the last one, in nanoseconds.
-    pub fn mark(&mut self) -> Result<Histogram<u64>, Failure> {
+    /// Sets a mark, and returns how the lines since the last one were answered.
+    pub fn mark(&mut self) -> Result<Answers, Failure> {
         self.order(&Order::Mark)?;
+        self.wait_for_each("the latencies", |client| client.lines.is_some())?;
+        let mut answers = Answers::none();
+        self.clients.iter_mut().filter_map(|client| client.lines.take()).for_each(|lines| answers.add(lines));
+        Ok(answers)
+    }
+
+    /// Waits until it holds for each client process.
+    fn wait_for_each(&mut self, what: &str, holds: impl Fn(&Client) -> bool) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
-        while self.clients.iter().any(|client| client.latencies.is_none()) {
-            self.hear(Interrupt::TICK)?;
+        while !self.clients.iter().all(&holds) {
             if Instant::now() > deadline {
-                return Err(Failure::Silent("the latencies".to_owned()));
+                return Err(Failure::Silent(what.to_owned()));
             }
+            self.hear(Interrupt::TICK)?;
         }
-        let mut all = histogram();
-        for (latency, count) in self.clients.iter_mut().filter_map(|client| client.latencies.take()).flatten()
-        {
-            all.record_n(latency, count).expect("it comes from a histogram with the same bounds");
-        }
-        Ok(all)
+        Ok(())
     }
 
     /// Takes in one report, if one comes within `patience`.
     fn hear(&mut self, patience: Duration) -> Result<(), Failure> {
         self.interrupt.check()?;
         match self.reports.recv_timeout(patience) {
+            Ok((number, Some(Report::Ready))) => self.clients[number].ready = true,
             Ok((number, Some(Report::Tally(tally)))) => {
                 self.clients[number].tally = tally;
                 return self.check();
             }
-            Ok((number, Some(Report::Marked(latencies)))) => self.clients[number].latencies = Some(latencies),
-            Ok((number, None)) => return Err(Failure::Died(format!("Client process {number}"))),
+            Ok((number, Some(Report::Marked(lines)))) => self.clients[number].lines = Some(lines),
+            Ok((number, None)) => {
+                return Err(Failure::Died(format!("Client process {number} ended unexpectedly")));
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::Died("Every client process".to_owned()));
+                return Err(Failure::Died("Every client process ended unexpectedly".to_owned()));
             }
         }
         Ok(())
     }
 
+    /// An error at the first news of a loss: those who tell us more are not waited for.
     fn check(&self) -> Result<(), Failure> {
-        let Tally { lost, greeted, first_loss, .. } = self.tally();
-        match first_loss {
-            None => Ok(()),
-            Some(how) => Err(Failure::Lost(format!("{lost} of {greeted} sessions lost; the first: {how}"))),
-        }
+        let Tally { lost, first_loss, .. } = self.tally();
+        let Some(how) = first_loss else { return Ok(()) };
+        let sessions = many(self.sessions, "session");
+        Err(Failure::Lost(format!("At least {} of {sessions} lost; the first: {how}", count(lost))))
     }
 }
 
@@ -147,7 +160,7 @@ impl Client {
         let process =
             ChildGuard::spawn(Command::new(env::current_exe()?).arg("client").stdin(stdin).stdout(stdout))?;
         thread::spawn(move || follow(output, number, &reports));
-        Ok(Self { process, orders, tally: Tally::default(), latencies: None })
+        Ok(Self { process, orders, ready: false, tally: Tally::default(), lines: None })
     }
 
     fn send(&mut self, order: &Order) -> Result<(), Failure> {
@@ -166,10 +179,4 @@ fn follow(output: PipeReader, number: usize, reports: &Sender<(usize, Option<Rep
     }
     // Nobody may listen any more, because it is the parent that ends.
     let _ = reports.send((number, None));
-}
-
-/// From a nanosecond to a minute, to three digits.
-pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000_000, 3)
-        .expect("the bounds are in order and three digits are allowed")
 }

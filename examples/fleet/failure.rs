@@ -10,13 +10,13 @@ pub enum Failure {
     Impossible(String),
     /// One of our processes could not be started, or the system refused something else that was needed.
     System(String, io::Error),
-    /// One of our processes ended although nobody told it to.
+    /// One of our processes ended although nobody told it to; which one, and how.
     Died(String),
     /// Nothing went on for a long time; what was waited for.
     Silent(String),
-    /// It all came to its end, but something was lost on the way.
+    /// Something was lost on the way; what.
     Lost(String),
-    /// The operator pressed Ctrl-C.
+    /// The operator pressed Ctrl-C, ended us otherwise, or closed the terminal.
     Interrupted,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Impossible(why) => write!(f, "Not possible here: {why}"),
             Self::System(doing, error) => write!(f, "{doing}: {error}"),
-            Self::Died(who) => write!(f, "{who} ended unexpectedly"),
+            Self::Died(how) => write!(f, "{how}"),
             Self::Silent(what) => write!(f, "Nothing went on for a long time while waiting for {what}"),
             Self::Lost(what) => write!(f, "{what}"),
             Self::Interrupted => write!(f, "Interrupted; everything is ended"),

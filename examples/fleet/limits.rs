@@ -30,23 +30,27 @@ impl Limits {
             rlimit::Resource::NOFILE.get_hard().map_err(Failure::system("The open-file limit"))?;
         let [allocated, _, maximum] = numbers("/proc/sys/fs/file-nr")?;
         let [somaxconn] = numbers("/proc/sys/net/core/somaxconn")?;
-        let memory = meminfo("MemAvailable:").ok_or(io::ErrorKind::NotFound.into());
+        let memory = meminfo(["MemAvailable:"]).ok_or(io::ErrorKind::NotFound.into());
+        let [memory] = memory.map_err(Failure::system("MemAvailable in /proc/meminfo"))?;
         Ok(Self {
             process_files,
             system_files: maximum.saturating_sub(allocated),
-            memory: memory.map_err(Failure::system("MemAvailable in /proc/meminfo"))?,
+            memory,
             accept_queue: somaxconn.min(Config::default().backlog.into()),
             tracked: tracking(),
         })
     }
 }
 
-/// A value of `/proc/meminfo` in bytes.
-pub fn meminfo(name: &str) -> Option<u64> {
+/// Values of `/proc/meminfo` in bytes, all of one moment.
+pub fn meminfo<const N: usize>(names: [&str; N]) -> Option<[u64; N]> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kilobytes: u64 = value.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes * 1024)
+    let value = |name| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kilobytes: u64 = value.split_whitespace().next()?.parse().ok()?;
+        Some(kilobytes * 1024)
+    };
+    names.into_iter().map(value).collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 /// The room in the connection tracking. It tracks every connection or none, loopback included, so a count of 0 means

@@ -22,8 +22,9 @@
 //!
 //! Read on in `show`, which is what happens in the order in which it happens; then `plan` (what so many sessions need,
 //! and whether this machine has it), `server` and `crowd` (the two sides, seen from the parent), `client` (the load's
-//! own readiness loop), `memory`.
+//! own readiness loop), `answers` and `memory` (the figures).
 
+mod answers;
 mod arguments;
 mod client;
 mod counters;
@@ -36,6 +37,7 @@ mod message;
 mod plan;
 mod server;
 mod show;
+mod words;
 
 #[path = "../support/child.rs"]
 mod child;
@@ -48,6 +50,7 @@ mod machine;
 #[allow(dead_code, reason = "other examples measure more than memory")]
 mod procfs;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -64,7 +67,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // Not eprintln!, which panics where nobody reads it any more.
+            let _ = writeln!(io::stderr(), "{failure}");
             // As a shell counts a program that SIGINT ended.
             if matches!(failure, Failure::Interrupted) { ExitCode::from(130) } else { ExitCode::FAILURE }
         }

@@ -31,12 +31,13 @@ pub struct Memory {
 impl Memory {
     /// Looks; `None` where the system does not tell.
     pub fn now(servers: impl Iterator<Item = u32>, clients: impl Iterator<Item = u32>) -> Option<Self> {
+        let [kernel, free, buffers, cached] = meminfo(["Slab:", "MemFree:", "Buffers:", "Cached:"])?;
         Some(Self {
             servers: servers.map(resident_bytes).sum::<Option<u64>>()?,
             clients: clients.map(resident_bytes).sum::<Option<u64>>()?,
             sockets: sockets(),
-            kernel: meminfo("Slab:")?,
-            free: meminfo("MemFree:")? + meminfo("Buffers:")? + meminfo("Cached:")?,
+            kernel,
+            free: free + buffers + cached,
         })
     }
 }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 pub enum Order {
     /// Opens the sessions.
     Open(Share),
-    /// Lets the typists type, for good.
+    /// Lets the typists type, until the roll is called.
     Type,
-    /// Reports the latencies since the last mark. From the first mark on, servers may end sessions: those end in
+    /// Reports the lines since the last mark. From the first mark on, servers may end sessions: those end in
     /// order, if every line sent before the last mark was answered.
     Mark,
     /// Ends the typing, and has every open session send one line more.
@@ -39,10 +39,23 @@ pub struct Share {
 /// From a client process to the parent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
+    /// It runs, and waits for orders.
+    Ready,
     /// How it stands.
     Tally(Tally),
-    /// The latencies since the last mark, as nanoseconds and how often.
-    Marked(Vec<(u64, u64)>),
+    /// How the lines since the last mark were answered.
+    Marked(Lines),
+}
+
+/// The typists' lines at a mark: those that were answered since the last one, and those that wait for their answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lines {
+    /// The latencies of the answers, as nanoseconds and how often.
+    pub latencies: Vec<(u64, u64)>,
+    /// How many lines wait.
+    pub waiting: usize,
+    /// For how long the oldest of them has waited.
+    pub oldest: Duration,
 }
 
 /// What has become of the sessions so far.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, PipeReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,15 +17,18 @@ use crate::child::ChildGuard;
 use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::words::many;
 
 /// How long a process may take to listen, to say its counters, or to end after its drain.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long sessions have to end. Twenty thousand of them take half a second; a busy machine must not cut them off.
 const DRAIN_TIMEOUT: &str = "60";
+/// How long cargo may take to build a server.
+const BUILD_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// A request for the counters is repeated after this time: in a rush the log drops lines rather than wait.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A port of 127.0.0.1 that is held without listening on it, so that the servers can share it and nobody else gets it.
+/// A port of 127.0.0.1 that is held without listening on it, so that the servers can share it.
 #[derive(Debug)]
 pub struct Port {
     address: SocketAddr,
@@ -33,18 +36,21 @@ pub struct Port {
 }
 
 impl Port {
-    /// Holds the port with this number, or one that the system chooses for 0.
+    /// Holds the port with this number, or one that the system chooses for 0. It is refused if anybody listens there,
+    /// also with `SO_REUSEPORT`: our sessions would be shared with them.
     pub fn hold(number: u16) -> Result<Self, Failure> {
         let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
         let bind = || -> io::Result<Self> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            // Without it the last fleet's sessions would keep the port for a minute (TIME_WAIT).
             socket.set_reuse_address(true)?;
-            socket.set_reuse_port(true)?;
             socket.bind(&wanted.into())?;
+            // Only now, because a bind that may share takes a port that others share already.
+            socket.set_reuse_port(true)?;
             let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
             Ok(Self { address: bound, _holder: socket })
         };
-        bind().map_err(Failure::system(format!("Cannot use {wanted}")))
+        bind().map_err(Failure::system(format!("The fleet cannot have {wanted} to itself")))
     }
 
     /// Where clients connect to.
@@ -55,7 +61,7 @@ impl Port {
 
 /// The path of the server's program, beside this example's. With `cargo run`, which builds no other program than the
 /// one it runs, cargo brings it up to date.
-pub fn program() -> Result<PathBuf, Failure> {
+pub fn program(interrupt: &Interrupt) -> Result<PathBuf, Failure> {
     let here = env::current_exe().map_err(Failure::system("The path of this program"))?;
     let profile_directory = here.parent().and_then(Path::parent).unwrap_or(Path::new("."));
     let program = profile_directory.join("okloop");
@@ -66,9 +72,11 @@ pub fn program() -> Result<PathBuf, Failure> {
         };
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let arguments = ["build", "--bin", "okloop", "--manifest-path", manifest, "--profile", profile];
-        let status = Command::new(cargo).args(arguments).status().map_err(Failure::system("cargo build"))?;
-        if !status.success() {
-            return Err(Failure::Died("cargo build --bin okloop".to_owned()));
+        let build = ChildGuard::spawn(Command::new(cargo).args(arguments));
+        let status =
+            interrupt.wait_for_end(&build.map_err(Failure::system("cargo build"))?, BUILD_PATIENCE)?;
+        if !status.is_some_and(|status| status.success()) {
+            return Err(Failure::Died("cargo build --bin okloop failed".to_owned()));
         }
     }
     Ok(program)
@@ -81,6 +89,8 @@ pub struct Server {
     pub number: usize,
     process: ChildGuard,
     log: Receiver<String>,
+    /// The sessions that were open when it was last asked.
+    open: Option<usize>,
 }
 
 impl Server {
@@ -100,7 +110,7 @@ impl Server {
             .stdout(output);
         let process = ChildGuard::spawn(&mut command)
             .map_err(Failure::system(format!("{} does not start", program.display())))?;
-        Ok(Self { number, process, log: follow(log) })
+        Ok(Self { number, process, log: follow(log), open: None })
     }
 
     /// The process id.
@@ -115,11 +125,12 @@ impl Server {
     }
 
     /// Asks the process for its counters.
-    pub fn counters(&self, interrupt: &Interrupt) -> Result<Counters, Failure> {
+    pub fn counters(&mut self, interrupt: &Interrupt) -> Result<Counters, Failure> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             self.signal(Signal::SIGUSR1)?;
             if let Some(counters) = self.wait_for(Counters::parse, ASK_AGAIN, interrupt)? {
+                self.open = Some(counters.open);
                 return Ok(counters);
             }
         }
@@ -134,12 +145,13 @@ impl Server {
     /// Waits for the end of the process: status 0, and returns the counters that it ended with.
     pub fn finish(self, interrupt: &Interrupt) -> Result<Counters, Failure> {
         let counters = self.wait_for(Counters::parse, PATIENCE, interrupt)?.ok_or_else(|| self.silent())?;
-        // Its end of the log closes with it.
-        while self.log.recv_timeout(PATIENCE).is_ok() {}
-        match self.process.wait() {
-            Some(status) if status.success() => Ok(counters),
-            status => Err(Failure::Lost(format!("okloop {} ended with {status:?}", self.number))),
-        }
+        let status = self.wait_for_end(interrupt)?;
+        if status.success() { Ok(counters) } else { Err(self.died(status)) }
+    }
+
+    /// How the process ended, if it has.
+    pub fn death(&self) -> Option<Failure> {
+        self.process.exit_status().map(|status| self.died(status))
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Failure> {
@@ -166,10 +178,20 @@ impl Server {
                 Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Failure::Died(format!("okloop {}", self.number)));
+                    return Err(self.died(self.wait_for_end(interrupt)?));
                 }
             }
         }
+    }
+
+    fn wait_for_end(&self, interrupt: &Interrupt) -> Result<ExitStatus, Failure> {
+        interrupt.wait_for_end(&self.process, PATIENCE)?.ok_or_else(|| self.silent())
+    }
+
+    fn died(&self, status: ExitStatus) -> Failure {
+        let (number, id) = (self.number, self.id());
+        let sessions = self.open.map_or_else(String::new, |open| format!(", with {}", many(open, "session")));
+        Failure::Died(format!("okloop {number} (process {id}) ended unexpectedly{sessions}: {status}"))
     }
 
     fn silent(&self) -> Failure {

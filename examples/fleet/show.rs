@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 use std::mem;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::arguments::Arguments;
@@ -18,9 +18,13 @@ use crate::memory::Memory;
 use crate::message::{Order, Share, Tally};
 use crate::plan::{self, Wish};
 use crate::server::{self, Port, Server};
+use crate::words::{count, many};
 
 /// Fleets up to this size have each process's share shown.
 const FEW: usize = 8;
+/// How long a lost session may be the first sign of a server's end: a process that ends closes its sockets before it
+/// is known to have ended, and it may have very many.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Runs the whole show.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -37,14 +41,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     say(&format!("Machine   {}", Machine::here()))?;
 
     let mut show = Show::begin(wish, &port, &shares, interrupt)?;
-    show.open(&shares)?;
-    show.spread()?;
-    show.typing(arguments.seconds)?;
-    show.memory()?;
-    show.drain_one()?;
-    show.call_roll()?;
-    show.drain_all()?;
-    show.verdict()
+    let result = show.go_on(&shares, arguments.seconds);
+    result.map_err(|failure| show.explain(failure))
 }
 
 struct Show {
@@ -59,23 +57,36 @@ struct Show {
 impl Show {
     /// Starts all processes, without a session yet.
     fn begin(wish: Wish, port: &Port, shares: &[Share], interrupt: Interrupt) -> Result<Self, Failure> {
-        let (program, address) = (server::program()?, port.address());
+        let (program, address) = (server::program(&interrupt)?, port.address());
         let start = |number| Server::start(&program, number, address);
         let servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
         servers.iter().try_for_each(|server| server.wait_until_listening(&interrupt))?;
-        say(&format!("Servers   {} on {address}", processes(servers.len())))?;
+        say(&format!("Servers   {} on {address}", many(servers.len(), "process")))?;
 
         let crowd = Crowd::start(shares.len(), &interrupt)?;
         let last = shares[1..].last().map_or_else(String::new, |share| format!(" to {}", share.source));
         say(&format!(
-            "Clients   {} from {}{last}, each with at most {} sessions on their way",
-            processes(shares.len()),
+            "Clients   {} from {}{last}, each with at most {} on their way",
+            many(shares.len(), "process"),
             shares[0].source,
-            shares[0].in_flight
+            many(shares[0].in_flight, "session")
         ))?;
         let mut show = Self { wish, interrupt, servers, crowd, before: None };
         show.before = show.memory_now();
         Ok(show)
+    }
+
+    fn go_on(&mut self, shares: &[Share], typing: Duration) -> Result<(), Failure> {
+        self.open(shares)?;
+        self.spread()?;
+        self.typing(typing)?;
+        self.memory()?;
+        self.drain_one()?;
+        if !self.servers.is_empty() {
+            self.call_roll()?;
+            self.drain_all()?;
+        }
+        self.verdict()
     }
 
     fn open(&mut self, shares: &[Share]) -> Result<(), Failure> {
@@ -90,8 +101,8 @@ impl Show {
         bar.finish_and_clear();
         let time = start.elapsed();
         say(&format!(
-            "Opened    {} sessions in {:.1} s, {} a second; every banner right, the slowest after {:.0} ms",
-            count(tally.greeted),
+            "Opened    {} in {:.1} s, {} a second; every banner right, the slowest after {:.0} ms",
+            many(tally.greeted, "session"),
             time.as_secs_f64(),
             HumanCount(rate(tally.greeted, time)),
             tally.slowest.as_secs_f64() * 1e3
@@ -99,13 +110,14 @@ impl Show {
     }
 
     /// Asks the servers how the kernel has dealt the sessions out.
-    fn spread(&self) -> Result<(), Failure> {
-        let counters = self.servers.iter().map(|server| server.counters(&self.interrupt));
+    fn spread(&mut self) -> Result<(), Failure> {
+        let counters = self.servers.iter_mut().map(|server| server.counters(&self.interrupt));
         let mut open: Vec<usize> =
             counters.map(|counters| Ok(counters?.open)).collect::<Result<_, Failure>>()?;
         let total = open.iter().sum();
         if total != self.wish.sessions {
-            return Err(Failure::Lost(format!("the servers know of {} sessions", count(total))));
+            let (known, wanted) = (many(total, "session"), count(self.wish.sessions));
+            return Err(Failure::Lost(format!("The servers know of {known}, which should be {wanted}")));
         }
         let shares = if open.len() <= FEW {
             open.iter().map(|&open| count(open).to_string()).collect::<Vec<_>>().join(" + ")
@@ -115,7 +127,7 @@ impl Show {
                 [0, open.len() / 4, open.len() * 3 / 4, open.len() - 1].map(|place| count(open[place]));
             format!("{least} to {most} a process, half of them from {quarter} to {three_quarters}")
         };
-        say(&format!("Spread    {} sessions at once: {shares}", count(total)))
+        say(&format!("Spread    {} at once: {shares}", many(total, "session")))
     }
 
     fn typing(&mut self, time: Duration) -> Result<(), Failure> {
@@ -127,23 +139,21 @@ impl Show {
             self.crowd.wait(left.min(Duration::from_secs(1)))?;
         }
         bar.finish_and_clear();
-        let latencies = self.crowd.mark()?;
-        say(&format!(
-            "Typing    {} of them, a line each 100 ms: {}",
-            HumanCount(self.wish.typists.into()),
-            describe(&latencies)
-        ))
+        let answers = self.crowd.mark()?;
+        match self.wish.typists {
+            0 => say("Typing    nobody: all are idle"),
+            typists => say(&format!(
+                "Typing    {} of them, a line each 100 ms: {answers}",
+                HumanCount(typists.into())
+            )),
+        }
     }
 
     fn memory(&self) -> Result<(), Failure> {
         let (Some(before), Some(now)) = (self.before, self.memory_now()) else {
             return say("Memory    not told by this system");
         };
-        let each = |before: u64, now: u64| {
-            let bytes = now.saturating_sub(before);
-            let sessions = self.wish.sessions as u64;
-            format!("{:>6} bytes a session, {}", HumanCount(bytes / sessions).to_string(), HumanBytes(bytes))
-        };
+        let each = |before, now| growth(before, now, self.wish.sessions);
         say(&format!("Memory    servers, resident      {}", each(before.servers, now.servers)))?;
         say(&format!("          clients, resident      {}", each(before.clients, now.clients)))?;
         if let (Some(before), Some(now)) = (before.sockets, now.sockets) {
@@ -159,15 +169,18 @@ impl Show {
         let start = Instant::now();
         let counters = self.drain(server)?;
         let time = start.elapsed();
-        let latencies = self.crowd.mark()?;
+        let answers = self.crowd.mark()?;
         say(&format!(
-            "Drained   one process: SIGTERM, {} sessions ended in order in {:.1} s, nothing owed; {} lines came after \
-             its last word",
-            count(counters.drained),
+            "Drained   one process: SIGTERM, {} ended in order in {:.1} s, nothing owed; {} came after its last word",
+            many(counters.drained, "session"),
             time.as_secs_f64(),
-            self.crowd.tally().crossed
+            many(self.crowd.tally().crossed, "line")
         ))?;
-        say(&format!("          the others meanwhile: {}", describe(&latencies)))
+        if self.servers.is_empty() || self.wish.typists == 0 {
+            return Ok(());
+        }
+        // Those of the drained process are among them up to its end: nobody knows which process serves whom.
+        say(&format!("          all typists meanwhile: {answers}"))
     }
 
     /// Has every session that is left send a line: an idle one that was lost unnoticed would be found now.
@@ -184,8 +197,8 @@ impl Show {
         let time = start.elapsed();
         self.crowd.mark()?;
         say(&format!(
-            "Roll call {} sessions of the others answered a line each in {:.1} s",
-            count(tally.called),
+            "Roll call {} of the others answered a line each in {:.1} s",
+            many(tally.called, "session"),
             time.as_secs_f64()
         ))
     }
@@ -194,7 +207,7 @@ impl Show {
     fn drain_all(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         let servers = mem::take(&mut self.servers);
-        let others = processes(servers.len());
+        let others = many(servers.len(), "process");
         let bar = progress("processes drained", servers.len());
         let mut drained = 0;
         for server in servers {
@@ -203,8 +216,8 @@ impl Show {
         }
         bar.finish_and_clear();
         say(&format!(
-            "Drained   the rest, {others}: {} sessions ended in order in {:.1} s",
-            count(drained),
+            "Drained   the rest, {others}: {} ended in order in {:.1} s",
+            many(drained, "session"),
             start.elapsed().as_secs_f64()
         ))
     }
@@ -216,15 +229,18 @@ impl Show {
         server.terminate()?;
         let counters = server.finish(&self.interrupt)?;
         if counters.drained != counters.accepted {
-            return Err(Failure::Lost(format!("okloop {number} ended with {counters:?}")));
+            let (accepted, drained) = (many(counters.accepted, "session"), count(counters.drained));
+            return Err(Failure::Lost(format!(
+                "okloop {number} had {accepted} and ended {drained} in order"
+            )));
         }
         let ended = |tally: &Tally| tally.ended - before;
         let tally = self.crowd.wait_for("the ends of sessions", |tally| ended(tally) >= counters.drained)?;
         if ended(&tally) != counters.drained {
             return Err(Failure::Lost(format!(
-                "okloop {number} ended {} sessions, and the clients saw {} end",
-                counters.drained,
-                ended(&tally)
+                "okloop {number} ended {}, and the clients saw {} end",
+                many(counters.drained, "session"),
+                count(ended(&tally))
             )));
         }
         Ok(counters)
@@ -232,7 +248,20 @@ impl Show {
 
     /// What was lost has ended the show before.
     fn verdict(&self) -> Result<(), Failure> {
-        say(&format!("None of {} sessions was lost", count(self.crowd.tally().ended)))
+        say(&format!("None of {} was lost", many(self.crowd.tally().ended, "session")))
+    }
+
+    /// The failure, or the end of a server that lies behind it.
+    fn explain(&self, failure: Failure) -> Failure {
+        let start = Instant::now();
+        let may_be_explained = matches!(failure, Failure::Lost(_));
+        while may_be_explained && self.interrupt.check().is_ok() && start.elapsed() < SETTLING {
+            if let Some(death) = self.servers.iter().find_map(Server::death) {
+                return death;
+            }
+            thread::sleep(Interrupt::TICK);
+        }
+        failure
     }
 
     fn memory_now(&self) -> Option<Memory> {
@@ -240,24 +269,15 @@ impl Show {
     }
 }
 
-fn describe(latencies: &Histogram<u64>) -> String {
-    let milliseconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3;
-    format!(
-        "{} right answers, half within {:.2} ms, 99 % within {:.2} ms, all within {:.1} ms",
-        HumanCount(latencies.len()),
-        milliseconds(latencies.value_at_quantile(0.5)),
-        milliseconds(latencies.value_at_quantile(0.99)),
-        milliseconds(latencies.max())
-    )
-}
-
-fn processes(number: usize) -> String {
-    format!("{number} {}", if number == 1 { "process" } else { "processes" })
-}
-
-/// A number that is easy to read.
-fn count(number: usize) -> HumanCount {
-    HumanCount(number as u64)
+/// What each session has added to the memory in use. A fall says only that the sessions added less than something else
+/// gave back meanwhile.
+fn growth(before: u64, now: u64, sessions: usize) -> String {
+    if now <= before {
+        return "no more than before".to_owned();
+    }
+    let bytes = now - before;
+    let each = HumanCount(bytes / sessions as u64).to_string();
+    format!("{each:>6} bytes a session, {}", HumanBytes(bytes))
 }
 
 /// So many a second.
@@ -276,4 +296,15 @@ fn progress(what: &'static str, length: usize) -> ProgressBar {
 /// Says a line. That nobody reads it any more ends the show, and the processes with it.
 fn say(line: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(Failure::system("Standard output"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::growth;
+
+    #[test]
+    fn memory_that_has_not_grown_is_not_said_to_cost_nothing() {
+        assert_eq!(growth(1_000_000, 1_512_000, 1000), "   512 bytes a session, 500.00 KiB");
+        assert_eq!(growth(1_000_000, 999_999, 1000), "no more than before");
+    }
 }

@@ -1,12 +1,15 @@
 //! The fleet of `examples/fleet`, small.
 
 use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Finished, Process, build_example, eventually};
 
@@ -26,6 +29,9 @@ fn a_small_fleet_loses_no_session_while_one_process_drains() {
         [said_of(&said, "Drained"), said_of(&said, "Roll call")].map(|line| numbers(line)[0]);
     assert!(shares[1..].contains(&drained) && drained + others == 300, "{said}");
     assert!(numbers(said_of(&said, "Typing"))[2] > 30, "{said}");
+    // What a client process takes to start, megabytes, is not counted as its sessions'.
+    let each = said_of(&said, "          clients, resident").replace(',', "");
+    assert!(numbers(&each)[0] < 8000, "{said}");
     assert!(said.ends_with("None of 300 sessions was lost\n"), "{said}");
 }
 
@@ -36,21 +42,118 @@ fn the_fleet_notices_that_a_process_was_killed() {
     let servers = children(fleet.id(), "okloop");
     kill(servers[1], Signal::SIGKILL).expect("it runs");
     let finished = fleet.finish();
-    assert_eq!(finished.status, Some(1), "{}", said(&finished));
-    assert!(finished.stderr.contains("of 300 sessions lost; the first: session "), "{}", finished.stderr);
+    let said = said(&finished);
+    assert_eq!(finished.status, Some(1), "{said}");
+    let (id, sessions) = (servers[1], numbers(said_of(&said, "Spread"))[2]);
+    assert_eq!(
+        finished.stderr,
+        format!(
+            "okloop 1 (process {id}) ended unexpectedly, with {sessions} sessions: signal: 9 (SIGKILL)\n"
+        )
+    );
+}
+
+#[test]
+fn the_fleet_tells_of_those_who_still_wait_for_an_answer() {
+    let fleet = start(&["--typists", "30", "--seconds", "2"]);
+    fleet.line_with("Spread");
+    let server = children(fleet.id(), "okloop")[1];
+    kill(server, Signal::SIGSTOP).expect("it runs");
+    let typing = fleet.line_with("Typing");
+    kill(server, Signal::SIGCONT).expect("it runs");
+    let finished = fleet.finish();
+    let said = said(&finished);
+    assert_eq!(finished.status, Some(0), "{said}{}", finished.stderr);
+
+    let (_, waiting) = typing.split_once(" ms; ").unwrap_or_else(|| panic!("nobody waits: {said}"));
+    let [lines, milliseconds] = numbers(waiting)[..2] else { panic!("{waiting}") };
+    // Of thirty people, chance gives one process none once in 2³⁰ times.
+    assert!((1..=30).contains(&lines) && waiting.contains(" still waiting, the oldest for "), "{said}");
+    // They waited for the whole time, but for how long it took to stop the process.
+    assert!(milliseconds >= 500, "{said}");
+    let meanwhile = numbers(said_of(&said, "          all typists meanwhile"));
+    assert!(meanwhile.iter().any(|&number| number >= milliseconds), "their time goes on: {said}");
+}
+
+#[test]
+fn a_fleet_of_one_process_of_which_nobody_types_says_only_what_is_true() {
+    let finished = start(&["--processes=1", "--typists=0", "--seconds=0.1"]).finish();
+    let said = said(&finished);
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""), "{said}");
+    assert_eq!(said_of(&said, "Typing"), "    nobody: all are idle");
+    assert!(
+        numbers(said_of(&said, "Drained"))[0] == 300 && said.ends_with("None of 300 sessions was lost\n")
+    );
+    for nonsense in ["meanwhile", "Roll call", "the rest"] {
+        assert!(!said.contains(nonsense), "{nonsense}: {said}");
+    }
+}
+
+#[test]
+fn a_port_that_others_listen_on_is_refused_even_if_they_would_share_it() {
+    let other = Process::okloop(&["--reuse-port"]);
+    let port = other.port();
+    let finished = start(&[&format!("--port={port}")]).finish();
+    assert_eq!((finished.status, &finished.stdout[..]), (Some(1), &b""[..]));
+    let address = format!("127.0.0.1:{port}");
+    assert_eq!(
+        finished.stderr,
+        format!("The fleet cannot have {address} to itself: Address already in use (os error 98)\n")
+    );
+}
+
+#[test]
+fn a_pair_of_ports_that_is_in_use_is_passed_over() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let target = listener.local_addr().unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    // The first pair that the fleet would take for itself.
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 10_000)).into()).unwrap();
+    socket.connect(&target.into()).unwrap();
+    let _accepted = listener.accept().unwrap();
+    drop(listener);
+    let finished = start(&[&format!("--port={}", target.port()), "--seconds=0.1"]).finish();
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""), "{}", said(&finished));
+}
+
+#[test]
+fn a_fleet_that_nobody_listens_to_ends_without_a_panic() {
+    let (reader, writer) = io::pipe().unwrap();
+    let mut command = Command::new(&*FLEET);
+    command.args(arguments(&["--seconds=60"])).env_remove("CARGO");
+    let fleet = Process::from(command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap());
+    // It has two writers more, with the command.
+    drop(command);
+    let mut first = String::new();
+    // The pipe closes with its reader, for both outputs.
+    BufReader::new(reader).read_line(&mut first).unwrap();
+    assert!(first.starts_with("Machine"), "{first}");
+    assert_eq!(fleet.finish().status, Some(1));
 }
 
 #[test]
 fn an_interrupted_fleet_leaves_no_process_behind() {
-    let fleet = start(&["--seconds", "60"]);
-    fleet.line_with("Opened");
-    let children = [children(fleet.id(), "okloop"), children(fleet.id(), "fleet")].concat();
-    assert_eq!(children.len(), 4, "two servers and two client processes");
-    fleet.signal(Signal::SIGINT);
-    let finished = fleet.finish();
-    assert_eq!(finished.status, Some(130));
-    assert_eq!(finished.stderr, "Interrupted; everything is ended\n");
-    assert!(children.iter().all(|&child| kill(child, None).is_err()), "they are gone");
+    // The second is what comes when the terminal is closed.
+    for signal in [Signal::SIGINT, Signal::SIGHUP] {
+        let fleet = start_under("env --default-signal=HUP", &["--seconds", "60"]);
+        fleet.line_with("Opened");
+        let children = [children(fleet.id(), "okloop"), children(fleet.id(), "fleet")].concat();
+        assert_eq!(children.len(), 4, "two servers and two client processes");
+        fleet.signal(signal);
+        let finished = fleet.finish();
+        assert_eq!(finished.status, Some(130), "{signal}");
+        assert_eq!(finished.stderr, "Interrupted; everything is ended\n", "{signal}");
+        assert!(children.iter().all(|&child| kill(child, None).is_err()), "they are gone");
+    }
+}
+
+#[test]
+fn a_fleet_under_nohup_outlives_its_terminal() {
+    let fleet = start_under("env --ignore-signal=HUP", &["--seconds", "1"]);
+    fleet.line_with("Spread");
+    fleet.signal(Signal::SIGHUP);
+    assert_eq!(fleet.finish().status, Some(0));
 }
 
 #[test]
@@ -87,13 +190,23 @@ fn a_wrong_argument_of_the_fleet_is_said_with_status_2() {
 
 /// Starts a fleet of two processes, 300 sessions and two client processes, unless the options say otherwise.
 fn start(options: &[&str]) -> Process {
+    start_under("env", options)
+}
+
+/// The same by a command that becomes what its last arguments say.
+fn start_under(runner: &str, options: &[&str]) -> Process {
+    let mut words = runner.split(' ');
+    let mut command = Command::new(words.next().expect("it has a name"));
+    // Cargo has built the server for the tests; the fleet need not ask it to.
+    command.args(words).arg(&*FLEET).args(arguments(options)).env_remove("CARGO");
+    Process::spawn(&mut command)
+}
+
+fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
     let small = ["--processes=2", "--sessions=300", "--clients=2", "--port=0"];
     let differs =
-        |option: &&&str| !options.iter().any(|given| given.split('=').next() == option.split('=').next());
-    let mut command = Command::new(&*FLEET);
-    // Cargo has built the server for the tests; the fleet need not ask it to.
-    command.args(small.iter().filter(differs)).args(options).env_remove("CARGO");
-    Process::spawn(&mut command)
+        |option: &&str| !options.iter().any(|given| given.split('=').next() == option.split('=').next());
+    small.into_iter().filter(differs).chain(options.iter().copied()).collect()
 }
 
 /// Servers whose fleet was killed. Nothing tells them, so they are ours to end.

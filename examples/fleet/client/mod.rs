@@ -19,10 +19,10 @@ use mio::{Events, Interest, Poll, Token};
 
 use self::orders::Orders;
 use self::session::{News, Session};
+use crate::answers::histogram;
 use crate::connect::connect_from;
-use crate::crowd::histogram;
 use crate::failure::Failure;
-use crate::message::{Order, Report, Share, Tally};
+use crate::message::{Lines, Order, Report, Share, Tally};
 use crate::plan::PORTS;
 
 /// How often each typist types a line: faster than people do.
@@ -91,6 +91,7 @@ impl Clients {
 
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
+        orders::report(&Report::Ready)?;
         loop {
             match self.poll.poll(&mut events, self.time_to_wait()) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -131,11 +132,8 @@ impl Clients {
                 Order::Type => self.start_typing(),
                 Order::Mark => {
                     self.marks += 1;
-                    let recorded = self.latencies.iter_recorded();
-                    let latencies =
-                        recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
+                    orders::report(&Report::Marked(self.lines()))?;
                     self.latencies.reset();
-                    orders::report(&Report::Marked(latencies))?;
                 }
                 Order::CallRoll => {
                     self.due.clear();
@@ -144,6 +142,19 @@ impl Clients {
             }
         }
         Ok(!self.orders.have_ended())
+    }
+
+    /// How the typists stand at a mark. The first sessions are theirs.
+    fn lines(&self) -> Lines {
+        let recorded = self.latencies.iter_recorded();
+        let typists = self.share.as_ref().map_or(0, |share| share.typists as usize);
+        let sessions = self.sessions.iter().take(typists).flatten();
+        let waiting: Vec<Duration> = sessions.filter_map(Session::waits_for).collect();
+        Lines {
+            latencies: recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect(),
+            waiting: waiting.len(),
+            oldest: waiting.into_iter().max().unwrap_or_default(),
+        }
     }
 
     /// The typists' first lines are spread over the interval: people do not type in step.
@@ -196,12 +207,14 @@ impl Clients {
         }
     }
 
-    /// Starts to connect from the next port that nobody else holds.
+    /// Starts to connect from the next port that nobody else holds, for himself (`AddrInUse`) or for a connection to
+    /// the same server (`AddrNotAvailable`), be it one that has just ended.
     fn connect(&mut self, share: &Share, place: usize) -> io::Result<Session> {
         let mut stream = loop {
-            let port = self.ports.next().ok_or(ErrorKind::AddrNotAvailable)?;
+            let none_left = || io::Error::other(format!("no port of {} is left", share.source));
+            let port = self.ports.next().ok_or_else(none_left)?;
             match connect_from(SocketAddr::from((share.source, port)), share.target) {
-                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {}
                 result => break result?,
             }
         };

@@ -65,6 +65,11 @@ impl Session {
         self.waiting != Waiting::Nothing
     }
 
+    /// For how long a line has been without its answer.
+    pub fn waits_for(&self) -> Option<Duration> {
+        (self.waiting == Waiting::Answer).then(|| self.due.elapsed())
+    }
+
     /// Sends the next line, unless an answer is waited for. The error says how the session was lost.
     pub fn ask(&mut self, due: Instant, marks: u32) -> Result<(), String> {
         if self.waits() {
