@@ -48,6 +48,15 @@ impl Failure {
         }
     }
 
+    /// The same failure with how many answers were still owed when the time was over and all that was left to do was to
+    /// wait for them.
+    pub fn while_parting(self, owed: usize) -> Self {
+        match self {
+            Self::Silent(what) => Self::Silent(format!("{what} (answers still owed: {owed})")),
+            other => other,
+        }
+    }
+
     /// Whether the server never got as far as being measured: no other workload needs to be tried on it.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::NotStarted(_) | Self::NeverListened | Self::NeverGreeted)
