@@ -2,6 +2,7 @@
 //!
 //! All three show the same thing. What they say in words is in `sections`, so that the table and the page cannot differ.
 
+mod bars;
 mod curves;
 mod json;
 mod page;
