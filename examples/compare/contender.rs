@@ -163,9 +163,8 @@ impl Drop for Server {
 /// A command line as it is typed in a shell.
 pub fn as_typed(words: &[String]) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_=./,:{}".contains(character);
-    let quoted = |word: &String| match word.chars().all(is_plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    let quoted = |word: &String| {
+        if word.chars().all(is_plain) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) }
     };
     words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }

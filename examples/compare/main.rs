@@ -111,12 +111,16 @@ fn compare(arguments: &Arguments) -> io::Result<Ending> {
         .map_err(|error| io::Error::other(format!("{} cannot be made: {error}", logs.display())))?;
 
     // Until all that was started has ended, a signal is a wish; after that it ends us as it ends others.
-    let (interrupted, nothing_runs) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let nothing_runs = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&nothing_runs))?;
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     ladder::build(&interrupted)?;
+    if interrupted.load(Ordering::Relaxed) {
+        return Ok(Ending::Interrupted);
+    }
     let mut bench = Bench {
         time: arguments.time(),
         logs,
@@ -132,17 +136,19 @@ fn compare(arguments: &Arguments) -> io::Result<Ending> {
     tell(arguments, &report)
 }
 
-/// Writes the files, and the table too if not all of them could be written.
+/// Writes the files and shows the tables: either also when the other fails.
 fn tell(arguments: &Arguments, report: &Report) -> io::Result<Ending> {
     // The files first: whoever looks only at the head of the table is to have them all the same.
     let written = report.write(&arguments.output);
-    let place = path::absolute(&arguments.output)?;
-    let place = place.display();
+    let shown = show(report, &path::absolute(&arguments.output)?.display().to_string());
+    written.and(shown)?;
+    Ok(report.ending)
+}
+
+fn show(report: &Report, place: &str) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "{}", report.table())?;
-    writeln!(out, "Pictures: file://{place}/report.html\nFigures:  {place}/results.json")?;
-    written?;
-    Ok(report.ending)
+    writeln!(out, "Pictures: file://{place}/report.html\nFigures:  {place}/results.json")
 }
 
 /// When, where and with which words this run was begun.
