@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::failure::Failure;
 use crate::family::{Family, Memory};
 use crate::figures::{Figure, Figures, in_microseconds};
@@ -43,7 +43,11 @@ impl Bench {
             return Err(Failure::FileLimit { needed, limit: self.file_limit });
         }
         let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupted)?;
-        self.load(&server, workload).map_err(|failure| server.explain(failure))
+        let mut load = Load::new(server.address, workload, &mut self.sources, &self.interrupted)?;
+        let figures = measure(&mut load, workload, self.time).map_err(|failure| server.explain(failure));
+        // Before the sessions are reset: thousands of threads or processes that wake up to it would only be in the way.
+        drop(server);
+        figures
     }
 
     /// Where the contender's output goes during one measurement: each has a file of its own, so that the last words of
@@ -51,43 +55,43 @@ impl Bench {
     pub fn log(&self, contender: &Contender, measurement: &str) -> PathBuf {
         self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"))
     }
+}
 
-    fn load(&mut self, server: &Server, workload: &Workload) -> Result<Figures, Failure> {
-        let mut figures = Figures::default();
-        let empty = Family::now().memory();
-        let mut load = Load::new(server.address, workload, &mut self.sources, &self.interrupted)?;
-        let opening = load.gather()?;
-        let family = Family::now();
-        let idle = family.memory();
-        if workload.residents() > 0 {
-            figures.note(Figure::Opening, in_microseconds(opening));
-        }
-        let bytes = |memory: Memory| {
-            let bytes = if family.is_single() { memory.resident } else { memory.proportional };
-            bytes.map(|bytes| bytes as f64)
-        };
-        figures.note(Figure::Memory, bytes(idle));
-        if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, bytes(empty), bytes(idle)) {
-            figures.note(Figure::MemoryPerSession, (idle - empty) / workload.sessions() as f64);
-        }
-        figures.note(Figure::Threads, family.threads().map(|threads| threads as f64));
-
-        let before = Account::now();
-        let own_before = own_processor_time();
-        load.play(self.time)?;
-        let own = own_processor_time().saturating_sub(own_before);
-        // While answers are owed nothing is looked at, as whoever looks keeps them waiting. When all have come, the
-        // server is at rest, and what it has used was used for them.
-        load.part()?;
-        let used = Account::now().since(&before);
-
-        let heard = load.heard();
-        figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
-        figures.note_latency(&heard.latency);
-        figures.note_speed(workload.kind, heard);
-        figures.note_costs(workload.kind, heard, &used);
-        Ok(figures)
+/// Lets the load come, play and go, and looks at the server in between.
+fn measure(load: &mut Load<'_>, workload: &Workload, time: Duration) -> Result<Figures, Failure> {
+    let mut figures = Figures::default();
+    let empty = Family::now().memory();
+    let opening = load.gather()?;
+    let family = Family::now();
+    let idle = family.memory();
+    if workload.residents() > 0 {
+        figures.note(Figure::Opening, in_microseconds(opening));
     }
+    let bytes = |memory: Memory| {
+        let bytes = if family.is_single() { memory.resident } else { memory.proportional };
+        bytes.map(|bytes| bytes as f64)
+    };
+    figures.note(Figure::Memory, bytes(idle));
+    if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, bytes(empty), bytes(idle)) {
+        figures.note(Figure::MemoryPerSession, (idle - empty) / workload.sessions() as f64);
+    }
+    figures.note(Figure::Threads, family.threads().map(|threads| threads as f64));
+
+    let before = Account::now();
+    let own_before = own_processor_time();
+    load.play(time)?;
+    let own = own_processor_time().saturating_sub(own_before);
+    // While answers are owed nothing is looked at, as whoever looks keeps them waiting. When all have come, the
+    // server is at rest, and what it has used was used for them.
+    load.part()?;
+    let used = Account::now().since(&before);
+
+    let heard = load.heard();
+    figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
+    figures.note_latency(&heard.latency);
+    figures.note_speed(workload.kind, heard);
+    figures.note_costs(workload.kind, heard, &used);
+    Ok(figures)
 }
 
 fn own_processor_time() -> Duration {
