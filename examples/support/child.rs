@@ -86,7 +86,8 @@ pub fn end_descendants() {
             return;
         }
         for descendant in descendants {
-            // Its number is its own until it is reaped, by its parent or below. One that is gone is what we want.
+            // One that is gone is what we want. Should its parent have reaped it just now, its number is no one's: the
+            // system gives out all others first.
             let _ = kill(pid(descendant), Signal::SIGKILL);
         }
         // The children of the dead become ours, and are reaped in the next round.

@@ -76,14 +76,18 @@ fn table(section: &Section) -> String {
         rows.push(format!("<tr>{}</tr>\n", cells.concat()));
     }
     format!(
-        "<h2>{title}</h2>\n<p class=\"soft\">{sentence}</p>\n<div class=\"wide\"><table>\n\
-         <thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n<p class=\"soft\">{below}</p>\n",
+        "<h2>{title}</h2>\n{sentence}<div class=\"wide\"><table>\n\
+         <thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n{below}",
         title = escaped(&section.title),
-        sentence = escaped(&section.sentence),
+        sentence = paragraph(&section.sentence),
         head = head.concat(),
         rows = rows.concat(),
-        below = escaped(section.below.as_deref().unwrap_or_default()),
+        below = section.below.as_ref().map(|text| paragraph(text)).unwrap_or_default(),
     )
+}
+
+fn paragraph(text: &str) -> String {
+    format!("<p class=\"soft\">{}</p>\n", escaped(text))
 }
 
 /// Text that is not to be taken for HTML: a server's last words may hold anything.
