@@ -3,6 +3,7 @@
 //! Each measurement starts its own process on a port of its own, so that no server inherits another's memory, and one
 //! that dies takes nothing with it. Knows nothing of loads.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,15 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::child::ChildGuard;
-use crate::failure::Failure;
+use crate::child::{self, ChildGuard};
+use crate::failure::{Death, Failure};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(5);
+/// How long one attempt to connect may take: no longer than Ctrl-C may go unseen.
+const ATTEMPT: Duration = Duration::from_secs(1);
 /// How often it is asked. Nothing tells when a foreign process begins to listen.
 const ASK: Duration = Duration::from_millis(5);
 /// How long the first, trial session may take, and a process that closed its sockets to be seen as dead.
 const GRACE: Duration = Duration::from_millis(300);
+/// How many characters of a server's last words are shown.
+const LAST_WORDS: usize = 100;
 
 /// A server that can be measured.
 #[derive(Debug, Clone)]
@@ -40,7 +45,7 @@ pub enum Origin {
     Address(SocketAddr),
 }
 
-/// A server that accepts connections. Dropping it ends the process, if it was started here.
+/// A server that accepts connections. Dropping it ends its processes, if it was started here.
 #[derive(Debug)]
 pub struct Server {
     /// Where it listens.
@@ -49,11 +54,21 @@ pub struct Server {
     log: PathBuf,
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(words) => write!(f, "{}", as_typed(words)),
+            Self::Address(address) => write!(f, "{address}"),
+        }
+    }
+}
+
 impl Contender {
     /// A server given as a shell's command line.
     pub fn from_command_line(name: &str, command: &str) -> Self {
-        // `exec`: the process that is measured is to be the server, not the shell.
-        let program = ["sh", "-c", &format!("exec {command}")].map(str::to_owned).to_vec();
+        // A shell becomes the last command that it has to run. Where it must stay, as beside a pipeline, its megabyte
+        // counts with the contender's memory; not with that of a session, which is growth.
+        let program = ["sh", "-c", command].map(str::to_owned).to_vec();
         Self { name: name.to_owned(), origin: Origin::Program(program) }
     }
 
@@ -69,14 +84,15 @@ impl Contender {
         Self { name: self.name.clone(), origin }
     }
 
-    /// Starts it, what it writes going to a file in `logs`, and waits until it accepts connections.
-    pub fn start(&self, logs: &Path, interrupted: &AtomicBool) -> Result<Server, Failure> {
-        let log = logs.join(format!("{}.log", self.name));
+    /// Starts it, what it writes going to the file `log`, and waits until it accepts connections.
+    pub fn start(&self, log: PathBuf, interrupted: &AtomicBool) -> Result<Server, Failure> {
         let server = match &self.origin {
             Origin::Address(address) => Server { address: *address, process: None, log },
             Origin::Program(program) => {
                 let address = free_address().map_err(|error| Failure::Load(error.to_string()))?;
-                let process = spawn(program, address.port(), &log)
+                let output = File::create(&log)
+                    .map_err(|error| Failure::Load(format!("{}: {error}", log.display())))?;
+                let process = spawn(program, address.port(), output)
                     .map_err(|error| Failure::NotStarted(format!("{}: {error}", program[0])))?;
                 Server { address, process: Some(process), log }
             }
@@ -87,11 +103,6 @@ impl Contender {
 }
 
 impl Server {
-    /// The server's process, if it was started here.
-    pub fn process(&self) -> Option<u32> {
-        self.process.as_ref().map(ChildGuard::id)
-    }
-
     /// What is behind a failure seen from outside: a server that has died is silent, refuses and loses sessions, but
     /// what the reader wants to know is that it died.
     pub fn explain(&self, failure: Failure) -> Failure {
@@ -104,7 +115,7 @@ impl Server {
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             if let Some(death) = self.death() {
-                return death;
+                return Failure::Died(death);
             }
             thread::sleep(ASK);
         }
@@ -114,16 +125,16 @@ impl Server {
     fn wait_until_it_accepts(&self, interrupted: &AtomicBool) -> Result<(), Failure> {
         let deadline = Instant::now() + START;
         loop {
-            if let Ok(stream) = TcpStream::connect_timeout(&self.address, START) {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(Failure::Interrupted);
+            }
+            if let Ok(stream) = TcpStream::connect_timeout(&self.address, ATTEMPT) {
                 // What the trial session hears is judged in the measurement, by the load.
                 let _ = leave_politely(stream);
                 return Ok(());
             }
             if let Some(death) = self.death() {
-                return Err(death);
-            }
-            if interrupted.load(Ordering::Relaxed) {
-                return Err(Failure::Interrupted);
+                return Err(Failure::DiedAtStart(death));
             }
             if Instant::now() > deadline {
                 return Err(Failure::NeverListened);
@@ -132,24 +143,52 @@ impl Server {
         }
     }
 
-    fn death(&self) -> Option<Failure> {
+    fn death(&self) -> Option<Death> {
         let status = self.process.as_ref()?.exit_status()?;
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let how = match log.lines().last() {
-            Some(last_words) => format!("{status}: {last_words}"),
-            None => status.to_string(),
-        };
-        Some(Failure::Died(how))
+        // Who goes to the background ends well, and cannot be told from one that is over.
+        let advice = if status.success() { " (was it to stay in the foreground?)" } else { "" };
+        Some(Death { how: format!("{status}{advice}"), last_words: last_words(&self.log) })
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The guard first: then what is left has left the server's group.
+        if self.process.take().is_some() {
+            child::end_descendants();
+        }
+    }
+}
+
+/// A command line as it is typed in a shell.
+pub fn as_typed(words: &[String]) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_=./,:{}".contains(character);
+    let quoted = |word: &String| {
+        if word.chars().all(is_plain) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 /// Ends the session as a client does, and reads on to the server's end: a server is not to be reset before it has begun.
+/// One that goes on speaking is left all the same.
 fn leave_politely(mut stream: TcpStream) -> io::Result<()> {
+    let deadline = Instant::now() + GRACE;
     stream.set_read_timeout(Some(GRACE))?;
     stream.shutdown(Shutdown::Write)?;
     let mut heard = [0; 256];
-    while stream.read(&mut heard)? > 0 {}
+    while stream.read(&mut heard)? > 0 && Instant::now() < deadline {}
     Ok(())
+}
+
+/// The last line of the log that is not blank.
+fn last_words(log: &Path) -> Option<String> {
+    let log = fs::read(log).ok()?;
+    let line = log.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).rfind(|line| !line.is_empty())?;
+    let line = String::from_utf8_lossy(line);
+    let shown: String = line.chars().take(LAST_WORDS).collect();
+    let rest = if shown.len() < line.len() { " ..." } else { "" };
+    // With its control characters escaped: a server is not to have the reader's terminal.
+    Some(format!("{shown:?}{rest}"))
 }
 
 /// A loopback address whose port is free on every interface now.
@@ -158,10 +197,9 @@ fn free_address() -> io::Result<SocketAddr> {
     Ok((Ipv4Addr::LOCALHOST, port).into())
 }
 
-fn spawn(program: &[String], port: u16, log: &Path) -> io::Result<ChildGuard> {
+fn spawn(program: &[String], port: u16, log: File) -> io::Result<ChildGuard> {
     let mut words = program.iter().map(|word| word.replace("{port}", &port.to_string()));
     let name = words.next().ok_or(io::ErrorKind::InvalidInput)?;
-    let log = File::create(log)?;
     ChildGuard::spawn(
         Command::new(name).args(words).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log),
     )

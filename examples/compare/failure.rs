@@ -9,8 +9,10 @@ use std::fmt;
 pub enum Failure {
     /// The command could not be run at all.
     NotStarted(String),
-    /// The process ended although nobody told it to: how, and the last line that it wrote.
-    Died(String),
+    /// The process ended although nobody told it to.
+    Died(Death),
+    /// The same, before it accepted anybody.
+    DiedAtStart(Death),
     /// The process runs, but nothing accepts connections on its port.
     NeverListened,
     /// Connections come about, but nobody is greeted.
@@ -36,6 +38,15 @@ pub enum Failure {
     Interrupted,
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// Its exit status, or the signal that ended it.
+    pub how: String,
+    /// The last line that it wrote, cut where it is long, in quotation marks and safe to show in a terminal.
+    pub last_words: Option<String>,
+}
+
 impl Failure {
     /// The same failure with how far the opening of the sessions had come.
     pub fn while_opening(self, greeted: usize, wanted: usize) -> Self {
@@ -48,9 +59,26 @@ impl Failure {
         }
     }
 
+    /// The same failure with how many answers were still owed when the time was over and all that was left to do was to
+    /// wait for them.
+    pub fn while_parting(self, owed: usize) -> Self {
+        match self {
+            Self::Silent(what) => Self::Silent(format!("{what} (answers still owed: {owed})")),
+            other => other,
+        }
+    }
+
     /// Whether the server never got as far as being measured: no other workload needs to be tried on it.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::NotStarted(_) | Self::NeverListened | Self::NeverGreeted)
+        matches!(self, Self::NotStarted(_) | Self::DiedAtStart(_) | Self::NeverListened | Self::NeverGreeted)
+    }
+
+    /// The last words of a server that died. They are told once, and not in each of its rows.
+    pub fn last_words(&self) -> Option<&str> {
+        match self {
+            Self::Died(death) | Self::DiedAtStart(death) => death.last_words.as_deref(),
+            _ => None,
+        }
     }
 }
 
@@ -58,7 +86,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted(error) => write!(f, "did not start: {error}"),
-            Self::Died(how) => write!(f, "died: {how}"),
+            Self::Died(death) => write!(f, "died: {}", death.how),
+            Self::DiedAtStart(death) => write!(f, "died before it listened: {}", death.how),
             Self::NeverListened => write!(f, "never listened on its port"),
             Self::NeverGreeted => write!(f, "silent: accepts connections, but greets nobody"),
             Self::Refused(how) => write!(f, "refused: {how}"),

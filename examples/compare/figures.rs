@@ -7,6 +7,8 @@ use std::time::Duration;
 pub enum Figure {
     /// Answers, or visits, in a second.
     AnswersPerSecond,
+    /// The lines, in a second, that were due.
+    OfferedPerSecond,
     /// Megabytes of a firehose's text answered in a second.
     MegabytesPerSecond,
     /// Half of the answers took no longer.
@@ -37,12 +39,15 @@ pub enum Figure {
     ServerProcessors,
     /// How many processors the load kept busy.
     LoadProcessors,
+    /// How many answers, or visits, the latencies are of.
+    Samples,
 }
 
 impl Figure {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::AnswersPerSecond,
+        Self::OfferedPerSecond,
         Self::MegabytesPerSecond,
         Self::Median,
         Self::P99,
@@ -58,12 +63,14 @@ impl Figure {
         Self::InvoluntarySwitches,
         Self::ServerProcessors,
         Self::LoadProcessors,
+        Self::Samples,
     ];
 
     /// Its name in `results.json`, with the unit of the number.
     pub fn key(self) -> &'static str {
         match self {
             Self::AnswersPerSecond => "answers_per_second",
+            Self::OfferedPerSecond => "offered_per_second",
             Self::MegabytesPerSecond => "megabytes_per_second",
             Self::Median => "latency_p50_us",
             Self::P99 => "latency_p99_us",
@@ -79,6 +86,7 @@ impl Figure {
             Self::InvoluntarySwitches => "involuntary_switches_per_answer",
             Self::ServerProcessors => "server_cpus_busy",
             Self::LoadProcessors => "load_cpus_busy",
+            Self::Samples => "latency_samples",
         }
     }
 
@@ -86,29 +94,34 @@ impl Figure {
     pub fn title(self) -> &'static str {
         match self {
             Self::AnswersPerSecond => "answers/s",
+            Self::OfferedPerSecond => "offered/s",
             Self::MegabytesPerSecond => "MB/s",
             Self::Median => "p50",
             Self::P99 => "p99",
             Self::P999 => "p99.9",
             Self::Slowest => "max",
-            Self::Opening => "all connected",
+            Self::Opening => "opening",
             Self::ProcessorPerAnswer => "CPU/answer",
             Self::ProcessorPerMegabyte => "CPU/MB",
             Self::MemoryPerSession => "memory/session",
             Self::Memory => "memory",
             Self::Threads => "threads",
-            Self::VoluntarySwitches => "switches/answer: own",
+            Self::VoluntarySwitches => "switches",
             Self::InvoluntarySwitches => "forced",
-            Self::ServerProcessors => "server CPUs",
-            Self::LoadProcessors => "load CPUs",
+            Self::ServerProcessors => "CPUs",
+            Self::LoadProcessors => "load",
+            Self::Samples => "answers",
         }
     }
 
     /// A number of this kind for a person to read.
     pub fn show(self, number: f64) -> String {
         match self {
-            Self::AnswersPerSecond | Self::Threads => thousands(number),
-            Self::MegabytesPerSecond => format!("{number:.0}"),
+            Self::AnswersPerSecond
+            | Self::OfferedPerSecond
+            | Self::MegabytesPerSecond
+            | Self::Threads
+            | Self::Samples => thousands(number),
             Self::Median
             | Self::P99
             | Self::P999

@@ -7,8 +7,12 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use crate::child::ChildGuard;
 use crate::contender::{Contender, Origin};
 
 /// The manifest of this project, wherever the example is started from.
@@ -19,33 +23,49 @@ pub fn contenders() -> io::Result<Vec<Contender>> {
     let examples = examples()?;
     let okloop = examples.with_file_name("okloop");
     Ok(vec![
-        contender("okloop", &okloop, &["--host", "127.0.0.1", "--port", "{port}", "--log-level", "warn"]),
+        contender("okloop", &okloop, &["--port", "{port}"]),
         contender("thread_per_connection", &examples.join("thread_per_connection"), &["{port}"]),
         contender("tiny_event_loop", &examples.join("tiny_event_loop"), &["{port}"]),
     ])
 }
 
-/// Builds them, as far as they are not up to date.
-pub fn build() -> io::Result<()> {
+/// Builds them, as far as they are not up to date, or stops at Ctrl-C.
+pub fn build(interrupted: &AtomicBool) -> io::Result<()> {
     let examples = examples()?;
+    let target = examples.join("../..");
     let profile = match examples.parent().and_then(Path::file_name).and_then(OsStr::to_str) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     eprintln!("Building the servers ({profile} profile) ...");
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--manifest-path", MANIFEST, "--profile", profile, "--bin", "okloop"])
-        .args(["--example", "thread_per_connection", "--example", "tiny_event_loop"])
-        .status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("cargo build: {status}"))) }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(&cargo);
+    command.args(["build", "--quiet", "--manifest-path", MANIFEST, "--profile", profile, "--bin", "okloop"]);
+    command.args(["--example", "thread_per_connection", "--example", "tiny_event_loop"]);
+    command.arg("--target-dir").arg(target).stdin(Stdio::null());
+    let cargo = ChildGuard::spawn(&mut command)
+        .map_err(|error| io::Error::other(format!("{} build: {error}", cargo.display())))?;
+    while !interrupted.load(Ordering::Relaxed) {
+        match cargo.exit_status() {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("cargo build: {status}"))),
+            None => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    Ok(())
 }
 
-/// Where cargo puts examples: this one is there.
+/// Where cargo puts examples: this one is there, unless it was copied.
 fn examples() -> io::Result<PathBuf> {
-    let mut path = env::current_exe()?;
-    path.pop();
-    Ok(path)
+    let program = env::current_exe()?;
+    match program.parent() {
+        Some(directory) if directory.ends_with("examples") => Ok(directory.to_owned()),
+        _ => Err(io::Error::other(format!(
+            "the servers are looked for beside this program, which is to be where cargo puts it, in \
+             target/release/examples, and not at {}: cargo run --release --example compare",
+            program.display()
+        ))),
+    }
 }
 
 fn contender(name: &str, program: &Path, arguments: &[&str]) -> Contender {

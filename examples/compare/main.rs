@@ -12,7 +12,7 @@
 //! ```text
 //!   arguments, ladder ──► contenders            who is compared
 //!   workload ──► load (clients on one Poll) ──► what was heard
-//!   contender (a child process) + procfs   ──► what it cost        measure: both together, once
+//!   contender (child processes) + family   ──► what it cost        measure: both together, once
 //!   rounds: all of that in turn, several times; syscalls: counted apart
 //!   report: table, page with pictures, JSON
 //! ```
@@ -25,6 +25,7 @@
 mod arguments;
 mod contender;
 mod failure;
+mod family;
 mod figures;
 mod ladder;
 mod load;
@@ -44,11 +45,14 @@ mod machine;
 mod procfs;
 
 use std::collections::HashSet;
+use std::env;
 use std::fs;
 use std::io::{self, Write};
-use std::process::{self, ExitCode};
+use std::path;
+use std::process::{self, Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -61,7 +65,8 @@ use crate::failure::Failure;
 use crate::load::Sources;
 use crate::machine::Machine;
 use crate::measure::Bench;
-use crate::report::{Ending, Report};
+use crate::report::{Ending, Occasion, Report};
+use crate::rounds::Cell;
 use crate::syscalls::Calls;
 use crate::workload::Workload;
 
@@ -100,14 +105,22 @@ fn compare(arguments: &Arguments) -> io::Result<Ending> {
     if let Some(twice) = contenders.iter().find(|contender| !names.insert(&contender.name)) {
         refuse(&format!("error: two servers are called {}", twice.name));
     }
-    ladder::build()?;
+    let occasion = occasion();
+    let logs = arguments.output.join("logs");
+    fs::create_dir_all(&logs)
+        .map_err(|error| io::Error::other(format!("{} cannot be made: {error}", logs.display())))?;
 
+    // Until all that was started has ended, a signal is a wish; after that it ends us as it ends others.
     let interrupted = Arc::new(AtomicBool::new(false));
+    let nothing_runs = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&nothing_runs))?;
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let logs = arguments.output.join("logs");
-    fs::create_dir_all(&logs)?;
+    ladder::build(&interrupted)?;
+    if interrupted.load(Ordering::Relaxed) {
+        return Ok(Ending::Interrupted);
+    }
     let mut bench = Bench {
         time: arguments.time(),
         logs,
@@ -115,23 +128,44 @@ fn compare(arguments: &Arguments) -> io::Result<Ending> {
         sources: Sources::new(),
         interrupted,
     };
-    let machine = Machine::here();
-    if machine.is_busy() {
-        eprintln!("This machine is busy with something else, which will show in the figures.");
+    if occasion.machine.was_busy() {
+        eprintln!("This machine was busy in the last minute. If it still is, the figures will show it.");
     }
-    let report = measure_all(arguments, machine, contenders, &mut bench);
+    let report = measure_all(arguments, occasion, contenders, &mut bench);
+    nothing_runs.store(true, Ordering::Relaxed);
+    tell(arguments, &report)
+}
+
+/// Writes the files and shows the tables: either also when the other fails.
+fn tell(arguments: &Arguments, report: &Report) -> io::Result<Ending> {
     // The files first: whoever looks only at the head of the table is to have them all the same.
-    report.write(&arguments.output)?;
-    let place = arguments.output.canonicalize()?.display().to_string();
+    let written = report.write(&arguments.output);
+    let shown = show(report, &path::absolute(&arguments.output)?.display().to_string());
+    written.and(shown)?;
+    Ok(report.ending)
+}
+
+fn show(report: &Report, place: &str) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "{}", report.table())?;
-    writeln!(out, "Pictures: file://{place}/report.html\nFigures:  {place}/results.json")?;
-    Ok(report.ending)
+    writeln!(out, "Pictures: file://{place}/report.html\nFigures:  {place}/results.json")
+}
+
+/// When, where and with which words this run was begun.
+fn occasion() -> Occasion {
+    // The library tells no more than the seconds since 1970.
+    let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output().ok();
+    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    Occasion {
+        date: date.unwrap_or_else(|| String::from("unknown")),
+        command_line: env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        machine: Machine::here(),
+    }
 }
 
 fn measure_all(
     arguments: &Arguments,
-    machine: Machine,
+    occasion: Occasion,
     contenders: Vec<Contender>,
     bench: &mut Bench,
 ) -> Report {
@@ -142,8 +176,9 @@ fn measure_all(
     let rounds = arguments.rounds();
 
     let progress = ProgressBar::new((rounds * workloads.len() * contenders.len()) as u64);
-    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:40}] {pos}/{len} {wide_msg}");
+    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
     progress.set_style(style.expect("the template is well formed"));
+    progress.enable_steady_tick(Duration::from_secs(1));
     let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
         progress.set_position(place as u64 - 1);
         let now = format!("{workload}: {}", contender.name);
@@ -153,13 +188,13 @@ fn measure_all(
         progress.set_message(now);
     });
     progress.set_message("counting system calls");
-    let calls = count_calls(bench, &contenders);
+    let calls = count_calls(bench, &contenders, &measured);
     progress.finish_and_clear();
 
     let ending =
         if bench.interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { Ending::Complete };
     Report {
-        machine,
+        occasion,
         file_limit: bench.file_limit,
         rounds,
         time: bench.time,
@@ -171,11 +206,20 @@ fn measure_all(
 }
 
 /// The system calls of each contender; none where they cannot be counted.
-fn count_calls(bench: &mut Bench, contenders: &[Contender]) -> Vec<Option<Result<Calls, Failure>>> {
-    if bench.interrupted.load(Ordering::Relaxed) || !syscalls::can_be_counted() {
+fn count_calls(
+    bench: &mut Bench,
+    contenders: &[Contender],
+    measured: &[Cell],
+) -> Vec<Option<Result<Calls, Failure>>> {
+    let interrupted = bench.interrupted.load(Ordering::Relaxed);
+    if interrupted || !syscalls::can_be_counted() {
         return contenders.iter().map(|_| None).collect();
     }
-    contenders.iter().map(|contender| syscalls::count(bench, contender).transpose()).collect()
+    let count = |(nth, contender): (usize, &Contender)| match rounds::final_failure(measured, nth) {
+        Some(failure) => Some(Err(failure)),
+        None => syscalls::count(bench, contender).transpose(),
+    };
+    contenders.iter().enumerate().map(count).collect()
 }
 
 /// Raises the number of files that this process and its children may open as far as the system lets us; returns it.

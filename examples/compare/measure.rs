@@ -1,21 +1,25 @@
 //! One measurement: a fresh server, one workload on it, and the server's processor time, memory and threads around it.
 
 use std::path::PathBuf;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::contender::{Contender, Server};
+use crate::contender::Contender;
 use crate::failure::Failure;
+use crate::family::{Family, Memory};
 use crate::figures::{Figure, Figures, in_microseconds};
-use crate::load::{Load, Sources};
-use crate::procfs;
+use crate::load::{Heard, Load, Sources};
+use crate::procfs::{self, Switches};
 use crate::workload::{Kind, Workload};
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
 const OTHER_FILES: u64 = 40;
+/// With fewer answers no more than nine are slower than 99.9 % of them, and the figure would be chance.
+pub const P999_SAMPLES: u64 = 10_000;
 
 /// What all measurements share.
 pub struct Bench {
@@ -38,93 +42,127 @@ impl Bench {
         if needed > self.file_limit {
             return Err(Failure::FileLimit { needed, limit: self.file_limit });
         }
-        let server = contender.start(&self.logs, &self.interrupted)?;
-        self.load(&server, workload).map_err(|failure| server.explain(failure))
+        let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupted)?;
+        let mut load = Load::new(server.address, workload, &mut self.sources, &self.interrupted)?;
+        let figures = measure(&mut load, workload, self.time).map_err(|failure| server.explain(failure));
+        // Before the sessions are reset: thousands of threads or processes that wake up to it would only be in the way.
+        drop(server);
+        figures
     }
 
-    fn load(&mut self, server: &Server, workload: &Workload) -> Result<Figures, Failure> {
-        let mut figures = Figures::default();
-        let process = server.process();
-        let resident = || process.and_then(procfs::resident_bytes);
-
-        let empty = resident();
-        let mut load = Load::new(server.address, workload, &mut self.sources, &self.interrupted)?;
-        let opening = load.gather()?;
-        let idle = resident();
-        if workload.residents() > 0 {
-            figures.note(Figure::Opening, in_microseconds(opening));
-        }
-        if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
-            figures.note(Figure::MemoryPerSession, (idle as f64 - empty as f64) / workload.sessions() as f64);
-        }
-        figures.note(Figure::Memory, idle.map(|bytes| bytes as f64));
-        figures.note(Figure::Threads, process.and_then(procfs::threads).map(|threads| threads as f64));
-
-        let before = Account::of(process);
-        load.play(self.time)?;
-        let used = Account::of(process).since(&before);
-        load.part()?;
-
-        let heard = load.heard();
-        figures.note_latency(&heard.latency);
-        figures.note_costs(workload.kind, &used, heard.answers, heard.streamed, heard.time);
-        Ok(figures)
+    /// Where the contender's output goes during one measurement: each has a file of its own, so that the last words of
+    /// one that failed are not overwritten by the next.
+    pub fn log(&self, contender: &Contender, measurement: &str) -> PathBuf {
+        self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"))
     }
 }
 
-/// What the server and the load have used up to a moment; each is none where the system does not tell.
+/// Lets the load come, play and go, and looks at the server in between.
+fn measure(load: &mut Load<'_>, workload: &Workload, time: Duration) -> Result<Figures, Failure> {
+    let mut figures = Figures::default();
+    let empty = Family::now().memory();
+    let opening = load.gather()?;
+    let family = Family::now();
+    let idle = family.memory();
+    if workload.residents() > 0 {
+        figures.note(Figure::Opening, in_microseconds(opening));
+    }
+    let bytes = |memory: Memory| {
+        let bytes = if family.is_single() { memory.resident } else { memory.proportional };
+        bytes.map(|bytes| bytes as f64)
+    };
+    figures.note(Figure::Memory, bytes(idle));
+    if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, bytes(empty), bytes(idle)) {
+        figures.note(Figure::MemoryPerSession, (idle - empty) / workload.sessions() as f64);
+    }
+    figures.note(Figure::Threads, family.threads().map(|threads| threads as f64));
+
+    let before = Account::now();
+    let own_before = own_processor_time();
+    load.play(time)?;
+    let own = own_processor_time().saturating_sub(own_before);
+    // While answers are owed nothing is looked at, as whoever looks keeps them waiting. When all have come, the
+    // server is at rest, and what it has used was used for them.
+    load.part()?;
+    let used = Account::now().since(&before);
+
+    let heard = load.heard();
+    figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
+    figures.note_latency(&heard.latency);
+    figures.note_speed(workload.kind, heard);
+    figures.note_costs(workload.kind, heard, &used);
+    Ok(figures)
+}
+
+fn own_processor_time() -> Duration {
+    procfs::processor_time(process::id()).unwrap_or_default()
+}
+
+/// What the server has used up to a moment; each is none where the system does not tell.
 struct Account {
-    server: Option<Duration>,
-    load: Option<Duration>,
-    switches: Option<procfs::Switches>,
+    processor_time: Option<Duration>,
+    switches: Option<Switches>,
 }
 
 impl Account {
-    fn of(process: Option<u32>) -> Self {
-        // The clocks first: to add up the switches of ten thousand threads takes a while.
-        let server = process.and_then(procfs::processor_time);
-        let load = procfs::processor_time(std::process::id());
-        Self { server, load, switches: process.and_then(procfs::switches) }
+    fn now() -> Self {
+        let family = Family::now();
+        // The clock last: to add up the switches of ten thousand threads takes a while.
+        let switches = family.switches();
+        Self { processor_time: family.processor_time(), switches }
     }
 
     fn since(&self, earlier: &Self) -> Self {
-        let between = |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?));
-        let switches = self.switches.zip(earlier.switches).map(|(now, then)| procfs::Switches {
-            voluntary: now.voluntary.saturating_sub(then.voluntary),
-            involuntary: now.involuntary.saturating_sub(then.involuntary),
-        });
+        let between = |now: u64, then: u64| now.saturating_sub(then);
         Self {
-            server: between(self.server, earlier.server),
-            load: between(self.load, earlier.load),
-            switches,
+            processor_time: self
+                .processor_time
+                .zip(earlier.processor_time)
+                .map(|(now, then)| now.saturating_sub(then)),
+            switches: self.switches.zip(earlier.switches).map(|(now, then)| Switches {
+                voluntary: between(now.voluntary, then.voluntary),
+                involuntary: between(now.involuntary, then.involuntary),
+            }),
         }
     }
 }
 
 impl Figures {
     fn note_latency(&mut self, latency: &Histogram<u64>) {
+        self.note(Figure::Samples, latency.len() as f64);
         if latency.is_empty() {
             return;
         }
         let quantile = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
         self.note(Figure::Median, quantile(0.5));
         self.note(Figure::P99, quantile(0.99));
-        self.note(Figure::P999, quantile(0.999));
+        self.note(Figure::P999, (latency.len() >= P999_SAMPLES).then(|| quantile(0.999)));
         self.note(Figure::Slowest, latency.max() as f64 / 1e3);
     }
 
-    fn note_costs(&mut self, kind: Kind, used: &Account, answers: u64, streamed: u64, time: Duration) {
-        let (answers, megabytes, seconds) = (answers as f64, streamed as f64 / 1e6, time.as_secs_f64());
-        self.note(Figure::ServerProcessors, used.server.map(|server| server.as_secs_f64() / seconds));
-        self.note(Figure::LoadProcessors, used.load.map(|load| load.as_secs_f64() / seconds));
-        let processor = used.server.map(in_microseconds);
+    fn note_speed(&mut self, kind: Kind, heard: &Heard) {
+        let seconds = heard.time.as_secs_f64();
         if kind != Kind::Bulk {
-            self.note(Figure::AnswersPerSecond, answers / seconds);
+            self.note(Figure::AnswersPerSecond, heard.answers as f64 / seconds);
         }
+        if kind == Kind::Fairness {
+            self.note(Figure::OfferedPerSecond, heard.latency.len() as f64 / seconds);
+        }
+        if matches!(kind, Kind::Bulk | Kind::Fairness) {
+            self.note(Figure::MegabytesPerSecond, heard.streamed as f64 / 1e6 / seconds);
+        }
+    }
+
+    /// The server has been paid for the late answers too.
+    fn note_costs(&mut self, kind: Kind, heard: &Heard, used: &Account) {
+        let answers = (heard.answers + heard.late_answers) as f64;
+        let megabytes = (heard.streamed + heard.late_streamed) as f64 / 1e6;
+        let busy = used.processor_time.map(|time| time.as_secs_f64() / heard.time.as_secs_f64());
+        self.note(Figure::ServerProcessors, busy);
+        let processor = used.processor_time.map(in_microseconds);
         if matches!(kind, Kind::PingPong | Kind::Churn) {
             self.note(Figure::ProcessorPerAnswer, processor.map(|time| time / answers));
         } else {
-            self.note(Figure::MegabytesPerSecond, megabytes / seconds);
             self.note(Figure::ProcessorPerMegabyte, processor.map(|time| time / megabytes));
         }
         // Where threads come and go, those that have gone took their count with them, so churn has no such figure.

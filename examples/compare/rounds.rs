@@ -34,9 +34,9 @@ pub struct Summary {
 }
 
 impl Cell {
-    /// The figure over all rounds.
+    /// The figure over all rounds; none if one of them lacks it, as the others would then stand beside figures of all.
     pub fn summary(&self, figure: Figure) -> Option<Summary> {
-        Summary::of(self.runs.iter().filter_map(|run| run.of(figure)).collect())
+        Summary::of(self.runs.iter().map(|run| run.of(figure)).collect::<Option<_>>()?)
     }
 }
 
@@ -74,8 +74,7 @@ pub fn run(
             if cells[at].failure.is_some() {
                 continue;
             }
-            let earlier = cells.iter().filter(|cell| cell.contender == nth);
-            if let Some(failure) = earlier.filter_map(|cell| cell.failure.clone()).find(Failure::is_final) {
+            if let Some(failure) = final_failure(&cells, nth) {
                 cells[at].failure = Some(failure);
                 continue;
             }
@@ -88,6 +87,12 @@ pub fn run(
         }
     }
     cells
+}
+
+/// Why the contender need not be tried again, if so.
+pub fn final_failure(cells: &[Cell], contender: usize) -> Option<Failure> {
+    let of_contender = cells.iter().filter(|cell| cell.contender == contender);
+    of_contender.filter_map(|cell| cell.failure.clone()).find(Failure::is_final)
 }
 
 /// The cells in the order of a round: for each workload, each contender.

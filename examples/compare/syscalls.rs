@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::contender::{Contender, Origin};
+use crate::contender::{Contender, Origin, Server};
 use crate::failure::Failure;
 use crate::load::Load;
 use crate::measure::Bench;
@@ -54,13 +54,23 @@ fn count_with(bench: &mut Bench, contender: &Contender, workload: &Workload) -> 
     let trace = bench.logs.join(format!("{}.strace", contender.name));
     // -f: threads too. -qq: nothing but the calls.
     let strace = ["strace", "-f", "-qq", "-o", &trace.to_string_lossy()];
-    let server = contender.under(&strace).start(&bench.logs, &bench.interrupted)?;
+    let log = bench.log(contender, "under strace");
+    let server = contender.under(&strace).start(log, &bench.interrupted)?;
+    count_on(bench, &server, workload, &trace).map_err(|failure| server.explain(failure))
+}
+
+fn count_on(
+    bench: &mut Bench,
+    server: &Server,
+    workload: &Workload,
+    trace: &Path,
+) -> Result<PerAnswer, Failure> {
     let mut load = Load::new(server.address, workload, &mut bench.sources, &bench.interrupted)?;
     load.gather()?;
-    let before = read(&trace).map_err(failed)?;
+    let before = read(trace).map_err(failed)?;
     load.play(TIME)?;
     load.part()?;
-    let after = read(&trace).map_err(failed)?;
+    let after = read(trace).map_err(failed)?;
 
     let answers = (load.heard().answers + load.heard().late_answers) as f64;
     let earlier = |name: &str| before.get(name).copied().unwrap_or(0);

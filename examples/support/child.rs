@@ -1,4 +1,5 @@
-//! A child process that cannot be forgotten: when its guard goes, the process and all that it started are gone too.
+//! A child process that cannot be forgotten: when its guard goes, the process and all of its group are gone too. What
+//! has left the group, as a daemon does, is left to [`end_descendants`].
 //!
 //! Knows nothing of servers, ports or measurements. What no guard can help against is `kill -9` on ourselves.
 
@@ -6,12 +7,20 @@
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{self, Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
+
+use crate::procfs;
+
+/// How long the end of all descendants is waited for. Only who may not be killed by us, or hangs in the kernel, is left
+/// then.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A running child at the head of a process group of its own; the whole group is killed and reaped on drop.
 #[derive(Debug)]
@@ -61,8 +70,34 @@ impl ChildGuard {
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().expect("a process id fits in pid_t, where it came from"))
+        pid(self.child.id())
     }
+}
+
+/// Kills and reaps all processes that descend from this one, those too that have a group or a session of their own and
+/// whose parents have ended: they are ours since the first [`ChildGuard::spawn`] made us their heir.
+///
+/// Who still holds a guard must not call it: it cannot tell whose descendant is whose.
+pub fn end_descendants() {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let descendants = procfs::descendants(process::id());
+        if descendants.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for descendant in descendants {
+            // One that is gone is what we want. Should its parent have reaped it just now, its number is no one's: the
+            // system gives out all others first.
+            let _ = kill(pid(descendant), Signal::SIGKILL);
+        }
+        // The children of the dead become ours, and are reaped in the next round.
+        while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(_)) {}
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(process.try_into().expect("a process id fits in pid_t, where it came from"))
 }
 
 impl Drop for ChildGuard {

@@ -43,8 +43,9 @@ impl Machine {
         }
     }
 
-    /// Whether others use so much of it that figures taken now would tell more of them.
-    pub fn is_busy(&self) -> bool {
+    /// Whether so much of it was used in the last minute that figures taken now would tell more of who used it, if it is
+    /// still there.
+    pub fn was_busy(&self) -> bool {
         let processors = u32::try_from(self.processors).map_or(f64::INFINITY, f64::from);
         self.load_average.is_some_and(|average| average > processors / 2.0)
     }

@@ -2,21 +2,23 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use okloop::protocol::BANNER;
+use okloop::protocol::{BANNER, PREFIX};
 use serde_json::Value;
 
 use crate::harness::{Finished, Process, build_example};
 
 const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
-const PICTURES: [&str; 6] = ["memory", "latency", "answers", "cpu", "opening", "fairness"];
+const PICTURES: [&str; 9] =
+    ["memory", "answers", "latency", "latency-p99", "cpu", "opening", "churn", "bulk", "fairness"];
 const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
 
 /// The path of the laboratory.
@@ -96,7 +98,7 @@ fn every_server_is_measured_under_every_load() {
                 Some("churn") => &["answers_per_second", "latency_p99_us", "server_cpu_us_per_answer"],
                 Some("bulk") => &["megabytes_per_second", "server_cpu_us_per_megabyte"],
                 // Not answers/s: the smallest loop lets a firehose starve the typists, who then wait to the end.
-                _ => &["latency_p50_us", "latency_p99_us", "megabytes_per_second"],
+                _ => &["latency_p50_us", "latency_p99_us", "megabytes_per_second", "offered_per_second"],
             };
             for figure in expected {
                 assert!(result["median"][figure].as_f64() > Some(0.0), "{server}: {figure} in {result:#}");
@@ -108,7 +110,13 @@ fn every_server_is_measured_under_every_load() {
     assert_eq!(threads("thread_per_connection"), Some(41.0));
     assert_eq!(threads("tiny_event_loop"), Some(1.0));
 
+    assert_eq!(results["okloop"], env!("CARGO_PKG_VERSION"));
+    assert!(results["date"].as_str().is_some_and(|date| date.starts_with("20")), "{}", results["date"]);
+    assert!(results["command_line"].as_array().is_some_and(|words| words.contains(&"40,20".into())));
+
     let table = String::from_utf8(finished.stdout).expect("the table is text");
+    let measured = table.split("SYSTEM CALLS").next().unwrap_or_default();
+    assert!(measured.lines().all(|line| line.chars().count() <= 100), "wider than 100: {measured}");
     for text in ["SPEED", "COST", "CHURN", "BULK", "FIREHOSE", "answers/s", "p99.9", "closed loop"] {
         assert!(table.contains(text), "{text} in {table}");
     }
@@ -120,8 +128,8 @@ const PING_PONG: [&str; 11] = [
     "answers_per_second",
     "latency_p50_us",
     "latency_p99_us",
-    "latency_p999_us",
     "latency_max_us",
+    "latency_samples",
     "opening_us",
     "server_cpu_us_per_answer",
     "memory_bytes",
@@ -149,7 +157,8 @@ fn assert_stands_alone(laboratory: &Laboratory) {
 #[test]
 fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     let laboratory = Laboratory::new("bad");
-    let liar = format!("127.0.0.1:{}", start_liar());
+    let liar = start_liar();
+    let chatty = start_server(|_, mut stream| while stream.write_all(b"and furthermore ").is_ok() {});
     // The kernel accepts for it, but nobody is there to speak.
     let mute_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let mute = mute_listener.local_addr().expect("it is bound").to_string();
@@ -159,22 +168,28 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
         "--rounds=1",
         "--seconds=0.05",
         "--server=dies=false {port}",
-        "--server=cries=sh -c 'echo the roof is on fire >&2; exit 3' {port}",
+        "--server=cries=printf 'the \\033[31mroof is on fire\\n\\n' >&2; exit 3; {port}",
         "--server=missing=/no/such/server {port}",
         "--server=deaf=sh -c 'sleep 60 & sleep 60' {port}",
+        // It goes to the background, twice.
+        "--server=daemon=setsid sh -c 'setsid sleep 60 & sleep 60' & : {port}",
         "--connect",
         &liar,
         "--connect",
         &mute,
+        "--connect",
+        &chatty,
     ]);
 
     let results = laboratory.results();
     for (server, reason) in [
-        ("dies", "died: exit status: 1"),
-        ("cries", "died: exit status: 3: the roof is on fire"),
-        ("missing", "not found"),
+        ("dies", "died before it listened: exit status: 1"),
+        ("cries", "died before it listened: exit status: 3"),
+        ("missing", "died before it listened: exit status: 127"),
         ("deaf", "never listened on its port"),
         (&liar, "wrong answer: \"NO..."),
+        ("daemon", "died before it listened: exit status: 0 (was it to stay in the foreground?)"),
+        (&chatty, "wrong answer: \"and furthermore"),
         (&mute, "silent: accepts connections, but greets nobody"),
     ] {
         for result in results_of(&results, server) {
@@ -186,28 +201,131 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     for server in LADDER {
         assert!(results_of(&results, server).iter().all(|result| result["failure"] == Value::Null));
     }
+    let cries = &results_of(&results, "cries")[0]["last_words"];
+    assert_eq!(cries, r#""the \u{1b}[31mroof is on fire""#);
     let table = String::from_utf8(finished.stdout).expect("the table is text");
-    assert!(table.contains("deaf  never listened on its port"), "{table}");
+    assert_eq!(table.matches("Last words of cries: ").count(), 1, "told once: {table}");
+    assert!(table.contains("Last words of missing: \"sh: 1: /no/such/server: not found\""), "{table}");
+    assert!(!table.contains('\x1b'), "the terminal is not the server's: {table}");
+    let deaf = table.lines().find(|line| line.starts_with("deaf ")).unwrap_or_default();
+    assert!(deaf.ends_with("  never listened on its port"), "{table}");
+    for server in ["dies", "cries", "missing", "deaf", &mute] {
+        let tries = finished.stderr.lines().filter(|line| line.ends_with(&format!(": {server}")));
+        assert_eq!(tries.count(), 1, "{server} is tried once: {}", finished.stderr);
+        assert!(!laboratory.output.join(format!("logs/{server}-under-strace.log")).exists());
+    }
     assert_eq!(laboratory.left_over(), Vec::<PathBuf>::new());
 }
 
-/// A server that greets as it should and answers everything with `NO...`; returns its port.
-fn start_liar() -> u16 {
+/// A server that greets as it should and answers everything with `NO...`; returns its address.
+fn start_liar() -> String {
+    // The load gives up after the first answer, and the session with it.
+    start_server(|_, mut stream| {
+        let _ = stream.write_all(BANNER);
+        let mut line = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut line) {
+            let _ = stream.write_all(&[b"NO...", &line[..count]].concat());
+        }
+    })
+}
+
+/// A server that converses with each client, the first being number 0, in a thread of its own; returns its address.
+fn start_server(converse: impl Fn(usize, TcpStream) + Copy + Send + 'static) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    let port = listener.local_addr().expect("it is bound").port();
+    let address = listener.local_addr().expect("it is bound").to_string();
     thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || {
-                // The load gives up after the first answer, and this thread with it.
-                let _ = stream.write_all(BANNER);
-                let mut line = [0; 1024];
-                while let Ok(count @ 1..) = stream.read(&mut line) {
-                    let _ = stream.write_all(&[b"NO...", &line[..count]].concat());
-                }
-            });
+        for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            thread::spawn(move || converse(number, stream));
         }
     });
-    port
+    address
+}
+
+#[test]
+fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted() {
+    let laboratory = Laboratory::new("counted");
+    // A typist now and then waits for longer than the measurement takes.
+    let starver = start_server(|number, stream| answer(stream, number % 7 == 2, Duration::from_millis(400)));
+    // All typists do.
+    let sluggard = start_server(|_, stream| answer(stream, true, Duration::from_millis(300)));
+    let threads = build_example("thread_per_connection");
+    let pipeline = format!("--server=piped=cd / && NAME=value {} {{port}} | cat", threads.display());
+    let small = ["--sessions=20", "--active=5", "--rounds=1", "--seconds=0.1"];
+    laboratory.run(&[&small[..], &["--connect", &starver, "--connect", &sluggard, &pipeline]].concat());
+
+    let results = laboratory.results();
+    for server in [&starver, &sluggard, "piped"] {
+        for result in results_of(&results, server) {
+            assert_eq!(result["failure"], Value::Null, "{result:#}");
+        }
+    }
+    let late = &results_of(&results, &starver)[0]["median"];
+    assert!(late["latency_max_us"].as_f64() >= Some(400_000.0), "{late:#}");
+
+    let waiting = &results_of(&results, &sluggard)[3]["median"];
+    assert_eq!(waiting["answers_per_second"], 0.0, "{waiting:#}");
+    // 20 typists, a line each 10 ms, for 0.1 s and what the last turn took longer.
+    let due = waiting["latency_samples"].as_f64();
+    assert!(due >= Some(200.0) && due < Some(300.0), "{waiting:#}");
+    // The last line had been due for little more than 200 ms when the answer to the first one came after 300.
+    assert!(waiting["latency_p50_us"].as_f64() < Some(290_000.0), "{waiting:#}");
+
+    let family = &results_of(&results, "piped")[0]["median"];
+    // The shell and cat, the server's first thread, and one for each session.
+    assert_eq!(family["threads"], 23.0, "{family:#}");
+    for figure in
+        ["server_cpu_us_per_answer", "memory_bytes_per_idle_session", "voluntary_switches_per_answer"]
+    {
+        assert!(family[figure].as_f64() > Some(0.1), "{family:#}");
+    }
+    assert_eq!(laboratory.left_over(), Vec::<PathBuf>::new());
+}
+
+/// A right conversation, but before each answer to a line of a typist it takes a while, if `slowly`.
+fn answer(mut stream: TcpStream, slowly: bool, pause: Duration) {
+    let _ = stream.write_all(BANNER);
+    let mut line = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut line) {
+        // A firehose sends more at once.
+        if slowly && count < line.len() {
+            thread::sleep(pause);
+        }
+        let _ = stream.write_all(&[PREFIX, &line[..count]].concat());
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_named_and_the_rest_is_told_all_the_same() {
+    let laboratory = Laboratory::new("unwritable");
+    let arguments = ["--sessions=1", "--rounds=1", "--seconds=0.01"];
+    let page = laboratory.output.join("report.html");
+    fs::create_dir_all(&page).expect("the directory can be made");
+    let finished = Process::spawn(&mut laboratory.command(&arguments)).finish();
+    assert_eq!(finished.status, Some(1), "{}", finished.stderr);
+    let complaint = format!("{} could not be written: ", page.display());
+    assert!(finished.stderr.contains(&complaint), "{}", finished.stderr);
+    assert!(String::from_utf8_lossy(&finished.stdout).contains("CHURN"));
+    assert_eq!(results_of(&laboratory.results(), "okloop").len(), 4);
+
+    // With no directory at all nothing is begun.
+    fs::remove_dir_all(&laboratory.output).expect("it can be removed");
+    fs::write(&laboratory.output, "a file").expect("a file can be made");
+    let finished = Process::spawn(&mut laboratory.command(&arguments)).finish();
+    fs::remove_file(&laboratory.output).expect("it can be removed");
+    assert_eq!(finished.status, Some(1));
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+    assert!(finished.stderr.contains(&*laboratory.output.to_string_lossy()), "{}", finished.stderr);
+}
+
+#[test]
+fn a_copied_program_says_where_it_belongs() {
+    let laboratory = Laboratory::new("copied");
+    fs::create_dir_all(&laboratory.output).expect("the directory can be made");
+    let copy = laboratory.output.join("compare");
+    fs::copy(&*COMPARE, &copy).expect("the program can be copied");
+    let finished = Process::spawn(&mut Command::new(copy)).finish();
+    assert_eq!(finished.status, Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("is to be where cargo puts it"), "{}", finished.stderr);
 }
 
 #[test]
@@ -276,6 +394,7 @@ fn a_browser_draws_every_picture() {
         let figure = figure.and_then(|figure| figure.split("</figure>").next()).unwrap_or_default();
         assert!(figure.contains("</svg>"), "{picture} is parsed as a picture: {figure}");
         let marks = ["<polyline", "<circle", "<rect"].map(|mark| figure.matches(mark).count());
-        assert!(marks.iter().sum::<usize>() > 8, "{picture} has lines and points: {marks:?}");
+        // The paper, and something for each server.
+        assert!(marks.iter().sum::<usize>() > LADDER.len(), "{picture} has lines and points: {marks:?}");
     }
 }

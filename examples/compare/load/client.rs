@@ -181,7 +181,7 @@ impl Client {
                     return Err(Failure::Refused(FULL.trim_ascii().escape_ascii().to_string()));
                 }
                 if bytes.len() > rest.len() || bytes != &rest[..bytes.len()] {
-                    return Err(wrong(rest, bytes));
+                    return Err(wrong(rest, bytes, *heard as u64));
                 }
                 *heard += bytes.len();
                 if *heard < BANNER.len() {
@@ -203,7 +203,7 @@ impl Client {
                 }
                 Ok(News::Nothing)
             }
-            _ => Err(wrong(b"", bytes)),
+            _ => Err(wrong(b"", bytes, 0)),
         }
     }
 

@@ -30,8 +30,12 @@ static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 /// One firehose's place in the text, on the way out and on the way back.
 #[derive(Debug, Default)]
 pub struct Firehose {
+    /// Bytes of the text that went out.
     sent: u64,
+    /// Bytes of the text that came back.
     answered: u64,
+    /// All bytes that came.
+    heard: u64,
     expected: Expected,
 }
 
@@ -68,7 +72,7 @@ impl Firehose {
             let taken = match self.expected {
                 Expected::Prefix(heard) => {
                     if first != PREFIX[heard] {
-                        return Err(wrong(&PREFIX[heard..], bytes));
+                        return Err(wrong(&PREFIX[heard..], bytes, self.heard));
                     }
                     let whole = heard + 1 == PREFIX.len();
                     self.expected = if whole { Expected::Piece(0) } else { Expected::Prefix(heard + 1) };
@@ -77,6 +81,7 @@ impl Firehose {
                 Expected::Piece(length) => self.hear_piece(length, bytes)?,
             };
             bytes = &bytes[taken..];
+            self.heard += taken as u64;
         }
         Ok(self.answered - before)
     }
@@ -97,7 +102,7 @@ impl Firehose {
         }
         let text = text_at(self.answered, count);
         if &bytes[..count] != text {
-            return Err(wrong(text, bytes));
+            return Err(wrong(text, bytes, self.heard));
         }
         self.answered += count as u64;
         let ends = count < bytes.len();

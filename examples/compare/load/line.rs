@@ -39,7 +39,7 @@ impl Line {
     pub fn hear(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
         let rest = &self.answer[self.heard..];
         if bytes.len() > rest.len() || bytes != &rest[..bytes.len()] {
-            return Err(wrong(rest, bytes));
+            return Err(wrong(rest, bytes, self.heard as u64));
         }
         self.heard += bytes.len();
         if self.heard < ANSWER {
@@ -62,10 +62,25 @@ impl Line {
     }
 }
 
-/// A wrong answer, told by its first bytes.
-pub fn wrong(expected: &[u8], heard: &[u8]) -> Failure {
-    let start = |bytes: &[u8]| bytes[..bytes.len().min(24)].escape_ascii().to_string();
-    Failure::WrongAnswer(format!("\"{}\" where \"{}\" was due", start(heard), start(expected)))
+/// How much of both is shown when an answer is wrong, and how much of that is before the first difference.
+const SHOWN: usize = 20;
+const SHOWN_BEFORE: usize = 6;
+
+/// A wrong answer, told by what is around the first wrong byte. `start` is the place of the first of these bytes in all
+/// that the server said: of the banner, the answer or the stream.
+pub fn wrong(expected: &[u8], heard: &[u8], start: u64) -> Failure {
+    let differs = expected.iter().zip(heard).position(|(expected, heard)| expected != heard);
+    let differs = differs.unwrap_or(expected.len().min(heard.len()));
+    let around = |bytes: &[u8]| {
+        let bytes = &bytes[differs.saturating_sub(SHOWN_BEFORE)..];
+        bytes[..bytes.len().min(SHOWN)].escape_ascii().to_string()
+    };
+    let place = start + differs as u64;
+    Failure::WrongAnswer(format!(
+        "\"{}\" where \"{}\" was due, at byte {place}",
+        around(heard),
+        around(expected)
+    ))
 }
 
 #[cfg(test)]
@@ -86,6 +101,23 @@ mod tests {
         assert!(!line.hear(&answer[..3]).unwrap());
         assert!(line.hear(&answer[3..]).unwrap());
         assert!(line.text().starts_with(b"0000000001 by typist 7 ."));
+    }
+
+    #[test]
+    fn a_wrong_answer_is_shown_where_it_is_wrong() {
+        let mut line = Line::of(7);
+        let mut heard = line.answer;
+        line.hear(&heard[..10]).unwrap();
+        heard[40] = b'X';
+        let failure = line.hear(&heard[10..]).unwrap_err().to_string();
+        assert_eq!(
+            failure,
+            "wrong answer: \"......X.............\" where \"....................\" was due, at byte 40"
+        );
+        assert_eq!(
+            wrong(b"OK", b"OKOK", 0).to_string(),
+            "wrong answer: \"OKOK\" where \"OK\" was due, at byte 2"
+        );
     }
 
     #[test]

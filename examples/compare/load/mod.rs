@@ -52,12 +52,15 @@ pub struct Heard {
     pub time: Duration,
     /// The lines that were answered, or the visits that ended, in that time.
     pub answers: u64,
-    /// The lines whose answers came after it.
+    /// Those that were begun in that time and were over after it.
     pub late_answers: u64,
-    /// How long each answer, or visit, took, in nanoseconds.
+    /// How long each of both took, and each line that was due in that time but could not even be typed: in nanoseconds.
+    /// So it counts all that was offered.
     pub latency: Histogram<u64>,
-    /// Bytes of text that firehoses had answered.
+    /// Bytes of text that firehoses had answered in that time.
     pub streamed: u64,
+    /// The same, after it.
+    pub late_streamed: u64,
 }
 
 /// Clients in the middle of their work on one server.
@@ -80,6 +83,8 @@ pub struct Load<'a> {
     heard: Heard,
     /// When something last went on.
     progress: Instant,
+    /// When the playing is over.
+    end: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +102,7 @@ impl<'a> Load<'a> {
         sources: &'a mut Sources,
         interrupted: &'a AtomicBool,
     ) -> Result<Self, Failure> {
+        let now = Instant::now();
         Ok(Self {
             target,
             workload,
@@ -115,8 +121,10 @@ impl<'a> Load<'a> {
                 late_answers: 0,
                 latency: histogram(),
                 streamed: 0,
+                late_streamed: 0,
             },
-            progress: Instant::now(),
+            progress: now,
+            end: now,
         })
     }
 
@@ -150,16 +158,19 @@ impl<'a> Load<'a> {
         let mut events = Events::with_capacity(EVENTS);
         self.step = Step::Playing;
         let start = Instant::now();
-        self.progress = start;
+        (self.progress, self.end) = (start, start + time);
         self.begin(start)?;
-        while start.elapsed() < time {
-            self.turn(&mut events, start + time)?;
+        while Instant::now() < self.end {
+            self.turn(&mut events, self.end)?;
         }
-        self.heard.time = start.elapsed();
-        Ok(())
+        // The last turn may have gone a little beyond, and somebody's line may have become due in it.
+        self.end = Instant::now();
+        self.heard.time = self.end - start;
+        self.type_all_due()
     }
 
-    /// Waits for the answers that are still owed, so that all have been checked in the end.
+    /// Waits for the answers that are still owed, so that all have been checked in the end and none is left out of the
+    /// latency: those that take longest are most likely to be among them.
     pub fn part(&mut self) -> Result<(), Failure> {
         let mut events = Events::with_capacity(EVENTS);
         self.step = Step::Parting;
@@ -172,9 +183,10 @@ impl<'a> Load<'a> {
         }
         let deadline = Instant::now() + OPENING;
         while self.awaited > 0 {
-            self.turn(&mut events, deadline)?;
+            self.turn(&mut events, deadline).map_err(|failure| failure.while_parting(self.awaited))?;
             if Instant::now() > deadline {
-                return Err(Failure::Silent(format!("the last answers did not come within {OPENING:?}")));
+                let silence = Failure::Silent(format!("not all answers came within {OPENING:?}"));
+                return Err(silence.while_parting(self.awaited));
             }
         }
         Ok(())
@@ -239,14 +251,21 @@ impl<'a> Load<'a> {
         for token in mem::take(&mut self.unfinished) {
             self.serve(token, false)?;
         }
+        self.type_all_due()?;
+        if self.progress.elapsed() > PATIENCE {
+            return Err(Failure::Silent(format!("nothing came for {PATIENCE:?}")));
+        }
+        Ok(())
+    }
+
+    /// Lets those type whose next line is due. What is due when the time is over is no longer typed.
+    fn type_all_due(&mut self) -> Result<(), Failure> {
         while let Some(&Reverse((due, token))) = self.due.peek()
             && due <= Instant::now()
+            && due < self.end
         {
             self.due.pop();
             self.clients[token].say(due)?;
-        }
-        if self.progress.elapsed() > PATIENCE {
-            return Err(Failure::Silent(format!("nothing came for {PATIENCE:?}")));
         }
         Ok(())
     }
@@ -266,9 +285,12 @@ impl<'a> Load<'a> {
         }
         self.progress = Instant::now();
         match (self.step, news) {
-            (Step::Gathering, News::Greeted) | (Step::Parting, News::Left(_)) => self.awaited -= 1,
-            (Step::Parting, News::Answered(latency)) => {
-                self.record_late(latency);
+            (Step::Gathering, News::Greeted) => self.awaited -= 1,
+            (Step::Parting, News::Answered(latency) | News::Left(latency)) => {
+                // A firehose leaves too, but nobody asks how long it was there.
+                if self.workload.part(token) != Part::Firehose {
+                    self.record_late(self.clients[token].due(), latency);
+                }
                 self.awaited -= 1;
             }
             (Step::Playing, News::Answered(latency)) => {
@@ -279,10 +301,10 @@ impl<'a> Load<'a> {
                 self.record(duration);
                 self.open(token)?;
             }
-            (_, News::Streamed(bytes)) => {
-                if self.step == Step::Playing {
-                    self.heard.streamed += bytes;
-                }
+            (step, News::Streamed(bytes)) => {
+                let playing = step == Step::Playing;
+                let streamed = if playing { &mut self.heard.streamed } else { &mut self.heard.late_streamed };
+                *streamed += bytes;
                 // Its own readiness may have come in the same turn.
                 if !self.unfinished.contains(&token) {
                     self.unfinished.push(token);
@@ -310,15 +332,18 @@ impl<'a> Load<'a> {
         self.heard.latency.saturating_record(nanoseconds(latency));
     }
 
-    /// An answer after the time is over is one that a server was still working on, unless the typist goes by the clock:
-    /// such a one has been kept waiting, with this line and with all that were due since.
-    fn record_late(&mut self, latency: Duration) {
+    /// An answer to a line that was due in time and came when the time was over. A typist who goes by the clock has been
+    /// kept waiting by it with all the lines that became due in the meantime, too.
+    fn record_late(&mut self, due: Instant, latency: Duration) {
         self.heard.late_answers += 1;
+        self.heard.latency.saturating_record(nanoseconds(latency));
         if let Pace::Every(interval) = self.workload.pace {
-            self.heard
-                .latency
-                .record_correct(nanoseconds(latency), nanoseconds(interval))
-                .expect("no latency is longer than the longest");
+            let answered = due + latency;
+            let mut due = due + interval;
+            while due < self.end {
+                self.heard.latency.saturating_record(nanoseconds(answered - due));
+                due += interval;
+            }
         }
     }
 }

@@ -3,13 +3,12 @@
 
 use std::error::Error;
 use std::iter::successors;
-use std::ops::Range;
 
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::theme::{Area, Drawn, ROW, SIZE, colour, grid, ink, nothing, picture, text};
+use super::theme::{Area, Drawn, ROW, SIZE, colour, grid, nothing, picture, shortened, text, width_of};
 use crate::figures::thousands;
 use crate::rounds::Summary;
 
@@ -21,8 +20,6 @@ pub struct Plot<'a> {
     pub scale: Scale,
     /// The lines.
     pub lines: Vec<Line<'a>>,
-    /// What a stroke means, if not all lines have the same.
-    pub strokes: Vec<(Stroke, &'a str)>,
     /// How a value is written at the axis.
     pub show: &'a dyn Fn(f64) -> String,
 }
@@ -30,12 +27,10 @@ pub struct Plot<'a> {
 /// A line through the medians, with the spread at each point.
 #[derive(Clone)]
 pub struct Line<'a> {
-    /// Its name; lines that belong together have the same name and colour.
+    /// Its name.
     pub name: &'a str,
     /// The number of its colour.
     pub colour: usize,
-    /// How it is drawn.
-    pub stroke: Stroke,
     /// The number of sessions, and the figure there.
     pub points: Vec<(f64, Summary)>,
 }
@@ -49,17 +44,8 @@ pub enum Scale {
     Logarithmic(f64),
 }
 
-/// How a line is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stroke {
-    /// In one go.
-    Whole,
-    /// With gaps.
-    Dashed,
-}
-
-/// How many names stand in a line of the legend.
-const NAMES_IN_ROW: usize = 3;
+/// What a name in the legend needs beside its own width: its line, and what is around both.
+const MARK: i32 = 60;
 
 /// Draws it as an SVG.
 pub fn draw(plot: &Plot<'_>) -> String {
@@ -67,15 +53,17 @@ pub fn draw(plot: &Plot<'_>) -> String {
 }
 
 fn draw_on(root: &Area<'_>, plot: &Plot<'_>) -> Drawn {
-    let Some((sessions, values)) = extent(&plot.lines) else { return nothing(root) };
-    let (_, area) = root.split_vertically(draw_legend(root, plot)?);
+    let Some((sessions, greatest)) = extent(&plot.lines) else { return nothing(root) };
+    let (_, area) = root.split_vertically(draw_legend(root, &plot.lines)?);
     match plot.scale {
-        Scale::Linear => draw_lines(&area, &plot.lines, &sessions, 0.0..values.end * 1.08, plot.show)?,
+        Scale::Linear => draw_lines(&area, &plot.lines, &sessions, 0.0..greatest * 1.08, plot.show)?,
         Scale::Logarithmic(factor) => {
-            // There is no place for nothing on such an axis: what is less than 1 is drawn at its lower edge.
+            // There is no place for nothing on such an axis, so what is less than the least median, be it the end of a
+            // spread, is drawn at its lower edge.
             let step_below = |value: f64| factor.powf(value.log(factor).floor());
-            let low = step_below(values.start.max(1.0));
-            let high = step_below(values.end.max(low)) * factor;
+            let medians = plot.lines.iter().flat_map(|line| &line.points).map(|(_, value)| value.median);
+            let low = step_below(medians.fold(f64::INFINITY, f64::min).max(1.0));
+            let high = step_below(greatest.max(low)) * factor;
             let steps = successors(Some(low), |step| Some(step * factor)).take_while(|step| *step <= high);
             let axis = (low..high).log_scale().with_key_points(steps.collect());
             draw_lines(&area, &no_lower_than(low, &plot.lines), &sessions, axis, plot.show)?;
@@ -84,15 +72,14 @@ fn draw_on(root: &Area<'_>, plot: &Plot<'_>) -> Drawn {
     Ok(())
 }
 
-/// The numbers of sessions that there are, and from where to where the figures reach.
-fn extent(lines: &[Line<'_>]) -> Option<(Vec<f64>, Range<f64>)> {
+/// The numbers of sessions that there are, and the greatest figure.
+fn extent(lines: &[Line<'_>]) -> Option<(Vec<f64>, f64)> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let mut sessions: Vec<f64> = points().map(|(sessions, _)| *sessions).collect();
     sessions.sort_by(f64::total_cmp);
     sessions.dedup();
-    let low = points().map(|(_, value)| value.least).reduce(f64::min)?;
-    let high = points().map(|(_, value)| value.greatest).reduce(f64::max)?;
-    Some((sessions, low..high))
+    let greatest = points().map(|(_, value)| value.greatest).reduce(f64::max)?;
+    Some((sessions, greatest))
 }
 
 fn no_lower_than<'a>(low: f64, lines: &[Line<'a>]) -> Vec<Line<'a>> {
@@ -109,33 +96,23 @@ fn no_lower_than<'a>(low: f64, lines: &[Line<'a>]) -> Vec<Line<'a>> {
 }
 
 /// Writes the names above the picture, where no line runs through them; returns the height that they take.
-fn draw_legend(root: &Area<'_>, plot: &Plot<'_>) -> Result<i32, Box<dyn Error>> {
-    let mut entries: Vec<(&str, RGBColor, Stroke)> = Vec::new();
-    for line in &plot.lines {
-        if entries.iter().all(|(name, ..)| *name != line.name) {
-            entries.push((line.name, colour(line.colour), Stroke::Whole));
-        }
-    }
-    entries.extend(plot.strokes.iter().map(|&(stroke, meaning)| (meaning, ink(), stroke)));
-
-    let width = i32::try_from(SIZE.0 as usize / NAMES_IN_ROW)?;
+fn draw_legend(root: &Area<'_>, lines: &[Line<'_>]) -> Result<i32, Box<dyn Error>> {
+    let right = SIZE.0.cast_signed();
     let (mut x, mut y) = (0, 0);
-    for (name, colour, stroke) in entries {
-        let (left, middle) = (x + 16, y + 18);
-        let pen = colour.stroke_width(3);
-        let dashes: &[(i32, i32)] =
-            if stroke == Stroke::Whole { &[(0, 24)] } else { &[(0, 6), (9, 15), (18, 24)] };
-        for (from, to) in dashes {
-            root.draw(&PathElement::new([(left + from, middle), (left + to, middle)], pen))?;
-        }
-        let style = text().pos(Pos::new(HPos::Left, VPos::Center));
-        root.draw_text(name, &style, (left + 32, middle))?;
-        x += width;
-        if x + width > SIZE.0.cast_signed() {
+    for line in lines {
+        let name = shortened(line.name);
+        let width = MARK + width_of(&name);
+        if x > 0 && x + width > right {
             (x, y) = (0, y + ROW);
         }
+        let (left, middle) = (x + 16, y + 18);
+        let pen = colour(line.colour).stroke_width(3);
+        root.draw(&PathElement::new([(left, middle), (left + 24, middle)], pen))?;
+        let style = text().pos(Pos::new(HPos::Left, VPos::Center));
+        root.draw_text(&name, &style, (left + 32, middle))?;
+        x += width;
     }
-    Ok(if x == 0 { y } else { y + ROW })
+    Ok(y + ROW + ROW / 2)
 }
 
 fn draw_lines<Y>(
@@ -173,10 +150,7 @@ where
         let colour = colour(line.colour);
         let pen = colour.stroke_width(2);
         let medians = line.points.iter().map(|(sessions, value)| (*sessions, value.median));
-        match line.stroke {
-            Stroke::Whole => chart.draw_series(LineSeries::new(medians.clone(), pen))?,
-            Stroke::Dashed => chart.draw_series(DashedLineSeries::new(medians.clone(), 6, 5, pen))?,
-        };
+        chart.draw_series(LineSeries::new(medians.clone(), pen))?;
         chart.draw_series(medians.map(|point| Circle::new(point, 4, colour.filled())))?;
         let spreads = line.points.iter().map(|(x, value)| [(*x, value.least), (*x, value.greatest)]);
         chart.draw_series(spreads.map(|ends| PathElement::new(ends, colour)))?;

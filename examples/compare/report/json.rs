@@ -2,22 +2,25 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Ending, Report};
-use crate::contender::{Contender, Origin};
+use super::{Ending, Occasion, Report};
+use crate::failure::Failure;
 use crate::figures::{Figure, Figures};
 use crate::rounds::Cell;
 
 /// The whole report as JSON.
 pub fn render(report: &Report) -> String {
-    let machine = &report.machine;
+    let Occasion { date, command_line, machine } = &report.occasion;
     let contenders = report.contenders.iter().zip(&report.calls).map(|(contender, calls)| {
         let calls = calls.as_ref().map(|calls| match calls {
             Ok(calls) => json!({ "one_types": calls.alone, "many_type": calls.crowd }),
             Err(failure) => json!({ "failure": failure.to_string() }),
         });
-        json!({ "name": contender.name, "origin": origin(contender), "system_calls_per_answer": calls })
+        json!({ "name": contender.name, "origin": contender.origin.to_string(), "system_calls_per_answer": calls })
     });
     let value = json!({
+        "okloop": env!("CARGO_PKG_VERSION"),
+        "date": date,
+        "command_line": command_line,
         "machine": {
             "processor": machine.processor,
             "processors": machine.processors,
@@ -36,13 +39,6 @@ pub fn render(report: &Report) -> String {
     format!("{value:#}\n")
 }
 
-fn origin(contender: &Contender) -> String {
-    match &contender.origin {
-        Origin::Program(words) => words.join(" "),
-        Origin::Address(address) => address.to_string(),
-    }
-}
-
 fn result(report: &Report, cell: &Cell) -> Value {
     let workload = &cell.workload;
     let medians = |figure: Figure| cell.summary(figure).map(|summary| summary.median);
@@ -55,6 +51,7 @@ fn result(report: &Report, cell: &Cell) -> Value {
         "firehoses": workload.firehoses,
         "visitors": workload.visitors,
         "failure": cell.failure.as_ref().map(ToString::to_string),
+        "last_words": cell.failure.as_ref().and_then(Failure::last_words),
         "median": figures(medians),
         "rounds": cell.runs.iter().map(|run: &Figures| figures(|figure| run.of(figure))).collect::<Vec<_>>(),
     })

@@ -2,8 +2,10 @@
 //!
 //! All three show the same thing. What they say in words is in `sections`, so that the table and the page cannot differ.
 
+mod bars;
 mod curves;
 mod json;
+mod notes;
 mod page;
 mod picture;
 mod sections;
@@ -24,8 +26,8 @@ use crate::syscalls::Calls;
 
 /// Everything that was measured, and how.
 pub struct Report {
-    /// Where it was measured.
-    pub machine: Machine,
+    /// When and where it was measured.
+    pub occasion: Occasion,
     /// The open files that each process may have there.
     pub file_limit: u64,
     /// How often each measurement was meant to be made.
@@ -42,6 +44,16 @@ pub struct Report {
     pub ending: Ending,
 }
 
+/// When and where a run was begun.
+pub struct Occasion {
+    /// The date and the time, in UTC.
+    pub date: String,
+    /// The words with which this program was started.
+    pub command_line: Vec<String>,
+    /// The machine, as it was before.
+    pub machine: Machine,
+}
+
 /// How the measuring ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -54,17 +66,23 @@ pub enum Ending {
 impl Report {
     /// The tables for a terminal.
     pub fn table(&self) -> String {
-        table::render(&sections::all(self), &sections::notes(self))
+        table::render(&sections::all(self), &notes::all(self))
     }
 
-    /// Writes `report.html`, its pictures as files of their own, and `results.json`.
+    /// Writes `report.html`, its pictures as files of their own, and `results.json`: all that can be written. The error
+    /// names the others.
     pub fn write(&self, directory: &Path) -> io::Result<()> {
         let charts = picture::charts(self);
-        for chart in &charts {
-            fs::write(directory.join(format!("{}.svg", chart.name)), &chart.svg)?;
-        }
-        let page = page::render(&self.machine, &charts, &sections::all(self), &sections::notes(self));
-        fs::write(directory.join("report.html"), page)?;
-        fs::write(directory.join("results.json"), json::render(self))
+        let page = page::render(self, &charts, &sections::all(self), &notes::all(self));
+        let mut files =
+            vec![("report.html".to_owned(), page), ("results.json".to_owned(), json::render(self))];
+        files.extend(charts.into_iter().map(|chart| (format!("{}.svg", chart.name), chart.svg)));
+        let failed = files.into_iter().filter_map(|(name, text)| {
+            let path = directory.join(name);
+            let error = fs::write(&path, text).err()?;
+            Some(format!("{} could not be written: {error}", path.display()))
+        });
+        let failed: Vec<_> = failed.collect();
+        if failed.is_empty() { Ok(()) } else { Err(io::Error::other(failed.join("\n"))) }
     }
 }

@@ -1,8 +1,8 @@
 //! The report as one page that needs nothing else: no network, no script, no file beside it.
 
+use super::Report;
 use super::picture::Chart;
-use super::sections::{Row, Section};
-use crate::machine::Machine;
+use super::sections::Section;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d8dee4; --paper: #fffffe; --ground: #f6f8fa; }
@@ -20,20 +20,21 @@ figure h3 { margin: 0 0 .5rem; font-size: 1.05rem; } figure svg { width: 100%; h
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .75rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--line); }
 thead th { border-top: 0; color: var(--soft); font-weight: 600; }
-th.name, td.name, td.reason { text-align: left; } td.reason { color: #cf222e; white-space: normal; }
+th.name, td.name, td.reason, th.group { text-align: left; } td.reason { color: #cf222e; white-space: normal; }
 @media (prefers-color-scheme: dark) { td.reason { color: #ff7b72; } }
 ";
 
 /// The whole page.
-pub fn render(machine: &Machine, charts: &[Chart], sections: &[Section], notes: &[String]) -> String {
+pub fn render(report: &Report, charts: &[Chart], sections: &[Section], notes: &[String]) -> String {
     let notes: Vec<_> = notes.iter().map(|note| format!("<li>{}</li>\n", escaped(note))).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>A loop against threads</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<h1>A loop against threads</h1>\n\
-         <p class=\"soft\">{machine}</p>\n<div class=\"pictures\">\n{pictures}</div>\n{tables}\
+         <p class=\"soft\">{date}<br>{machine}</p>\n<div class=\"pictures\">\n{pictures}</div>\n{tables}\
          <h2>How to read the figures</h2>\n<ul>\n{notes}</ul>\n</body>\n</html>\n",
-        machine = escaped(&machine.to_string()),
+        date = escaped(&report.occasion.date),
+        machine = escaped(&report.occasion.machine.to_string()),
         pictures = charts.iter().map(figure).collect::<Vec<_>>().concat(),
         tables = sections.iter().map(table).collect::<Vec<_>>().concat(),
         notes = notes.concat(),
@@ -53,27 +54,40 @@ fn table(section: &Section) -> String {
         let class = if section.is_text(column) { " class=\"name\"" } else { "" };
         format!("<{tag}{class}>{}</{tag}>", escaped(text))
     };
+    let columns = section.head.len();
     let head: Vec<_> =
         section.head.iter().enumerate().map(|(column, head)| cell("th", column, head)).collect();
-    let row = |row: &Row| {
-        let columns = 0..section.head.len();
+    let mut rows = Vec::new();
+    let mut group = None;
+    for row in &section.rows {
+        if let Some(heading) = &row.group
+            && group != Some(heading)
+        {
+            let heading = escaped(heading);
+            rows.push(format!("<tr><th class=\"group\" colspan=\"{columns}\">{heading}</th></tr>\n"));
+        }
+        group = row.group.as_ref();
         let mut cells: Vec<_> =
-            columns.map_while(|column| Some(cell("td", column, row.cell(column)?))).collect();
+            (0..).map_while(|column| Some(cell("td", column, row.cell(column)?))).collect();
         if let Err(reason) = &row.figures {
-            let left = section.head.len() - row.about.len();
+            let left = columns - 1;
             cells.push(format!("<td class=\"reason\" colspan=\"{left}\">{}</td>", escaped(reason)));
         }
-        format!("<tr>{}</tr>\n", cells.concat())
-    };
-    let rows: Vec<_> = section.rows.iter().map(row).collect();
+        rows.push(format!("<tr>{}</tr>\n", cells.concat()));
+    }
     format!(
-        "<h2>{title}</h2>\n<p class=\"soft\">{sentence}</p>\n<div class=\"wide\"><table>\n\
-         <thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n",
+        "<h2>{title}</h2>\n{sentence}<div class=\"wide\"><table>\n\
+         <thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n{below}",
         title = escaped(&section.title),
-        sentence = escaped(&section.sentence),
+        sentence = paragraph(&section.sentence),
         head = head.concat(),
         rows = rows.concat(),
+        below = section.below.as_ref().map(|text| paragraph(text)).unwrap_or_default(),
     )
+}
+
+fn paragraph(text: &str) -> String {
+    format!("<p class=\"soft\">{}</p>\n", escaped(text))
 }
 
 /// Text that is not to be taken for HTML: a server's last words may hold anything.

@@ -1,12 +1,13 @@
 //! The report as headings, rows and sentences, before it is a table or a page.
 
-use super::{Ending, Report};
-use crate::contender::Contender;
-use crate::failure::Failure;
+use super::Report;
 use crate::figures::{Figure, thousands};
 use crate::rounds::{Cell, Summary};
 use crate::syscalls::{CROWD, Calls, PerAnswer};
-use crate::workload::{KNOCKING, Kind};
+use crate::workload::{Kind, Workload};
+
+/// From so many busy processors on, the load, which is one thread, is as busy as it can be.
+const SATURATED: f64 = 0.95;
 
 /// A heading, what it is about, and its rows.
 pub struct Section {
@@ -18,12 +19,16 @@ pub struct Section {
     pub head: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,
+    /// What a mark in some row means, if there is one.
+    pub below: Option<String>,
 }
 
 /// One server under one load.
 pub struct Row {
-    /// What the row is about.
-    pub about: Vec<String>,
+    /// What this row and those beside it have in common, if a table has several such groups.
+    pub group: Option<String>,
+    /// The server's name, which stands in the first column.
+    pub server: String,
     /// Its figures as text, or why there are none.
     pub figures: Result<Vec<String>, String>,
 }
@@ -39,7 +44,7 @@ impl Row {
     /// The text in one column, if it has one.
     pub fn cell(&self, column: usize) -> Option<&str> {
         let figures = self.figures.as_ref().map_or(&[][..], Vec::as_slice);
-        self.about.iter().chain(figures).nth(column).map(String::as_str)
+        Some(&self.server).into_iter().chain(figures).nth(column).map(String::as_str)
     }
 }
 
@@ -60,62 +65,32 @@ pub fn all(report: &Report) -> Vec<Section> {
         .collect()
 }
 
-/// What one must know to read the figures.
-pub fn notes(report: &Report) -> Vec<String> {
-    let mut notes = Vec::new();
-    if report.ending == Ending::Interrupted {
-        notes.push("Interrupted: these are the figures up to then.".to_owned());
+fn workload(report: &Report, kind: Kind, title: &str, sentence: String, figures: &[Figure]) -> Section {
+    // What was not even begun when Ctrl-C came has no row.
+    let is_begun = |cell: &&Cell| cell.failure.is_some() || !cell.runs.is_empty();
+    let cells: Vec<&Cell> =
+        report.cells.iter().filter(|cell| cell.workload.kind == kind).filter(is_begun).collect();
+    let row = |cell: &&Cell| Row {
+        group: (kind == Kind::PingPong).then(|| group(&cell.workload)),
+        server: report.contenders[cell.contender].name.clone(),
+        figures: texts(cell, figures),
+    };
+    let is_marked = figures.iter().any(|&figure| cells.iter().any(|cell| is_limited(cell, figure)));
+    let names = figures.iter().map(|figure| title_of(*figure, kind));
+    Section {
+        title: title.to_owned(),
+        sentence,
+        head: Some("server".to_owned()).into_iter().chain(names).collect(),
+        rows: cells.iter().map(row).collect(),
+        below: is_marked.then(|| {
+            let queue = if kind == Kind::PingPong { QUEUE_SENTENCE } else { "" };
+            format!("{LIMITED_SENTENCE}{queue}")
+        }),
     }
-    notes.push(format!("Machine: {}. Open files a process: {}.", report.machine, report.file_limit));
-    notes.push(format!(
-        "Each measurement took {:?} on a server started for it; rounds: {}, the servers taking turns. Shown is the \
-         median; ± is half the distance between the least and the greatest. \"n/a\": the system does not tell.",
-        report.time, report.rounds,
-    ));
-    notes.push(
-        "The load is a closed loop: who waits for an answer sends nothing meanwhile, so a server that stands still for a \
-         second shows one slow answer for each typist, not the many that would have been due (coordinated omission): \
-         p99.9 and max are to be read together with answers/s. The typists beside a firehose type by the clock instead, \
-         and their waiting counts from when a line was due: nothing is left out there."
-            .to_owned(),
-    );
-    notes.push(
-        "The load is one thread that checks every byte, on the same processors as the server: answers/s is what both achieve \
-         together, CPU/answer is the server's alone. Where \"load CPUs\" comes near 1.00, the load is as busy as one thread \
-         can be and sets the limit."
-            .to_owned(),
-    );
-    notes.push(
-        "Memory is what the process itself has (resident set). Socket buffers and the kernel's own stack for each thread \
-         (16 KiB on x86-64 Linux) come on top and are charged to nobody."
-            .to_owned(),
-    );
-    notes.push(format!(
-        "Visitors close first, in order, as clients do, so TIME_WAIT stays on the load's side, spread over many loopback \
-         addresses. All other sessions are reset after the measuring is over. At most {KNOCKING} connections are being made at \
-         a time."
-    ));
-    notes
 }
 
-fn workload(report: &Report, kind: Kind, title: &str, sentence: String, figures: &[Figure]) -> Section {
-    let cells = report.cells.iter().filter(|cell| cell.workload.kind == kind);
-    let about_sessions = kind == Kind::PingPong;
-    let mut head = vec!["server".to_owned()];
-    if about_sessions {
-        head.insert(0, "sessions".to_owned());
-    }
-    head.extend(figures.iter().map(|figure| title_of(*figure, kind)));
-    let row = |cell: &Cell| {
-        let mut about = vec![report.contenders[cell.contender].name.clone()];
-        if about_sessions {
-            about.insert(0, thousands(cell.workload.sessions() as f64));
-        }
-        Row { about, figures: texts(cell, figures) }
-    };
-    // What was not even begun when Ctrl-C came has no row.
-    let rows = cells.filter(|cell| cell.failure.is_some() || !cell.runs.is_empty()).map(row).collect();
-    Section { title: title.to_owned(), sentence, head, rows }
+fn group(workload: &Workload) -> String {
+    format!("{} sessions", thousands(workload.sessions() as f64))
 }
 
 const SPEED: &[Figure] = &[
@@ -143,7 +118,6 @@ const CHURN: &[Figure] = &[
     Figure::P999,
     Figure::Slowest,
     Figure::ProcessorPerAnswer,
-    Figure::ServerProcessors,
     Figure::LoadProcessors,
 ];
 const BULK: &[Figure] = &[
@@ -154,31 +128,37 @@ const BULK: &[Figure] = &[
 ];
 const FAIRNESS: &[Figure] = &[
     Figure::AnswersPerSecond,
+    Figure::OfferedPerSecond,
     Figure::Median,
     Figure::P99,
-    Figure::P999,
     Figure::Slowest,
     Figure::MegabytesPerSecond,
-    Figure::ServerProcessors,
     Figure::LoadProcessors,
 ];
 
+const COST_SENTENCE: &str = "What the same measurements cost the server. CPUs: the processors that it kept busy. Memory \
+    and threads are counted when all sessions are open and idle. Switches: how often, for an answer, a thread went to \
+    wait; forced: how often it had to give way to another.";
 const CHURN_SENTENCE: &str = "Ten visitors at a time connect, read the banner, send one line, take the answer and leave. \
     A visit takes from the first packet to the server's close.";
-const BULK_SENTENCE: &str =
-    "One session sends as fast as the server takes it, and every byte of the answers is checked.";
-
-const COST_SENTENCE: &str = "What the same measurements cost the server. Memory and threads are counted when all sessions \
-    are open and idle; a switch is \"own\" when a thread goes to wait, \"forced\" when it must give way to another.";
+const BULK_SENTENCE: &str = "One session sends as fast as the server takes it, and every byte of the answers is checked. \
+    Between the servers of this project it shows how many answers go out in one write, not how the server waits: okloop \
+    gathers them in a buffer; thread_per_connection and the smallest loop write each answer of 1 KiB by itself, and with \
+    TCP_NODELAY each leaves as a packet of its own. A thread could gather answers too.";
 const FAIRNESS_SENTENCE: &str = "One session sends as fast as the server takes it, while 20 people type a line every \
-    10 ms each. The latency is theirs.";
+    10 ms each. The latency is theirs. Offered are the lines that were due, answered those whose answers came in time.";
+const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause there (0.95 processors or more), so the limit \
+    may be its own, and the server may be able to do more.";
+const QUEUE_SENTENCE: &str = " All who type are then waiting all the time, and the latency is that of a queue: about their \
+    number divided by the answers a second.";
 
 fn of_ping_pong(report: &Report) -> String {
     let typing = report.cells.iter().filter(|cell| cell.workload.kind == Kind::PingPong);
     let most = typing.map(|cell| cell.workload.typists).max().unwrap_or(0);
     format!(
         "At most {most} of the sessions type: the next line as soon as the last is answered. The others are only there, as \
-         most telnet sessions are most of the time."
+         most telnet sessions are most of the time. Opening: until all are connected and greeted. Load: the processors \
+         that the load kept busy."
     )
 }
 
@@ -186,6 +166,7 @@ fn title_of(figure: Figure, kind: Kind) -> String {
     match (figure, kind) {
         (Figure::AnswersPerSecond, Kind::Churn) => "visits/s".to_owned(),
         (Figure::ProcessorPerAnswer, Kind::Churn) => "CPU/visit".to_owned(),
+        (Figure::AnswersPerSecond, Kind::Fairness) => "answered/s".to_owned(),
         _ => figure.title().to_owned(),
     }
 }
@@ -196,9 +177,23 @@ fn texts(cell: &Cell, figures: &[Figure]) -> Result<Vec<String>, String> {
     }
     let text = |figure: &Figure| match cell.summary(*figure) {
         None => "n/a".to_owned(),
-        Some(summary) => shown(*figure, &summary, cell.runs.len()),
+        Some(summary) => {
+            let mark = if is_limited(cell, *figure) { "\u{2265} " } else { "" };
+            format!("{mark}{}", shown(*figure, &summary, cell.runs.len()))
+        }
     };
     Ok(figures.iter().map(text).collect())
+}
+
+/// Whether the figure is what the load could do, and so perhaps less than what the server could. Typists who go by the
+/// clock ask for no more than they are meant to.
+fn is_limited(cell: &Cell, figure: Figure) -> bool {
+    let busy = cell.summary(Figure::LoadProcessors).is_some_and(|load| load.median >= SATURATED);
+    let is_speed = match cell.workload.kind {
+        Kind::PingPong | Kind::Churn => figure == Figure::AnswersPerSecond,
+        Kind::Bulk | Kind::Fairness => figure == Figure::MegabytesPerSecond,
+    };
+    busy && is_speed && cell.failure.is_none()
 }
 
 /// The median, with the spread where a reader compares the servers by it.
@@ -212,27 +207,35 @@ fn shown(figure: Figure, summary: &Summary, runs: usize) -> String {
             | Figure::P99
     );
     let median = figure.show(summary.median);
-    if compared && runs > 1 { format!("{median} ±{:.0}%", summary.spread() * 100.0) } else { median }
+    if compared && runs > 1 && summary.median != 0.0 {
+        format!("{median} ±{:.0}%", summary.spread() * 100.0)
+    } else {
+        median
+    }
 }
 
 fn system_calls(report: &Report) -> Section {
-    let row = |(contender, calls): (&Contender, &Option<Result<Calls, Failure>>)| {
-        let figures = match calls.as_ref()? {
-            Ok(Calls { alone, crowd }) => Ok(vec![sum(alone), names(alone), sum(crowd), names(crowd)]),
-            Err(failure) => Err(failure.to_string()),
-        };
-        Some(Row { about: vec![contender.name.clone()], figures })
+    let counted = || report.contenders.iter().zip(&report.calls);
+    let rows = |group: String, of: fn(&Calls) -> &PerAnswer| {
+        counted().filter_map(move |(contender, calls)| {
+            let figures = match calls.as_ref()? {
+                Ok(calls) => Ok(vec![sum(of(calls)), names(of(calls))]),
+                Err(failure) => Err(failure.to_string()),
+            };
+            Some(Row { group: Some(group.clone()), server: contender.name.clone(), figures })
+        })
     };
+    let alone = rows("one line now and then".to_owned(), |calls| &calls.alone);
+    let crowd = rows(format!("{CROWD} lines at once"), |calls| &calls.crowd);
     Section {
         title: "System calls for an answer".to_owned(),
         sentence: format!(
             "Counted by strace, in a run of its own. A line now and then is the dearest case for a loop, which then asks for \
              readiness before every answer; when {CROWD} type at once, one question serves many."
         ),
-        head: ["server", "one now and then", "which", &format!("{CROWD} at once"), "which"]
-            .map(str::to_owned)
-            .to_vec(),
-        rows: report.contenders.iter().zip(&report.calls).filter_map(row).collect(),
+        head: ["server", "calls", "which"].map(str::to_owned).to_vec(),
+        rows: alone.chain(crowd).collect(),
+        below: None,
     }
 }
 

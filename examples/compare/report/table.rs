@@ -4,16 +4,17 @@ use super::sections::{Row, Section};
 
 /// What stands between two columns.
 const GAP: &str = "  ";
-/// How wide a paragraph is.
-const WIDTH: usize = 110;
+/// How wide the text is, and a table in which no name is longer than those of the ladder.
+const WIDTH: usize = 100;
 
 /// The sections as tables, with the notes below.
 pub fn render(sections: &[Section], notes: &[String]) -> String {
     let sections = sections.iter().map(|section| {
         let (title, sentence) = (section.title.to_uppercase(), wrapped(&section.sentence, ""));
-        format!("{title}\n{sentence}\n{}", table(section))
+        let below = section.below.as_ref().map(|below| wrapped(below, "") + "\n").unwrap_or_default();
+        format!("{title}\n{sentence}\n\n{}{below}", table(section))
     });
-    let notes = notes.iter().map(|note| format!("* {}", wrapped(note, "  ")));
+    let notes = notes.iter().map(|note| wrapped(&format!("* {note}"), "  "));
     format!("\n{}\n{}\n", sections.collect::<Vec<_>>().join("\n"), notes.collect::<Vec<_>>().join("\n"))
 }
 
@@ -23,31 +24,31 @@ fn table(section: &Section) -> String {
         cells.chain([section.head[place].as_str()]).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..section.head.len()).map(width).collect();
-    let aligned = |place: usize, cell: &String| {
+    let aligned = |place: usize, cell: &str| {
         let width = widths[place];
         if section.is_text(place) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
     };
-    let line = |cells: &[String]| {
-        let cells = cells.iter().enumerate().map(|(place, cell)| aligned(place, cell));
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells = cells.enumerate().map(|(place, cell)| aligned(place, cell));
         format!("{}\n", cells.collect::<Vec<_>>().join(GAP).trim_end())
     };
 
-    let rule = format!("{}\n", "-".repeat(widths.iter().sum::<usize>() + GAP.len() * (widths.len() - 1)));
+    let rule = widths.iter().sum::<usize>() + GAP.len() * (widths.len() - 1);
     let written = |row: &Row| match &row.figures {
-        Ok(figures) => line(&[row.about.as_slice(), figures].concat()),
-        Err(reason) => [line(&row.about).trim_end(), GAP, reason, "\n"].concat(),
+        Ok(_) => line(&mut (0..).map_while(|place| row.cell(place))),
+        Err(reason) => format!("{}{GAP}{reason}\n", aligned(0, &row.server)),
     };
-    let mut text = line(&section.head);
-    let mut earlier: Option<&Row> = None;
+    let mut lines = vec![line(&mut section.head.iter().map(String::as_str))];
+    let mut group = None;
     for row in &section.rows {
-        // A row that begins with something new is set apart, unless all do.
-        if earlier.is_none_or(|earlier| row.about.len() > 1 && earlier.about[0] != row.about[0]) {
-            text += &rule;
+        if group != Some(&row.group) {
+            let heading = row.group.as_ref().map(|group| format!("-- {group} ")).unwrap_or_default();
+            lines.push(format!("{heading:-<rule$}\n"));
         }
-        text += &written(row);
-        earlier = Some(row);
+        lines.push(written(row));
+        group = Some(&row.group);
     }
-    text
+    lines.concat()
 }
 
 /// The text in lines that fit, all but the first beginning with `indent`.
@@ -55,8 +56,8 @@ fn wrapped(text: &str, indent: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let line = lines.last_mut().expect("there is a first line");
-        if line.chars().count() + word.chars().count() < WIDTH {
-            *line += if line.trim().is_empty() { "" } else { " " };
+        if line.is_empty() || line.chars().count() + word.chars().count() < WIDTH {
+            *line += if line.is_empty() { "" } else { " " };
             *line += word;
         } else {
             lines.push(format!("{indent}{word}"));

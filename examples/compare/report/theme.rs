@@ -27,9 +27,9 @@ const LINES: [Colour; 8] = [
     (RGBColor(209, 72, 10), RGBColor(255, 155, 87)),
     (RGBColor(26, 127, 55), RGBColor(74, 194, 107)),
     (RGBColor(130, 80, 223), RGBColor(188, 140, 255)),
-    (RGBColor(154, 103, 0), RGBColor(212, 167, 44)),
-    (RGBColor(191, 57, 137), RGBColor(255, 128, 200)),
-    (RGBColor(14, 116, 144), RGBColor(103, 205, 222)),
+    (RGBColor(14, 150, 165), RGBColor(103, 215, 222)),
+    (RGBColor(204, 41, 122), RGBColor(255, 128, 200)),
+    (RGBColor(122, 122, 0), RGBColor(200, 205, 70)),
     (RGBColor(87, 96, 106), RGBColor(170, 178, 188)),
 ];
 const INK: Colour = (RGBColor(31, 35, 40), RGBColor(230, 237, 243));
@@ -60,11 +60,6 @@ pub fn colour(number: usize) -> RGBColor {
     LINES[number % LINES.len()].0
 }
 
-/// The colour of what is written.
-pub fn ink() -> RGBColor {
-    INK.0
-}
-
 /// The colour of the grid.
 pub fn grid() -> RGBColor {
     GRID.0
@@ -73,6 +68,20 @@ pub fn grid() -> RGBColor {
 /// The type of all text.
 pub fn text() -> TextStyle<'static> {
     ("system-ui, sans-serif", TEXT).into_font().color(&INK.0)
+}
+
+/// How wide a text is at most in the reader's type, about, which is not known here.
+pub fn width_of(text: &str) -> i32 {
+    i32::try_from(text.chars().count()).map_or(i32::MAX, |count| count * 9)
+}
+
+/// A name as it fits in a picture.
+pub fn shortened(name: &str) -> String {
+    const LONGEST: usize = 40;
+    if name.chars().count() <= LONGEST {
+        return name.to_owned();
+    }
+    name.chars().take(LONGEST - 1).chain(['\u{2026}']).collect()
 }
 
 /// Gives the picture its name for those who cannot see it, and its colours for those who read in the dark.
