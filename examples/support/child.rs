@@ -47,16 +47,8 @@ impl ChildGuard {
     /// It is left unreaped until the guard goes: as long as it is a zombie the system gives its number to no other
     /// process, and the signal that [`Drop`] sends to the group cannot hit a stranger.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.status(WaitPidFlag::WNOHANG)
-    }
-
-    /// Waits for the child's end, and returns how it ended; unreaped, as above.
-    pub fn wait(&self) -> Option<ExitStatus> {
-        self.status(WaitPidFlag::empty())
-    }
-
-    fn status(&self, patience: WaitPidFlag) -> Option<ExitStatus> {
-        match waitid(Id::Pid(self.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | patience) {
+        match waitid(Id::Pid(self.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG)
+        {
             Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as i32)),
             _ => None,

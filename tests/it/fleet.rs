@@ -3,18 +3,13 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::LazyLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Finished, Process, build_example, eventually};
-
-/// The path of the fleet.
-static FLEET: LazyLock<PathBuf> = LazyLock::new(|| build_example("fleet"));
+use crate::harness::{Finished, Process, binary, eventually};
 
 #[test]
 fn a_small_fleet_loses_no_session_while_one_process_drains() {
@@ -120,7 +115,7 @@ fn a_pair_of_ports_that_is_in_use_is_passed_over() {
 #[test]
 fn a_fleet_that_nobody_listens_to_ends_without_a_panic() {
     let (reader, writer) = io::pipe().unwrap();
-    let mut command = Command::new(&*FLEET);
+    let mut command = Command::new(binary("fleet"));
     command.args(arguments(&["--seconds=60"])).env_remove("CARGO");
     let fleet = Process::from(command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap());
     // It has two writers more, with the command.
@@ -198,7 +193,7 @@ fn start_under(runner: &str, options: &[&str]) -> Process {
     let mut words = runner.split(' ');
     let mut command = Command::new(words.next().expect("it has a name"));
     // Cargo has built the server for the tests; the fleet need not ask it to.
-    command.args(words).arg(&*FLEET).args(arguments(options)).env_remove("CARGO");
+    command.args(words).arg(binary("fleet")).args(arguments(options)).env_remove("CARGO");
     Process::spawn(&mut command)
 }
 

@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
@@ -14,15 +13,12 @@ use nix::unistd::Pid;
 use okloop::protocol::{BANNER, PREFIX};
 use serde_json::Value;
 
-use crate::harness::{Finished, Process, build_example};
+use crate::harness::{Finished, Process, binary};
 
 const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
 const PICTURES: [&str; 9] =
     ["memory", "answers", "latency", "latency-p99", "cpu", "opening", "churn", "bulk", "fairness"];
 const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
-
-/// The path of the laboratory.
-static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| build_example("compare"));
 
 /// One run of `compare`, with a directory and a mark of its own.
 struct Laboratory {
@@ -39,7 +35,7 @@ impl Laboratory {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&*COMPARE);
+        let mut command = Command::new(binary("compare"));
         // Children inherit the environment, so the mark tells them from all other processes.
         command.arg("--output").arg(&self.output).args(arguments).env("LABORATORY_MARK", &self.mark);
         command
@@ -248,7 +244,7 @@ fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted
     let starver = start_server(|number, stream| answer(stream, number % 7 == 2, Duration::from_millis(400)));
     // All typists do.
     let sluggard = start_server(|_, stream| answer(stream, true, Duration::from_millis(300)));
-    let threads = build_example("thread_per_connection");
+    let threads = binary("thread_per_connection");
     let pipeline = format!("--server=piped=cd / && NAME=value {} {{port}} | cat", threads.display());
     let small = ["--sessions=20", "--active=5", "--rounds=1", "--seconds=0.1"];
     laboratory.run(&[&small[..], &["--connect", &starver, "--connect", &sluggard, &pipeline]].concat());
@@ -322,7 +318,7 @@ fn a_copied_program_says_where_it_belongs() {
     let laboratory = Laboratory::new("copied");
     fs::create_dir_all(&laboratory.output).expect("the directory can be made");
     let copy = laboratory.output.join("compare");
-    fs::copy(&*COMPARE, &copy).expect("the program can be copied");
+    fs::copy(binary("compare"), &copy).expect("the program can be copied");
     let finished = Process::spawn(&mut Command::new(copy)).finish();
     assert_eq!(finished.status, Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains("is to be where cargo puts it"), "{}", finished.stderr);

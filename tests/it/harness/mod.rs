@@ -18,7 +18,7 @@ use okloop::{Config, Ending, Handle, Server, Stats};
 use socket2::SockRef;
 
 pub use self::payload::{chunks_of, numbered_lines};
-pub use self::process::{Finished, Process, binary, build_example};
+pub use self::process::{Finished, Process, binary};
 
 /// How long anything may take. Far more than it does: a busy machine is no failure.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -12,25 +12,26 @@ use nix::unistd::Pid;
 
 use super::DEADLINE;
 
+/// The examples, built once and as they are now: `cargo test --test it` builds none, and `cargo test` builds only the
+/// unit tests of those that have any.
+static EXAMPLES: LazyLock<()> = LazyLock::new(|| {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let target =
+        Path::new(env!("CARGO_BIN_EXE_okloop")).ancestors().nth(2).expect("it is in target/debug, say");
+    let mut cargo = Command::new(env!("CARGO"));
+    let build = cargo.args(["build", "--quiet", "--profile", profile, "--examples", "--target-dir"]);
+    let status = build.arg(target).status();
+    assert!(status.expect("cargo runs, as it runs this").success());
+});
+
 /// The path of the server, `okloop`, or of an example.
 pub fn binary(name: &str) -> PathBuf {
     let server = Path::new(env!("CARGO_BIN_EXE_okloop"));
     if name == "okloop" {
         return server.into();
     }
-    let example =
-        server.with_file_name("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(example.exists(), "{} is missing: run `cargo build --examples` first", example.display());
-    example
-}
-
-/// Builds an example and returns its path. For one that has unit tests `cargo test` builds only those.
-pub fn build_example(name: &str) -> PathBuf {
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let mut cargo = Command::new(env!("CARGO"));
-    let status = cargo.args(["build", "--quiet", "--profile", profile, "--example", name]).status();
-    assert!(status.expect("cargo runs, as it runs this").success());
-    binary(name)
+    LazyLock::force(&EXAMPLES);
+    server.with_file_name("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION)
 }
 
 /// A child process whose output is collected while it runs. Dropping it kills it.
