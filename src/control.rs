@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::info;
 use mio::{Interest, Registry, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 /// What the loop is asked for.
@@ -58,9 +58,6 @@ impl Control {
 
     /// Turns SIGTERM, SIGINT and SIGUSR1 into requests that wake the loop with `token`.
     pub fn watch_signals(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        // By itself it ends the process when the log's file reaches its limit (`ulimit -f`, setrlimit(2)). With any
-        // handler the write just fails.
-        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
         registry.register(&mut signals, token, Interest::READABLE)?;
         self.signals = Some(signals);

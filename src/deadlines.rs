@@ -102,12 +102,8 @@ impl Deadlines {
     /// The keys whose deadlines are due at `now`, in that order. They stay due until stopped or started anew.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = usize> {
         let next = |&key: &usize| self.nodes[key].and_then(|node| node.next).map(|link| link as usize);
-        iter::successors(self.first(), next).take_while(move |&key| self.is_due(key, now))
-    }
-
-    /// Whether a deadline is running for `key` and due at `now`.
-    pub fn is_due(&self, key: usize, now: Instant) -> bool {
-        self.due_of(key).is_some_and(|due| due <= now)
+        let is_due = move |&key: &usize| self.due_of(key).is_some_and(|due| due <= now);
+        iter::successors(self.first(), next).take_while(is_due)
     }
 
     fn due_of(&self, key: usize) -> Option<Instant> {

@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -10,6 +11,7 @@ use clap::{Parser, ValueEnum};
 use log::{LevelFilter, info, warn};
 use okloop::protocol::Framing;
 use okloop::{Config, Ending, Server, logging};
+use signal_hook::consts::SIGXFSZ;
 
 /// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
 ///
@@ -99,6 +101,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    // By itself this signal ends the process when the log's file has reached its limit (`ulimit -f`, setrlimit(2)). With
+    // any handler the write just fails.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     logging::init(arguments.log_level)?;
     // Every session is an open file, so take as many as the hard limit allows: that needs no privilege.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -130,7 +135,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(number) {
-        // What is rounded to 0 would mean "never".
+        // 0 has a meaning of its own, which what is rounded to it was not to have.
         Ok(duration) if duration <= LONGEST && duration.is_zero() == (number == 0.0) => Ok(duration),
         _ => Err(format!("0, or from 1e-9 to {} seconds", LONGEST.as_secs())),
     }

@@ -46,6 +46,10 @@ pub struct Server {
     phase: Phase,
     /// When this round began. The clock is read once a round.
     now: Instant,
+    /// All that had happened by then has been seen. So this, not `now`, is the time by which somebody is late.
+    seen: Instant,
+    /// Batches in a row that had no room for one more event.
+    full_batches: usize,
     started: Instant,
     /// How many sessions may be open at once.
     cap: usize,
@@ -103,6 +107,8 @@ impl Server {
             control,
             phase: Phase::Serving,
             now,
+            seen: now,
+            full_batches: 0,
             started: now,
             cap,
             config,
@@ -160,9 +166,6 @@ impl Server {
         }
         let ending = if self.phase == Phase::Over { Ending::Forced } else { Ending::Drained };
         for key in self.keys() {
-            if ending == Ending::Drained {
-                self.turn(key, Readiness::UNKNOWN);
-            }
             self.close(key, Reason::Cut);
         }
         self.reap();
@@ -173,7 +176,7 @@ impl Server {
         match self.phase {
             Phase::Serving => false,
             Phase::Draining(until) => {
-                self.sessions.is_empty() || until.is_some_and(|until| until <= self.now)
+                self.sessions.is_empty() || until.is_some_and(|until| until <= self.seen)
             }
             Phase::Over => true,
         }
@@ -186,6 +189,8 @@ impl Server {
         match self.poll.poll(events, timeout) {
             // mio leaves this to us: no events, and the next round asks again (epoll_wait(2), EINTR).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // `now` is still of before the call.
+            Ok(()) if self.is_complete(events) => self.seen = self.now,
             result => result?,
         }
         self.now = Instant::now();
@@ -193,6 +198,14 @@ impl Server {
             trace!("poll: {} ready after {:?}", events.iter().count(), self.now - asleep);
         }
         Ok(())
+    }
+
+    /// Whether this batch, or it and the full ones before, had room for the events of everybody: the kernel's queue is
+    /// first in, first out.
+    fn is_complete(&mut self, events: &Events) -> bool {
+        let is_complete = events.iter().count() < EVENTS || self.full_batches > self.sessions.len() / EVENTS;
+        self.full_batches = if is_complete { 0 } else { self.full_batches + 1 };
+        is_complete
     }
 
     /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
@@ -234,7 +247,7 @@ impl Server {
                 }
             }
         }
-        // Who was to accept nobody has used up no event.
+        // With a share of 0 nothing was accepted, so no event is used up.
         if share > 0
             && let Some(acceptor) = &mut self.acceptor
         {
@@ -311,14 +324,11 @@ impl Server {
         self.timeouts.update(key, turn, session.connection.owes(), self.now);
     }
 
-    /// Ends those whose time is up, each after a last turn: what it has done in time may not have been seen yet, because
-    /// one batch does not hold the events of everybody, or because this process was stopped for a while (SIGSTOP).
+    /// Ends those who are late. What they have done in time may be in the kernel still, because one batch does not hold the
+    /// events of everybody, or because this process was held still for a while (SIGSTOP): hence `seen`.
     fn expire(&mut self) {
-        for (key, reason) in self.timeouts.due(self.now) {
-            self.turn(key, Readiness::UNKNOWN);
-            if self.timeouts.is_due(key, self.now) {
-                self.close(key, reason);
-            }
+        for (key, reason) in self.timeouts.due(self.seen) {
+            self.close(key, reason);
         }
     }
 

@@ -82,11 +82,6 @@ impl Timeouts {
         iter::zip(self.queues(), reasons).flat_map(due).collect()
     }
 
-    /// Whether a session's deadline is due at `now`.
-    pub fn is_due(&self, key: usize, now: Instant) -> bool {
-        self.queues().iter().any(|queue| queue.is_due(key, now))
-    }
-
     fn queues(&self) -> [&Deadlines; 3] {
         [&self.idle, &self.owing, &self.refusals]
     }
@@ -125,7 +120,7 @@ mod tests {
         let (mut timeouts, start) = timeouts();
         timeouts.update(1, WROTE, true, start);
         timeouts.update(1, READ, true, start + seconds(19));
-        assert!(timeouts.is_due(1, start + seconds(20)));
+        assert_eq!(timeouts.due(start + seconds(20)), [(1, Reason::WriteTimeout)]);
         timeouts.update(1, WROTE, true, start + seconds(20));
         assert_eq!(timeouts.next_due(), Some(start + seconds(40)));
     }

@@ -98,8 +98,11 @@ fn a_refused_client_who_does_not_leave_is_cut_off() {
 fn with_too_few_open_files_to_begin_it_says_so() {
     for limit in ["4", "5", "6", "7"] {
         let finished = start_limited(limit, limit, &[]).finish();
-        let complaint = "Failed to set up the server. Error Code: 24 Message: Too many open files\n";
-        assert_eq!((finished.status, &finished.stderr[..]), (Some(1), complaint), "{limit} open files");
+        assert_eq!(finished.status, Some(1), "{limit} open files");
+        // Which step fails depends on how many files it was started with.
+        let (step, error) = finished.stderr.split_once(". ").expect("the step comes first");
+        assert!(step.starts_with("Failed to "), "{step}");
+        assert_eq!(error, "Error Code: 24 Message: Too many open files\n");
     }
 }
 

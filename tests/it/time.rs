@@ -125,20 +125,20 @@ fn a_client_that_reads_slowly_is_not_ended_by_the_write_timeout() {
 #[test]
 fn a_client_that_is_owed_output_is_waited_for_to_read_and_not_to_speak() {
     let flood = numbered_lines(32 << 20);
-    let server = Process::okloop(&["--idle-timeout", "0.5", "--write-timeout", "0"]);
+    let server = Process::okloop(&["--idle-timeout", "1", "--write-timeout", "0"]);
     let mut client = Client::greeted(server.port());
     let sent = client.send_until_full(&flood);
     client.half_close();
     // Longer than an idle client is kept.
-    thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_millis(1500));
     chunks_of(&flood[..sent], &client.read_to_end());
 }
 
 /// More of them than one batch of events holds.
 #[test]
 fn clients_who_spoke_while_the_server_was_held_still_are_not_ended_as_idle() {
-    const TIMEOUT: Duration = Duration::from_secs(2);
-    let server = Process::okloop(&["--idle-timeout", "2"]);
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    let server = Process::okloop(&["--idle-timeout", "4"]);
     let mut typists = crowd(2 * EVENTS, server.port());
     while_stopped(&server, || {
         for client in &mut typists {
@@ -166,8 +166,8 @@ fn a_client_who_read_while_the_server_was_held_still_is_not_ended_by_the_write_t
 
 #[test]
 fn a_client_who_ended_while_a_draining_server_was_held_still_is_not_cut_off() {
-    const TIMEOUT: Duration = Duration::from_secs(1);
-    let server = Process::okloop(&["--drain-timeout", "1"]);
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let server = Process::okloop(&["--drain-timeout", "2"]);
     let mut client = Client::greeted(server.port());
     server.signal(Signal::SIGTERM);
     assert_eq!(client.read_to_end(), b"");
