@@ -5,7 +5,7 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! It teaches the turn from the rungs before: no call waits for one client any more. Sockets are non-blocking, and one
+//! It teaches what changes from the rungs before: no call waits for one client any more. Sockets are non-blocking, and one
 //! call, `poll`, waits until any of them is ready to be read or written. What a thread kept on its stack, where in the
 //! conversation its client is, becomes a value in a [`Slab`], found by the token that `poll` returns.
 //!

@@ -43,7 +43,7 @@
 //!
 //! - Nothing blocks except `poll`. One thread runs the loop.
 //! - Interest is derived from a session's state by one pure function.
-//! - Every buffer, every queue, every turn and every round has a limit, and the limits stand in [`config`].
+//! - Every buffer, every queue, every turn and every batch has a limit, and the limits stand in [`config`].
 //! - One place closes a socket, after the batch of events is through.
 //! - The clock is read once a round and handed down.
 //! - An idle session costs its slab entry and nothing on the heap, unless half a line of it waits or a time-out runs.
