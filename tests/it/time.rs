@@ -13,9 +13,9 @@ use okloop::protocol::{BANNER, Framing, PREFIX};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{
-    Client, Embedded, Process, allow_open_files, chunks_of, crowd, loopback, numbered_lines,
+    Client, Embedded, Process, allow_open_files, chunks_of, crowd, eventually, loopback, numbered_lines,
 };
-use crate::vitals::{Report, while_stopped};
+use crate::vitals::{Report, Vitals, while_stopped};
 
 /// How late a time-out may fire: a second, and one more because the machine may be busy with other tests.
 const LATE: Duration = Duration::from_secs(2);
@@ -139,7 +139,8 @@ fn a_client_that_is_owed_output_is_waited_for_to_read_and_not_to_speak() {
 fn clients_who_spoke_while_the_server_was_held_still_are_not_ended_as_idle() {
     const TIMEOUT: Duration = Duration::from_secs(4);
     let server = Process::okloop(&["--idle-timeout", "4"]);
-    let mut typists = crowd(2 * EVENTS, server.port());
+    let mut typists = crowd(3 * EVENTS, server.port());
+    eventually("the loop waits", || Vitals::of(&server).is_asleep());
     while_stopped(&server, || {
         for client in &mut typists {
             client.send(b"hello");
@@ -171,6 +172,8 @@ fn a_client_who_ended_while_a_draining_server_was_held_still_is_not_cut_off() {
     let mut client = Client::greeted(server.port());
     server.signal(Signal::SIGTERM);
     assert_eq!(client.read_to_end(), b"");
+    // Then the stop interrupts `poll`.
+    eventually("the loop waits", || Vitals::of(&server).is_asleep());
     while_stopped(&server, || {
         client.half_close();
         thread::sleep(TIMEOUT);

@@ -41,9 +41,14 @@ impl Vitals {
         self.list("fd").len()
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether the loop waits in `poll`, as nothing else in it does.
+    pub fn is_asleep(&self) -> bool {
+        self.is("sleeping")
+    }
+
+    fn is(&self, state: &str) -> bool {
         let status = self.read("status");
-        status.lines().any(|line| line.starts_with("State:") && line.contains("stopped"))
+        status.lines().any(|line| line.starts_with("State:") && line.contains(state))
     }
 
     fn of_each_thread(&self, file: &str) -> Vec<String> {
@@ -66,7 +71,7 @@ impl Vitals {
 pub fn while_stopped<T>(process: &Process, act: impl FnOnce() -> T) -> T {
     process.signal(SIGSTOP);
     let vitals = Vitals::of(process);
-    eventually("the process is stopped", || vitals.is_stopped());
+    eventually("the process is stopped", || vitals.is("stopped"));
     let result = act();
     process.signal(SIGCONT);
     result
