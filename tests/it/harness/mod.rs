@@ -203,10 +203,15 @@ impl From<TcpStream> for Client {
     }
 }
 
-/// So many clients who have read their banners.
+/// So many clients who have read their banners; all connect first, so that none waits for another's. No more than the
+/// backlog holds.
 pub fn crowd(count: usize, port: u16) -> Vec<Client> {
     allow_open_files();
-    (0..count).map(|_| Client::greeted(port)).collect()
+    let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(port)).collect();
+    for client in &mut clients {
+        client.expect(BANNER);
+    }
+    clients
 }
 
 /// Every client is an open file here, as it is in the server.
