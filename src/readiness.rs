@@ -29,8 +29,8 @@ pub enum Readable {
 impl Readiness {
     /// What a session that has just begun may do: write.
     pub const WRITABLE: Self = Self { readable: Readable::No, writable: true };
-    /// What a session that must find out for itself may do: everything, until the socket says no.
-    pub const UNKNOWN: Self = Self { readable: Readable::UntilBlocked, writable: true };
+    /// What to ask of a session that must find out what has arrived.
+    pub const READABLE: Self = Self { readable: Readable::UntilBlocked, writable: false };
 }
 
 impl From<&Event> for Readiness {

@@ -145,10 +145,8 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_over() {
             self.wait(&mut events)?;
-            let mut count = 0;
             let mut asked = false;
             for event in &events {
-                count += 1;
                 match event.token() {
                     LISTENER => self.knocked(),
                     WAKER | SIGNALS => asked = true,
@@ -158,6 +156,7 @@ impl Server {
             // All that gives out keys or takes them back comes after the batch.
             self.expire();
             let ended = self.reap();
+            let count = events.iter().count();
             let share = self.acceptor.as_ref().map_or(0, |acceptor| acceptor.share(self.now, count, ended));
             self.accept(share);
             if asked {
@@ -374,7 +373,7 @@ impl Server {
         info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
         for key in self.keys() {
             self.sessions[key].connection.drain();
-            self.turn(key, Readiness::UNKNOWN);
+            self.turn(key, Readiness::READABLE);
         }
         self.reap();
     }

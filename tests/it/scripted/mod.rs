@@ -103,7 +103,7 @@ impl Scripted {
     pub fn drain(&mut self) {
         self.draining = true;
         self.connection.drain();
-        self.turn(Readiness::UNKNOWN);
+        self.turn(Readiness::READABLE);
     }
 
     /// What the server does with a readiness, in its `turn` and `settle`.
