@@ -4,19 +4,17 @@
 //! finds them where cargo puts them: beside itself.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::cargo;
 use crate::child::ChildGuard;
 use crate::contender::{Contender, Origin};
-
-/// The manifest of this project, wherever the example is started from.
-const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
 /// The servers that belong to the comparison, whether they are built or not.
 pub fn contenders() -> io::Result<Vec<Contender>> {
@@ -32,21 +30,16 @@ pub fn contenders() -> io::Result<Vec<Contender>> {
 /// Builds them, as far as they are not up to date, or stops at Ctrl-C.
 pub fn build(interrupted: &AtomicBool) -> io::Result<()> {
     let examples = examples()?;
-    let target = examples.join("../..");
-    let profile = match examples.parent().and_then(Path::file_name).and_then(OsStr::to_str) {
-        Some("debug") | None => "dev",
-        Some(name) => name,
-    };
-    eprintln!("Building the servers ({profile} profile) ...");
+    let directory = examples.parent().unwrap_or(Path::new("."));
+    eprintln!("Building the servers ({} profile) ...", cargo::profile(directory));
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(&cargo);
-    command.args(["build", "--quiet", "--manifest-path", MANIFEST, "--profile", profile, "--bin", "okloop"]);
+    let mut command = cargo::build(cargo.clone(), directory);
+    command.args(["--quiet", "--bin", "okloop"]);
     command.args(["--example", "thread_per_connection", "--example", "tiny_event_loop"]);
-    command.arg("--target-dir").arg(target).stdin(Stdio::null());
-    let cargo = ChildGuard::spawn(&mut command)
+    let build = ChildGuard::spawn(command.stdin(Stdio::null()))
         .map_err(|error| io::Error::other(format!("{} build: {error}", cargo.display())))?;
     while !interrupted.load(Ordering::Relaxed) {
-        match cargo.exit_status() {
+        match build.exit_status() {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(io::Error::other(format!("cargo build: {status}"))),
             None => thread::sleep(Duration::from_millis(20)),

@@ -35,6 +35,8 @@ mod rounds;
 mod syscalls;
 mod workload;
 
+#[path = "../support/cargo.rs"]
+mod cargo;
 #[path = "../support/child.rs"]
 mod child;
 #[path = "../support/connect.rs"]

@@ -39,6 +39,8 @@ mod server;
 mod show;
 mod words;
 
+#[path = "../support/cargo.rs"]
+mod cargo;
 #[path = "../support/child.rs"]
 mod child;
 #[path = "../support/connect.rs"]

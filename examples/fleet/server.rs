@@ -1,7 +1,6 @@
 //! One okloop process of the fleet, and the port that all of them share.
 
 use std::env;
-use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, PipeReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 
+use crate::cargo;
 use crate::child::ChildGuard;
 use crate::counters::Counters;
 use crate::failure::Failure;
@@ -66,13 +66,7 @@ pub fn program(interrupt: &Interrupt) -> Result<PathBuf, Failure> {
     let profile_directory = here.parent().and_then(Path::parent).unwrap_or(Path::new("."));
     let program = profile_directory.join("okloop");
     if let Some(cargo) = env::var_os("CARGO") {
-        let profile = match profile_directory.file_name().and_then(OsStr::to_str) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        let arguments = ["build", "--bin", "okloop", "--manifest-path", manifest, "--profile", profile];
-        let build = ChildGuard::spawn(Command::new(cargo).args(arguments));
+        let build = ChildGuard::spawn(cargo::build(cargo, profile_directory).args(["--bin", "okloop"]));
         let status =
             interrupt.wait_for_end(&build.map_err(Failure::system("cargo build"))?, BUILD_PATIENCE)?;
         if !status.is_some_and(|status| status.success()) {
