@@ -8,21 +8,11 @@ use std::ops::Add;
 use std::process;
 use std::time::Duration;
 
-use crate::procfs::{self, Switches};
+use crate::procfs::{self, Memory, Switches};
 
 /// The processes of the contender that runs now.
 #[derive(Debug)]
 pub struct Family(Vec<u32>);
-
-/// The memory of all, counted in two ways.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// With each page that a process uses: exact for a single one.
-    pub resident: Option<u64>,
-    /// With its part of each page that several use: the only one that adds up. But the part changes with who else on the
-    /// machine uses the same library.
-    pub proportional: Option<u64>,
-}
 
 impl Family {
     /// Those that there are at this moment.
@@ -44,12 +34,9 @@ impl Family {
         self.0.len() == 1
     }
 
-    /// The bytes of memory that they have in use.
-    pub fn memory(&self) -> Memory {
-        Memory {
-            resident: self.sum(procfs::resident_bytes),
-            proportional: self.sum(procfs::proportional_bytes),
-        }
+    /// The memory that they have in use.
+    pub fn memory(&self) -> Option<Memory> {
+        self.sum(procfs::memory)
     }
 
     /// How many threads they have.

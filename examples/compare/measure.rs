@@ -10,10 +10,10 @@ use hdrhistogram::Histogram;
 
 use crate::contender::Contender;
 use crate::failure::Failure;
-use crate::family::{Family, Memory};
+use crate::family::Family;
 use crate::figures::{Figure, Figures, in_microseconds};
 use crate::load::{Heard, Load, Sources};
-use crate::procfs::{self, Switches};
+use crate::procfs::{self, Memory, Switches};
 use crate::workload::{Kind, Workload};
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
@@ -67,13 +67,11 @@ fn measure(load: &mut Load<'_>, workload: &Workload, time: Duration) -> Result<F
     if workload.residents() > 0 {
         figures.note(Figure::Opening, in_microseconds(opening));
     }
-    let bytes = |memory: Memory| {
-        let bytes = if family.is_single() { memory.resident } else { memory.proportional };
-        bytes.map(|bytes| bytes as f64)
-    };
-    figures.note(Figure::Memory, bytes(idle));
-    if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, bytes(empty), bytes(idle)) {
-        figures.note(Figure::MemoryPerSession, (idle - empty) / workload.sessions() as f64);
+    let bytes =
+        |memory: Memory| if family.is_single() { memory.resident } else { memory.proportional } as f64;
+    figures.note(Figure::Memory, idle.map(bytes));
+    if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
+        figures.note(Figure::MemoryPerSession, (bytes(idle) - bytes(empty)) / workload.sessions() as f64);
     }
     figures.note(Figure::Threads, family.threads().map(|threads| threads as f64));
 
@@ -113,15 +111,14 @@ impl Account {
     }
 
     fn since(&self, earlier: &Self) -> Self {
-        let between = |now: u64, then: u64| now.saturating_sub(then);
         Self {
             processor_time: self
                 .processor_time
                 .zip(earlier.processor_time)
                 .map(|(now, then)| now.saturating_sub(then)),
             switches: self.switches.zip(earlier.switches).map(|(now, then)| Switches {
-                voluntary: between(now.voluntary, then.voluntary),
-                involuntary: between(now.involuntary, then.involuntary),
+                voluntary: now.voluntary.saturating_sub(then.voluntary),
+                involuntary: now.involuntary.saturating_sub(then.involuntary),
             }),
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::limits::meminfo;
-use crate::procfs::resident_bytes;
+use crate::procfs;
 
 /// The kernel's objects that a connection consists of: the socket, its inode, its open file, its entry in epoll and
 /// the head of the list of such entries.
@@ -32,9 +32,10 @@ impl Memory {
     /// Looks; `None` where the system does not tell.
     pub fn now(servers: impl Iterator<Item = u32>, clients: impl Iterator<Item = u32>) -> Option<Self> {
         let [kernel, free, buffers, cached] = meminfo(["Slab:", "MemFree:", "Buffers:", "Cached:"])?;
+        let resident = |process| procfs::memory(process).map(|memory| memory.resident);
         Some(Self {
-            servers: servers.map(resident_bytes).sum::<Option<u64>>()?,
-            clients: clients.map(resident_bytes).sum::<Option<u64>>()?,
+            servers: servers.map(resident).sum::<Option<u64>>()?,
+            clients: clients.map(resident).sum::<Option<u64>>()?,
             sockets: sockets(),
             kernel,
             free: free + buffers + cached,

@@ -79,20 +79,35 @@ fn fields_from_state(stat: &str) -> Option<SplitWhitespace<'_>> {
     Some(stat.rsplit_once(')')?.1.split_whitespace())
 }
 
-/// The bytes of memory that the process has in use (resident set), as the page tables say.
+/// The bytes of memory that a process has in use, counted in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// With each page that it uses (resident set): exact for a single process.
+    pub resident: u64,
+    /// With its part of each page that several use (proportional set): the only one that adds up over processes that were
+    /// forked from each other. But the part changes with who else on the machine uses the same library.
+    pub proportional: u64,
+}
+
+impl Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            resident: self.resident + other.resident,
+            proportional: self.proportional + other.proportional,
+        }
+    }
+}
+
+/// The memory that the process has in use, as the page tables say.
 ///
 /// `VmRSS` in `/proc/PID/status` is cheaper, but kept per processor and off by up to some hundred kilobytes, which
 /// is more than ten sessions cost. What the kernel keeps for a process is in neither: socket buffers, kernel stacks.
-pub fn resident_bytes(process: u32) -> Option<u64> {
+pub fn memory(process: u32) -> Option<Memory> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    Some(field(&rollup, "Rss:")? * 1024)
-}
-
-/// The same, but of a page that several processes share only this one's part (proportional set): so the sum over
-/// processes that were forked from each other counts no page twice.
-pub fn proportional_bytes(process: u32) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    Some(field(&rollup, "Pss:")? * 1024)
+    let bytes = |name| Some(field(&rollup, name)? * 1024);
+    Some(Memory { resident: bytes("Rss:")?, proportional: bytes("Pss:")? })
 }
 
 /// How many threads the process has.
