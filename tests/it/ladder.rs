@@ -3,7 +3,6 @@
 
 mod client;
 
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -12,7 +11,7 @@ use std::thread;
 use okloop::protocol::{BANNER, PREFIX};
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Client, Process, binary, chunks_of, eventually, numbered_lines};
+use crate::harness::{Client, Process, binary, chunks_of, eventually, full_device, lossy, numbered_lines};
 
 const SERVERS: [&str; 4] = ["echo_once", "one_at_a_time", "thread_per_connection", "tiny_event_loop"];
 const GREETING_SERVERS: [&str; 2] = ["thread_per_connection", "tiny_event_loop"];
@@ -274,11 +273,6 @@ fn with_few_descriptors(name: &str) -> Process {
 
 /// Starts a rung that can print nothing, as if its output were on a disk that is full.
 fn with_full_stdout(name: &str, arguments: &[&str]) -> Process {
-    let full = File::options().write(true).open("/dev/full").expect("every Linux has it");
     let mut command = Command::new(binary(name));
-    command.args(arguments).stdout(full).stderr(Stdio::piped()).spawn().expect("it starts").into()
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    command.args(arguments).stdout(full_device()).stderr(Stdio::piped()).spawn().expect("it starts").into()
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal::{SIGTERM, SIGUSR1};
 use okloop::config::LOG_FLUSH_TIMEOUT;
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Client, Process, binary, crowd, eventually};
+use crate::harness::{Client, Process, binary, crowd, eventually, full_device};
 use crate::vitals::Vitals;
 
 /// `okloop | head`: the reader leaves after a few lines, and every later one finds a broken pipe.
@@ -209,10 +209,6 @@ fn line_of(stdout: &mut ChildStdout) -> String {
 fn dropped_lines(line: &str) -> Option<usize> {
     let (head, _) = line.split_once(" log lines were dropped")?;
     head.rsplit(' ').next()?.parse().ok()
-}
-
-fn full_device() -> File {
-    File::options().write(true).open("/dev/full").expect("Linux has this device")
 }
 
 /// A port for a server that can tell nobody which one it was given. Holding it, bound but not listening, keeps it from

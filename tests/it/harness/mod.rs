@@ -18,7 +18,7 @@ use okloop::{Config, Ending, Handle, Server, Stats};
 use socket2::SockRef;
 
 pub use self::payload::{chunks_of, numbered_lines};
-pub use self::process::{Finished, Process, binary};
+pub use self::process::{Finished, Process, binary, full_device, lossy};
 
 /// How long anything may take. Far more than it does: a busy machine is no failure.
 pub const DEADLINE: Duration = Duration::from_secs(30);

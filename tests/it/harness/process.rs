@@ -1,5 +1,6 @@
 //! A [`Process`] that ends with its test, and whose output is collected while it runs.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -208,6 +209,12 @@ impl Collected {
     }
 }
 
-fn lossy(bytes: &[u8]) -> String {
+/// A disk that is full, for an output.
+pub fn full_device() -> File {
+    File::options().write(true).open("/dev/full").expect("Linux has this device")
+}
+
+/// What a process has written, as text.
+pub fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

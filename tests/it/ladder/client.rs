@@ -5,8 +5,8 @@ use std::thread;
 
 use socket2::{Domain, Socket, Type};
 
-use super::{lossy, with_full_stdout};
-use crate::harness::{Client, Finished, Process, numbered_lines};
+use super::with_full_stdout;
+use crate::harness::{Client, Finished, Process, lossy, numbered_lines};
 
 #[test]
 fn google_get_prints_the_tutorials_lines_and_a_reply_with_a_length() {
