@@ -85,5 +85,6 @@ pub mod timeouts;
 pub use config::Config;
 pub use control::Handle;
 pub use error::StartError;
+pub use protocol::{BANNER, CHUNK, FULL, Framing, PREFIX};
 pub use server::{Ending, Server};
 pub use stats::Stats;
