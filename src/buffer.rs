@@ -1,4 +1,4 @@
-//! The byte queue that both directions of a session use: bytes are put in at the end and taken from the front.
+//! The byte queue for both directions of a session: bytes enter at the end and leave at the front.
 //!
 //! ```text
 //!   0          start          end          capacity
@@ -8,31 +8,42 @@
 //!         consume ──►    read_from, push ──►
 //! ```
 //!
-//! The capacity never changes: a full buffer is what makes a peer wait. Nothing here knows a socket, a protocol or a
-//! limit's reason; see [`crate::config`] for the sizes.
+//! The capacity never changes. A full buffer is what makes a peer wait.
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::ops::{Deref, DerefMut};
 
 use memmap2::MmapMut;
 
 /// A byte queue of a fixed capacity.
+///
+/// Its bytes are pages of their own (mmap(2)). A page costs nothing before its first byte is written, and all pages go
+/// back to the kernel with the buffer. From the allocator a buffer would be cleared whole at the start, and glibc would
+/// keep the memory of a crowd after the crowd has left.
 pub struct Buffer {
-    bytes: Memory,
+    pages: MmapMut,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
-    /// An empty buffer that holds up to `capacity` bytes.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Memory::zeroed(capacity), start: 0, end: 0 }
+    /// An empty buffer for up to `capacity` bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no memory, no address space or no mapping left (mmap(2), ENOMEM).
+    pub fn with_capacity(capacity: usize) -> io::Result<Self> {
+        Ok(Self { pages: MmapMut::map_anon(capacity)?, start: 0, end: 0 })
     }
 
-    /// The bytes put in and not yet consumed.
+    /// The bytes that were put in and not consumed yet.
     pub fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.pages[self.start..self.end]
+    }
+
+    /// The same bytes, to be changed in place.
+    pub fn unread_mut(&mut self) -> &mut [u8] {
+        &mut self.pages[self.start..self.end]
     }
 
     /// How many bytes are unread.
@@ -40,17 +51,17 @@ impl Buffer {
         self.end - self.start
     }
 
-    /// Whether nothing is unread.
+    /// Whether no byte is unread.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// How many more bytes fit in.
+    /// How many more bytes fit.
     pub fn free(&self) -> usize {
-        self.bytes.len() - self.len()
+        self.pages.len() - self.len()
     }
 
-    /// Whether nothing more fits in.
+    /// Whether no more byte fits.
     pub fn is_full(&self) -> bool {
         self.free() == 0
     }
@@ -68,7 +79,7 @@ impl Buffer {
         }
     }
 
-    /// Forgets what is unread.
+    /// Forgets the unread bytes.
     pub fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
@@ -78,28 +89,35 @@ impl Buffer {
     ///
     /// # Panics
     ///
-    /// If they do not fit: ask [`Buffer::free`] first.
+    /// If they do not fit: ask [`Buffer::free`] first. A session need not ask as long as it keeps to its
+    /// [`LARGEST_ANSWER`](crate::Session::LARGEST_ANSWER).
     pub fn push(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.free(), "push({}) with {} bytes free", bytes.len(), self.free());
-        if self.bytes.len() - self.end < bytes.len() {
+        if self.pages.len() - self.end < bytes.len() {
             self.move_to_front();
         }
-        self.bytes[self.end..][..bytes.len()].copy_from_slice(bytes);
+        self.pages[self.end..][..bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
 
-    /// One `read` into all the free space; returns its result, the number of bytes that came.
+    /// One `read` into all the free space. Returns the number of bytes that it brought; 0 is the end of input.
     ///
-    /// The caller sees to it that there is room: a read into no space returns 0 as the end of input does.
-    pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
+    /// # Errors
+    ///
+    /// Those of `read`. A full buffer is an error too, because a read into no space returns 0, which would look like
+    /// the end of input.
+    pub(crate) fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        if self.is_full() {
+            return Err(io::Error::other("a read into a full buffer"));
+        }
         self.move_to_front();
-        let count = source.read(&mut self.bytes[self.end..])?;
+        let count = source.read(&mut self.pages[self.end..])?;
         self.end += count;
         Ok(count)
     }
 
-    /// One `write` of all that is unread; what was written is consumed. Returns the number of bytes that went.
-    pub fn write_to(&mut self, sink: &mut impl Write) -> io::Result<usize> {
+    /// One `write` of all unread bytes. Returns how many the sink took; these are consumed.
+    pub(crate) fn write_to(&mut self, sink: &mut impl Write) -> io::Result<usize> {
         let count = sink.write(self.unread())?;
         self.consume(count);
         Ok(count)
@@ -107,108 +125,72 @@ impl Buffer {
 
     fn move_to_front(&mut self) {
         if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
+            self.pages.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
     }
 }
 
-/// Shows the fill level only: the bytes are a client's, and no log may carry them raw.
+/// Shows the fill level only: the bytes are a client's, and a log line must not carry them.
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({} unread of {})", self.len(), self.bytes.len())
+        write!(f, "Buffer({} unread of {})", self.len(), self.pages.len())
     }
 }
 
-/// Where the bytes of a buffer lie.
-///
-/// A large one has pages of its own (mmap(2)): each costs nothing until its first byte is written, and all go back to the
-/// kernel with the buffer. The allocator would clear them, and keep them when a crowd that needed them has gone.
-enum Memory {
-    Heap(Box<[u8]>),
-    Pages(MmapMut),
-}
-
-impl Memory {
-    /// From here on a buffer is large (bytes). One of a kilobyte would take four.
-    const LARGE: usize = 16 * 1024;
-
-    fn zeroed(size: usize) -> Self {
-        let pages = (size >= Self::LARGE).then(|| MmapMut::map_anon(size));
-        match pages {
-            Some(Ok(pages)) => Self::Pages(pages),
-            // A process has so many mappings and no more (`vm.max_map_count`).
-            Some(Err(_)) | None => Self::Heap(vec![0; size].into_boxed_slice()),
-        }
-    }
-}
-
-impl Deref for Memory {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Heap(bytes) => bytes,
-            Self::Pages(bytes) => bytes,
-        }
-    }
-}
-
-impl DerefMut for Memory {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Heap(bytes) => bytes,
-            Self::Pages(bytes) => bytes,
-        }
-    }
-}
-
-/// What a session has in flight: the bytes it sent us, and the bytes that we owe it.
+/// What a session has in flight.
 #[derive(Debug)]
 pub struct Buffers {
-    /// Read from the socket, not yet answered.
+    /// Read from the socket, not answered yet.
     pub input: Buffer,
-    /// The answers, as far as they are not written yet.
+    /// Answers that are not written yet: the pending output.
     pub output: Buffer,
 }
 
-impl Buffers {
-    fn is_empty(&self) -> bool {
-        self.input.is_empty() && self.output.is_empty()
-    }
-}
+/// A session's own pointer to its pair of buffers.
+///
+/// An array in a box, because a `Vec` can report that memory is out, where `Box::new` would end the process.
+pub type BoxedBuffers = Box<[Buffers; 1]>;
 
-/// Spare buffers. A session borrows a pair when a byte comes for it, and gives it back when nothing is in flight, so
-/// ten thousand idle sessions share the few pairs that the busy ones need.
+/// Spare buffers. A session takes a pair when it is readable, and puts it back when nothing is in flight. Ten thousand
+/// idle sessions share the few pairs that the busy ones need.
 #[derive(Debug)]
 pub struct Pool {
     input: usize,
     output: usize,
     keep: usize,
-    #[expect(clippy::vec_box, reason = "the box itself is what is lent: a session holds one pointer")]
-    spare: Vec<Box<Buffers>>,
+    spare: Vec<BoxedBuffers>,
 }
 
 impl Pool {
-    /// A pool of pairs with `input` and `output` bytes of capacity that keeps at most `keep` pairs for later.
+    /// A pool of pairs with `input` and `output` bytes of capacity. It keeps at most `keep` spare pairs.
     pub fn new(input: usize, output: usize, keep: usize) -> Self {
         Self { input, output, keep, spare: Vec::with_capacity(keep) }
     }
 
-    /// An empty pair, a used one where there is one.
-    pub fn lend(&mut self) -> Box<Buffers> {
-        self.spare.pop().unwrap_or_else(|| {
-            Box::new(Buffers {
-                input: Buffer::with_capacity(self.input),
-                output: Buffer::with_capacity(self.output),
-            })
-        })
+    /// An empty pair.
+    ///
+    /// # Errors
+    ///
+    /// If no pair is spare and the system has no memory for a new one.
+    pub fn take(&mut self) -> io::Result<BoxedBuffers> {
+        if let Some(buffers) = self.spare.pop() {
+            return Ok(buffers);
+        }
+        let mut pair = Vec::new();
+        pair.try_reserve_exact(1)?;
+        pair.push(Buffers {
+            input: Buffer::with_capacity(self.input)?,
+            output: Buffer::with_capacity(self.output)?,
+        });
+        Ok(pair.into_boxed_slice().try_into().expect("one pair was pushed"))
     }
 
-    /// Takes the pair back if nothing is in flight in it; else the session keeps it.
-    pub fn reclaim(&mut self, buffers: Box<Buffers>) -> Option<Box<Buffers>> {
-        if !buffers.is_empty() {
+    /// Takes the pair back if nothing is in flight in it. Otherwise the session keeps it.
+    pub fn put_back(&mut self, buffers: BoxedBuffers) -> Option<BoxedBuffers> {
+        let [Buffers { input, output }] = &*buffers;
+        if !(input.is_empty() && output.is_empty()) {
             return Some(buffers);
         }
         if self.spare.len() < self.keep {
@@ -222,9 +204,13 @@ impl Pool {
 mod tests {
     use super::*;
 
+    fn buffer(capacity: usize) -> Buffer {
+        Buffer::with_capacity(capacity).expect("a few bytes of memory")
+    }
+
     #[test]
-    fn bytes_come_out_in_the_order_they_went_in() {
-        let mut buffer = Buffer::with_capacity(8);
+    fn bytes_leave_in_the_order_in_which_they_came() {
+        let mut buffer = buffer(8);
         buffer.push(b"abcdef");
         buffer.consume(4);
         buffer.push(b"ghijkl");
@@ -234,7 +220,7 @@ mod tests {
 
     #[test]
     fn one_read_fills_all_the_free_space() {
-        let mut buffer = Buffer::with_capacity(4);
+        let mut buffer = buffer(4);
         buffer.push(b"ab");
         buffer.consume(1);
         assert_eq!(buffer.read_from(&mut &b"cdefgh"[..]).unwrap(), 3);
@@ -242,8 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn a_read_into_a_full_buffer_is_an_error_and_not_the_end_of_input() {
+        let mut buffer = buffer(2);
+        buffer.push(b"ab");
+        assert!(buffer.read_from(&mut &b"c"[..]).is_err());
+        assert_eq!(buffer.unread(), b"ab");
+    }
+
+    #[test]
     fn a_short_write_keeps_the_rest() {
-        let mut buffer = Buffer::with_capacity(8);
+        let mut buffer = buffer(8);
         buffer.push(b"abcdef");
         let mut sink = [0; 4];
         assert_eq!(buffer.write_to(&mut &mut sink[..]).unwrap(), 4);
@@ -252,31 +246,36 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "push(2) with 1 bytes free")]
-    fn more_than_fits_is_a_mistake_of_the_caller() {
-        Buffer::with_capacity(1).push(b"ab");
+    fn a_push_of_more_than_fits_is_a_mistake_of_the_caller() {
+        buffer(1).push(b"ab");
     }
 
     #[test]
     fn a_log_line_never_shows_the_bytes() {
-        let mut buffer = Buffer::with_capacity(8);
+        let mut buffer = buffer(8);
         buffer.push(b"secret");
         assert_eq!(format!("{buffer:?}"), "Buffer(6 unread of 8)");
     }
 
     #[test]
-    fn the_pool_keeps_what_is_asked_and_no_more() {
+    fn the_pool_keeps_a_limited_number_of_pairs() {
         let mut pool = Pool::new(1, 1, 1);
-        let (first, second) = (pool.lend(), pool.lend());
-        assert!(pool.reclaim(first).is_none());
-        assert!(pool.reclaim(second).is_none());
+        let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
+        assert!(pool.put_back(first).is_none());
+        assert!(pool.put_back(second).is_none());
         assert_eq!(pool.spare.len(), 1);
     }
 
     #[test]
-    fn the_pool_leaves_a_session_what_it_has_in_flight() {
+    fn a_session_keeps_a_pair_with_bytes_in_flight() {
         let mut pool = Pool::new(1, 1, 1);
-        let mut buffers = pool.lend();
-        buffers.output.push(b"x");
-        assert!(pool.reclaim(buffers).is_some());
+        let mut buffers = pool.take().unwrap();
+        buffers[0].output.push(b"x");
+        assert!(pool.put_back(buffers).is_some());
+    }
+
+    #[test]
+    fn a_pair_that_cannot_be_had_is_an_error() {
+        assert!(Pool::new(1, usize::MAX / 2, 1).take().is_err());
     }
 }

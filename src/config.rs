@@ -1,33 +1,34 @@
-//! What can be set, and every limit that cannot, each with its unit and its reason.
+//! What can be set, and every limit, each with its unit and its reason.
 
 use std::time::Duration;
-
-use crate::protocol::{CHUNK, Framing, PREFIX};
 
 /// What an operator chooses. `Config::default()` is the tutorial's server at today's size.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The address or name to listen on. `0.0.0.0` is the tutorial's `HOST = ''`: every IPv4 interface.
     pub host: String,
-    /// The TCP port; 0 lets the system choose a free one ([`crate::Server::local_addr`] says which).
+    /// The TCP port. With 0 the system chooses a free one; [`crate::Server::local_addr`] says which.
     pub port: u16,
-    /// How many finished handshakes may wait to be accepted (connections). The kernel caps it at
-    /// `net.core.somaxconn`. The tutorial's `listen(10)` overflows as soon as eleven clients knock at once.
+    /// How many complete handshakes may wait to be accepted (connections). The kernel lowers this to
+    /// `net.core.somaxconn`. The tutorial's `listen(10)` overflows when eleven clients connect at the same time.
     pub backlog: u32,
-    /// How many sessions may be open at once (connections). `None` is the open-file limit less [`RESERVED_FILES`].
-    pub max_connections: Option<usize>,
-    /// What counts as one thing to answer.
-    pub framing: Framing,
-    /// How long a client that is owed nothing may be silent. `None`, for ever, because an idle telnet session is the
+    /// How many sessions may be open at the same time (connections). Memory for their table is reserved at the start.
+    pub max_connections: usize,
+    /// How many clients may be told at the same time that the server is full (connections). One more, and the oldest
+    /// of them is closed.
+    pub max_refusals: usize,
+    /// What a client above `max_connections` is told, at most [`HIGH_WATER`] bytes.
+    pub full_message: String,
+    /// How long a client may be silent while no output is pending. `None` is for ever: an idle telnet session is the
     /// normal case.
     pub idle_timeout: Option<Duration>,
-    /// How long a client may take nothing more of what we owe it. `None` is for ever. Its progress shows in steps, half of
-    /// [`UNSENT`] or what its own kernel lets free up before it opens the window again: with 60 s a client must read
-    /// some 3 kB a second while it is owed more than the kernel holds.
+    /// How long pending output may wait without progress. `None` is for ever. Progress is that the kernel takes more
+    /// output. It does so in steps: half of [`NOTSENT_LOWAT`], or what the client's kernel makes free before it opens
+    /// a closed window again, which is a good part of the client's receive buffer.
     pub write_timeout: Option<Duration>,
-    /// How long a stopping server waits for owed answers to be taken and for clients to end.
+    /// How long a stopping server waits until clients have read their answers and ended the connection.
     pub drain_timeout: Duration,
-    /// Whether other processes of this user may listen on the same port too, the kernel spreading new sessions over
+    /// Whether other processes of the same user may listen on the same port. The kernel then spreads new sessions over
     /// them (`SO_REUSEPORT`, socket(7)).
     pub reuse_port: bool,
 }
@@ -38,8 +39,9 @@ impl Default for Config {
             host: "0.0.0.0".to_owned(),
             port: 8888,
             backlog: 4096,
-            max_connections: None,
-            framing: Framing::Chunks,
+            max_connections: 10_000,
+            max_refusals: 16,
+            full_message: "The server is full. Please try again later\n".to_owned(),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             drain_timeout: Duration::from_secs(10),
@@ -48,69 +50,65 @@ impl Default for Config {
     }
 }
 
-/// Open files that are not sessions: the standard streams, the listener, epoll, the waker, the signals' socket pair,
-/// and [`MAX_REFUSALS`] clients being told that the server is full.
-pub const RESERVED_FILES: u64 = 32;
+/// How long a refused client has to read its message and end the connection, and how long a client has to end it after
+/// the protocol has.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Clients being told at once that the server is full (connections). One more, and the oldest of them is cut off: a
-/// crowd at a full server must not use up the open files.
-pub const MAX_REFUSALS: usize = 16;
-
-/// How long a refused client has to take its refusal and end.
-pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How much a session may have read when its turn ends (bytes); the read that reaches it may go beyond by what fits in
-/// the input buffer. A firehose then waits for the others' turns.
+/// How much a session may read in one turn (bytes). The read that reaches the budget may exceed it by the size of the
+/// input buffer. After that a flood waits for the turns of the other sessions.
 pub const READ_BUDGET: usize = 64 * 1024;
 
-/// How much of what a session sends is still answered once the server stops (bytes). What had arrived by then is at most
-/// what the kernel holds for one socket (`net.ipv4.tcp_rmem`: 32 MiB by default, 6 MiB in older kernels); a client that
-/// sends without a pause would otherwise never be through. More than [`READ_BUDGET`].
-pub const DRAIN_BUDGET: u32 = 64 * 1024 * 1024;
+/// How much a session may write in one turn before the next write waits for its next turn (bytes). Only a protocol
+/// that answers far more than it reads reaches it. More than the output buffer holds.
+pub const WRITE_BUDGET: usize = 256 * 1024;
 
-/// The most clients that one round of the loop accepts (connections), so that a crowd knocking does not keep those inside
-/// waiting. In a quiet round it is fewer ([`crate::acceptor::Acceptor::share`]).
+/// How much input of a session is still answered after the server has started to drain (bytes). The input that had
+/// arrived by then is at most what the kernel holds for one socket (`net.ipv4.tcp_rmem`: 32 MiB by default, 6 MiB in
+/// older kernels). A client that sends without a pause would never be finished. More than [`READ_BUDGET`].
+pub const DRAIN_BUDGET: usize = 64 * 1024 * 1024;
+
+/// The most clients that one iteration accepts (connections), while the sessions wait. In a quiet iteration it is fewer
+/// (`Acceptor::accept_quota`).
 pub const ACCEPT_BUDGET: usize = 64;
 
-/// The most clients that are still let in when the server stops (connections): as many as the default backlog holds.
-/// Without a limit a crowd that goes on knocking would keep the server from stopping.
+/// The most clients that are still accepted after a stop (connections): as many as the default backlog holds. Without
+/// a limit, clients that go on connecting would keep the server from stopping.
 pub const LAST_ACCEPTS: usize = 4096;
 
-/// How long accepting pauses when the system has no room for one more, unless a session ends before that.
+/// How long accepting pauses when the system has no room for one more connection, unless a session ends first.
 pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Events taken from one `poll` (events). More stay in the kernel for the next round.
+/// The most sessions that one iteration ends because of a time-out, or starts to drain (sessions), while the others
+/// wait. To close a socket that never was read costs the kernel some 40 µs.
+pub const END_BUDGET: usize = 64;
+
+/// Requests to stop within this time are one request. GNU `timeout` sends SIGTERM to its child, then to the child's
+/// process group, so the child gets it twice. A person who presses Ctrl-C again takes longer.
+pub const STOP_WINDOW: Duration = Duration::from_millis(200);
+
+/// How many events one `poll` returns at most (events). More stay in the kernel for the next iteration.
 pub const EVENTS: usize = 1024;
 
-/// The input buffer of a session (bytes), whole chunks. It is also the longest line that is answered in one piece.
-pub const INPUT_BUFFER: usize = 16 * CHUNK;
+/// The input buffer of a session (bytes). It is also the longest request that a session can get in one piece.
+pub const INPUT_BUFFER: usize = 16 * 1024;
 
-/// Owed output from which on a session is not read any more (bytes).
+/// High water mark: with this much pending output a session is not read (bytes). The output buffer holds this much and
+/// the largest answer, so below the mark there is always room for one more answer.
 pub const HIGH_WATER: usize = 64 * 1024;
 
-/// Owed output below which a session is read again (bytes). Far enough below [`HIGH_WATER`] that reading does not
-/// stop and start at every write.
+/// Low water mark: below this much pending output a session is read again (bytes). Far enough below [`HIGH_WATER`]
+/// that reading does not stop and start with each write.
 pub const LOW_WATER: usize = 16 * 1024;
 
-/// The output buffer of a session (bytes): below [`HIGH_WATER`] there is always room for the answer to all that the
-/// input buffer can hold in one piece, so reading never stops for lack of room with nothing owed.
-pub const OUTPUT_BUFFER: usize = HIGH_WATER + PREFIX.len() + INPUT_BUFFER;
+/// How much output the kernel takes from one session before it can send it (bytes, `TCP_NOTSENT_LOWAT`, tcp(7)).
+/// Without this limit the kernel takes megabytes, and reports room again only when a third of them is gone: a client
+/// that reads 10 kB a second would look like one that does not read.
+pub const NOTSENT_LOWAT: u32 = 64 * 1024;
 
-/// How much of our output the kernel takes for one session before it can send it (bytes, `TCP_NOTSENT_LOWAT`). By itself
-/// it takes megabytes, and says that there is room again only when a third of them is gone: a client that reads 10 kB a
-/// second would pass for one that does not read at all, and one that does not would cost that much.
-pub const UNSENT: u32 = 64 * 1024;
-
-/// Spare pairs of buffers kept for the next sessions that need one (pairs). In a round without slow readers one pair
-/// serves everybody; this many spare ones ride out a burst without asking the allocator.
+/// Spare pairs of buffers that are kept for the next sessions (pairs). One pair serves all sessions of an iteration
+/// that have no pending output. More are kept for bursts.
 pub const SPARE_BUFFERS: usize = 16;
 
-/// How long a connection may be silent before the kernel asks whether its peer is still there (tcp(7),
-/// `TCP_KEEPIDLE`). Short enough to find vanished peers the same hour, long enough to cost nothing.
+/// How long a connection may be silent before the kernel asks whether its peer is still there (`TCP_KEEPIDLE`, tcp(7)).
+/// Short enough to find a vanished peer within the hour, long enough to cost nothing.
 pub const KEEPALIVE: Duration = Duration::from_secs(300);
-
-/// Log lines that wait for the terminal (lines); what comes on top is dropped and counted.
-pub const LOG_QUEUE: usize = 1024;
-
-/// How long the log lines before the last counters may take at exit, and the counters themselves once more.
-pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

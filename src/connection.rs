@@ -1,36 +1,40 @@
 //! One session's state machine, over any [`Stream`].
 //!
 //! ```text
-//!             the peer's end of input
-//!   Open ────────────────────────────► HalfClosed ── nothing owed any more ───────────► Closed
-//!    │                                     ▲
-//!    │ drain()                             │ the peer's end of input
-//!    ▼                                     │
-//!   Draining ──────────────────────────────┘
-//!    │ what had arrived is answered                              the peer's end of input
-//!    ▼                                                                     │
-//!   Finishing ── nothing owed any more: shut down writing ──► Lingering ───┴──────────► Closed
+//!             end of input
+//!   Open ───────────────────► HalfClosed ── no pending output ─────────────────────► Closed
+//!    │ │                        ▲
+//!    │ └─ drain() ─► Draining ──┘
+//!    │                  │ all input that had arrived is answered
+//!    │ Step::Close      ▼
+//!    └──────────────► Finishing ── no pending output: shut down writing ─► Lingering
+//!                                                                             │ end of input
+//!                                                                             ▼
+//!                                                                           Closed
 //! ```
 //!
-//! From every state an error or [`Connection::close`] leads to Closed. Knows no `Poll`, no slab, no clock and no other
-//! session: the server calls [`Connection::turn`] when the socket may be ready and asks [`Connection::interest`] what
-//! to wait for next.
+//! An error or [`Connection::close`] leads from every state to Closed. A refused client starts in Finishing.
+//!
+//! A connection knows no `Poll`, no slab, no clock and no other session. The server calls [`Connection::turn`] when the
+//! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, trace};
 use mio::Interest;
 use mio::net::TcpStream;
 
-use crate::buffer::{Buffers, Pool};
-use crate::config::{DRAIN_BUDGET, HIGH_WATER, LOW_WATER, READ_BUDGET};
-use crate::protocol::{BANNER, FULL, Framing, Session};
+use crate::buffer::{BoxedBuffers, Buffer, Buffers, Pool};
+use crate::config::{DRAIN_BUDGET, HIGH_WATER, LOW_WATER, READ_BUDGET, WRITE_BUDGET};
+use crate::deadlines::Timeout;
 use crate::readiness::{Readable, Readiness};
 use crate::reason::Reason;
+use crate::session::{Session, Step};
 
-/// What a session needs of its socket. The tests put a scripted one in its place.
+/// What a connection needs from its socket. The tests use a scripted one.
 pub trait Stream: Read + Write {
     /// Ends our direction of the stream: the peer reads what was written, then the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
@@ -42,41 +46,35 @@ impl Stream for TcpStream {
     }
 }
 
-/// One session: a socket, what is in flight over it, and where in its life it is.
+/// One session: its socket, its protocol, the bytes in flight, and its state.
 #[derive(Debug)]
-pub struct Connection<S> {
-    stream: S,
+pub struct Connection<T, S> {
+    stream: T,
     peer: SocketAddr,
-    session: Session,
+    /// `None` where nothing is answered: a refused client, or a protocol that has ended the session.
+    session: Option<S>,
     state: State,
-    flow: Flow,
-    /// Borrowed from the pool while something is in flight. An idle session has none.
-    buffers: Option<Box<Buffers>>,
+    /// Backpressure: while this is set, the socket is not read. Between the two water marks it stays as it was.
+    input_paused: bool,
+    /// Taken from the pool while bytes are in flight. An idle session has none.
+    buffers: Option<BoxedBuffers>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Reads and answers.
     Open,
-    /// Reads and answers what has arrived, this many bytes at most; when nothing more is there, finishes.
-    Draining {
-        left: u32,
-    },
-    /// The peer has ended its direction. It may well still read: every answer owed goes out first.
+    /// The server stops. Reads and answers what has arrived, at most this many bytes, then finishes.
+    Draining { budget: usize },
+    /// The client has ended its direction. It may still read, so all pending output goes out first.
     HalfClosed,
-    /// The ending is ours: what is owed goes out, nothing is read.
+    /// The server ends the session. Pending output goes out, nothing is read.
     Finishing(Reason),
-    /// Our end of input is out. Closing now, with input unread, would make the kernel send a reset that can destroy
-    /// our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525, 2.17), so what still comes is read and thrown away.
+    /// The client gets our end of input, and what it still sends is read and discarded. Closing with unread input
+    /// would make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
+    /// 2.17).
     Lingering(Reason),
     Closed(Reason),
-}
-
-/// Whether the output leaves room to read, from one turn to the next. Between the two water marks it stays what it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Reading,
-    Held,
 }
 
 /// What one turn of a session did.
@@ -86,48 +84,50 @@ pub struct Turn {
     pub read: usize,
     /// Bytes written.
     pub written: usize,
-    /// The socket may be ready still, and its edge is used up: it must be asked for anew.
+    /// The socket may still be ready, but its edge is used up: the session must be re-armed.
     pub stopped_early: bool,
 }
 
-impl<S: Stream> Connection<S> {
-    /// A session that begins with the banner.
-    pub fn greet(stream: S, peer: SocketAddr, framing: Framing, pool: &mut Pool) -> Self {
-        Self::new(stream, peer, framing, State::Open, BANNER, pool)
+impl<T: Stream, S: Session> Connection<T, S> {
+    /// A session that starts with the greeting of its protocol.
+    pub fn open(stream: T, peer: SocketAddr, session: S, pool: &mut Pool) -> Self {
+        Self::start(stream, peer, Some(session), State::Open, pool, |session, output| {
+            session.iter_mut().for_each(|session| session.greet(output));
+        })
     }
 
-    /// A session that only says that the server is full.
-    pub fn refuse(stream: S, peer: SocketAddr, pool: &mut Pool) -> Self {
-        Self::new(stream, peer, Framing::Chunks, State::Finishing(Reason::Refused), FULL, pool)
+    /// A session that only sends `message`. The message fits in an output buffer.
+    pub fn refuse(stream: T, peer: SocketAddr, message: &[u8], pool: &mut Pool) -> Self {
+        Self::start(stream, peer, None, State::Finishing(Reason::Refused), pool, |_, output| output.push(message))
     }
 
-    fn new(
-        stream: S,
+    fn start(
+        stream: T,
         peer: SocketAddr,
-        framing: Framing,
+        mut session: Option<S>,
         state: State,
-        greeting: &[u8],
         pool: &mut Pool,
+        write: impl FnOnce(&mut Option<S>, &mut Buffer),
     ) -> Self {
-        let mut buffers = pool.lend();
-        buffers.output.push(greeting);
-        let session = Session::new(framing);
-        Self { stream, peer, session, state, flow: Flow::Reading, buffers: Some(buffers) }
+        let started = pool.take().map_err(|_| Reason::OutOfMemory).and_then(|mut buffers| {
+            guard(|| write(&mut session, &mut buffers[0].output))?;
+            Ok(buffers)
+        });
+        let (state, buffers) = match started {
+            Ok(buffers) => (state, Some(buffers)),
+            Err(reason) => (State::Closed(reason), None),
+        };
+        Self { stream, peer, session, state, input_paused: false, buffers }
     }
 
-    /// The other end's address.
+    /// The address of the other end.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// The socket, to register it.
-    pub fn stream_mut(&mut self) -> &mut S {
+    /// The socket, for its registration.
+    pub fn stream_mut(&mut self) -> &mut T {
         &mut self.stream
-    }
-
-    /// Whether answers wait to be written.
-    pub fn owes(&self) -> bool {
-        self.buffers.as_ref().is_some_and(|buffers| !buffers.output.is_empty())
     }
 
     /// Why the session ended, once it has.
@@ -138,210 +138,262 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// What to wait for: a pure function of the state, and the only place that decides it. `None` is a closed session.
+    /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed session.
     ///
-    /// WRITABLE is asked for only while bytes are owed: an idle socket is writable, so each registration would bring an
-    /// event that says nothing. PRIORITY tells when a short read is no sign of an empty socket ([`Readable::UntilBlocked`]).
+    /// An idle socket is always writable, so WRITABLE would bring an event without a use. It is in the interest only
+    /// while output is pending. PRIORITY says when a short read does not mean "empty" ([`Readable::UntilBlocked`]).
     pub fn interest(&self) -> Option<Interest> {
         const READ: Interest = Interest::READABLE.add(Interest::PRIORITY);
         if self.closed().is_some() {
             return None;
         }
-        // A draining session must find out that nothing more has arrived, and no event says so. But its socket is
-        // writable, or will be, so this brings its next turn.
-        let writes = self.owes() || self.is_draining();
+        // A draining session must learn that no more input has arrived, and no event says that. Its socket is or becomes
+        // writable, so WRITABLE brings its next turn.
+        let writes = self.has_pending_output() || self.is_draining();
         Some(match (self.reads(), writes) {
             (true, false) => READ,
             (true, true) => READ.add(Interest::WRITABLE),
-            // A session that neither reads nor owes has been moved on by `conclude`.
+            // A session that neither reads nor writes does not exist: `advance_state` has moved it on.
             (false, _) => Interest::WRITABLE,
         })
     }
 
-    /// Ends the session politely, because the server stops: what has arrived is answered, then it finishes.
-    pub fn drain(&mut self) {
-        if self.state == State::Open {
-            self.state = State::Draining { left: DRAIN_BUDGET };
+    /// The time-out that applies now.
+    pub fn timeout(&self) -> Timeout {
+        match self.state {
+            State::Lingering(Reason::Closed) => Timeout::Linger,
+            _ if self.has_pending_output() => Timeout::Write,
+            _ => Timeout::Idle,
         }
     }
 
-    /// Ends the session at once.
+    /// Ends the session politely, because the server stops: what has arrived is answered, then the session finishes.
+    pub fn drain(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Draining { budget: DRAIN_BUDGET };
+        }
+    }
+
+    /// Ends the session immediately. Pending output is lost.
     pub fn close(&mut self, reason: Reason) {
         self.state = State::Closed(reason);
         self.buffers = None;
     }
 
-    /// One fair turn: reads and answers until [`READ_BUDGET`] is reached, and writes as much as the socket takes.
+    /// One turn: reads and answers at most [`READ_BUDGET`], and writes as much as the socket takes.
     pub fn turn(&mut self, ready: Readiness, pool: &mut Pool) -> Turn {
         let mut turn = Turn::default();
-        let mut buffers = self.buffers.take().unwrap_or_else(|| pool.lend());
-        if let Err(error) = self.advance(ready, &mut buffers, &mut turn) {
-            debug!("{}: {error}", self.peer);
-            self.state = State::Closed(Reason::of(&error));
+        let Some(mut buffers) = self.buffers.take().or_else(|| pool.take().ok()) else {
+            self.state = State::Closed(Reason::OutOfMemory);
+            return turn;
+        };
+        let [Buffers { input, output }] = &mut *buffers;
+        if let Err(reason) = self.advance(ready, input, output, &mut turn) {
+            self.state = State::Closed(reason);
         }
         if self.closed().is_some() {
-            buffers.input.clear();
-            buffers.output.clear();
+            input.clear();
+            output.clear();
         }
-        self.buffers = pool.reclaim(buffers);
+        self.buffers = pool.put_back(buffers);
         turn
     }
 
-    fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
-        // What was owed before did not fit in the socket, and still does not unless the event says so.
-        let may_have_room = ready.writable || buffers.output.is_empty();
-        // Room first, then bytes: what goes out now may end the hold on reading.
-        let has_room = may_have_room && self.flush(buffers, turn)?;
-        self.regulate(buffers.output.len());
+    /// Writes, reads and answers, writes again. The first write may make room for the answers to what is read.
+    fn advance(
+        &mut self,
+        ready: Readiness,
+        input: &mut Buffer,
+        output: &mut Buffer,
+        turn: &mut Turn,
+    ) -> Result<(), Reason> {
+        // Pending output means that the socket was full. Write again only if this event says writable.
+        let may_write = ready.writable || output.is_empty();
+        let is_writable = may_write && self.flush(input, output, turn)?;
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
         if until != Readable::No && self.reads() {
-            self.fill(until, buffers, turn)?;
-            // A socket that the first flush has filled would only say `WouldBlock` to a second.
-            if has_room {
-                self.flush(buffers, turn)?;
+            self.read(until, input, output, turn)?;
+            if is_writable {
+                self.flush(input, output, turn)?;
             }
         }
-        self.conclude(buffers)
+        self.advance_state(input, output)
     }
 
-    /// Takes `count` bytes from a draining session's share. Returns whether it is used up.
-    fn spend(&mut self, count: usize) -> bool {
-        match &mut self.state {
-            State::Draining { left } => {
-                *left = left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
-                *left == 0
+    /// Answers and writes until no output is pending, the socket is full or [`WRITE_BUDGET`] is used up. Returns
+    /// whether the socket may take more.
+    fn flush(&mut self, input: &mut Buffer, output: &mut Buffer, turn: &mut Turn) -> Result<bool, Reason> {
+        loop {
+            self.answer(input, output)?;
+            if output.is_empty() {
+                return Ok(true);
             }
-            _ => false,
+            if turn.written >= WRITE_BUDGET {
+                turn.stopped_early = true;
+                return Ok(false);
+            }
+            let result = output.write_to(&mut self.stream);
+            trace!("{}: wrote {}", self.peer, Outcome(&result));
+            self.update_backpressure(input, output);
+            match result {
+                Ok(count) => turn.written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.failed(&error)),
+            }
+            // A short write means that the socket is full, as a short read means that it is empty (epoll(7)).
+            if !output.is_empty() {
+                return Ok(false);
+            }
         }
     }
 
-    /// Whether this state wants input.
-    fn reads(&self) -> bool {
-        match self.state {
-            State::Open | State::Draining { .. } => self.flow == Flow::Reading,
-            State::Lingering(_) => true,
-            State::HalfClosed | State::Finishing(_) | State::Closed(_) => false,
-        }
-    }
-
-    /// Reads until the socket is empty, the peer has ended, or this session has had its share.
-    fn fill(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<()> {
-        while turn.read < READ_BUDGET && buffers.output.len() < HIGH_WATER {
-            debug_assert!(
-                !buffers.input.is_full(),
-                "below high water there is room to answer, so there is room to read"
-            );
-            let result = buffers.input.read_from(&mut self.stream);
+    /// Reads and answers until the socket is empty, the input ends, or this turn's budget is used up.
+    fn read(
+        &mut self,
+        until: Readable,
+        input: &mut Buffer,
+        output: &mut Buffer,
+        turn: &mut Turn,
+    ) -> Result<(), Reason> {
+        while self.reads() && turn.read < READ_BUDGET {
+            let result = input.read_from(&mut self.stream);
             trace!("{}: read {}", self.peer, Outcome(&result));
             match result {
                 Ok(0) => {
-                    self.input_ended();
-                    return Ok(());
+                    self.end_input();
+                    return self.answer(input, output);
                 }
                 Ok(count) => {
                     turn.read += count;
-                    let was_last = until == Readable::UntilShort && !buffers.input.is_full();
-                    self.consume(buffers);
-                    if self.spend(count) || was_last {
-                        self.input_paused();
+                    let was_short = !input.is_full();
+                    self.answer(input, output)?;
+                    if self.use_drain_budget(count) || (until == Readable::UntilShort && was_short) {
                         return Ok(());
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // Nearly always a short read or the end of input comes first. So this may contradict the event,
-                    // which is used up all the same: let the kernel look again.
-                    turn.stopped_early |= until != Readable::UntilBlocked;
-                    self.input_paused();
+                    self.finish_draining();
                     return Ok(());
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => break,
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(&error)),
             }
         }
         turn.stopped_early = true;
         Ok(())
     }
 
-    /// Writes all that can be answered. Returns whether the socket may have room for more.
-    fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn) -> io::Result<bool> {
-        loop {
-            self.session.answer(&mut buffers.input, &mut buffers.output);
-            if buffers.output.is_empty() {
-                return Ok(true);
-            }
-            let result = buffers.output.write_to(&mut self.stream);
-            trace!("{}: wrote {}", self.peer, Outcome(&result));
-            match result {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => turn.written += count,
-                // A short write comes first, so `WouldBlock` all but contradicts the event here too.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    turn.stopped_early = true;
-                    return Ok(false);
+    /// Lets the session answer its input, request by request, until the output reaches high water.
+    fn answer(&mut self, input: &mut Buffer, output: &mut Buffer) -> Result<(), Reason> {
+        if matches!(self.state, State::Lingering(_)) {
+            input.clear();
+        }
+        while output.len() < HIGH_WATER
+            && let Some(session) = &mut self.session
+        {
+            let pending = output.len();
+            match guard(|| session.answer(input.unread_mut(), output))? {
+                Step::Consumed(0) if output.len() == pending => break,
+                Step::Consumed(count) if count <= input.len() => input.consume(count),
+                Step::Consumed(_) => return Err(Reason::ProtocolError),
+                Step::NeedInput => break,
+                Step::Close => {
+                    self.session = None;
+                    self.state = State::Finishing(Reason::Closed);
+                    input.clear();
                 }
-                Err(error) => return Err(error),
             }
-            // A short write says that the socket is full, as a short read says that it is empty (epoll(7)).
-            if !buffers.output.is_empty() {
-                return Ok(false);
-            }
+        }
+        self.update_backpressure(input, output);
+        Ok(())
+    }
+
+    /// Stops reading a client that does not read its answers, and starts again when it has read most of them.
+    fn update_backpressure(&mut self, input: &Buffer, output: &Buffer) {
+        if output.len() >= HIGH_WATER || input.is_full() {
+            self.input_paused = true;
+        } else if output.len() < LOW_WATER {
+            self.input_paused = false;
         }
     }
 
-    /// Answers what was read, or throws it away where the answering is over.
-    fn consume(&mut self, buffers: &mut Buffers) {
+    /// Moves on from a state whose work is done.
+    fn advance_state(&mut self, input: &Buffer, output: &Buffer) -> Result<(), Reason> {
+        if !output.is_empty() {
+            return Ok(());
+        }
         match self.state {
-            State::Lingering(_) => buffers.input.clear(),
-            _ => self.session.answer(&mut buffers.input, &mut buffers.output),
+            State::HalfClosed => self.state = State::Closed(Reason::Finished),
+            State::Finishing(reason) => {
+                self.stream.shutdown_write().map_err(|error| self.failed(&error))?;
+                self.state = State::Lingering(reason);
+                self.input_paused = false;
+            }
+            // The session wants more input, there is no room for it, and no written byte can make room.
+            _ if input.is_full() => return Err(Reason::ProtocolError),
+            _ => {}
         }
+        Ok(())
     }
 
-    fn is_draining(&self) -> bool {
-        matches!(self.state, State::Draining { .. })
-    }
-
-    /// Nothing more is there for now, or none of it counts any more.
-    fn input_paused(&mut self) {
-        if self.is_draining() {
-            self.session.end_of_input();
-            self.state = State::Finishing(Reason::Drained);
-        }
-    }
-
-    /// The peer has ended its direction.
-    fn input_ended(&mut self) {
-        self.session.end_of_input();
+    /// The client has ended its direction.
+    fn end_input(&mut self) {
+        self.session.iter_mut().for_each(S::end_of_input);
         self.state = match self.state {
             State::Lingering(reason) => State::Closed(reason),
             _ => State::HalfClosed,
         };
     }
 
-    /// Holds back the input of a client that does not take its answers.
-    fn regulate(&mut self, owed: usize) {
-        if owed >= HIGH_WATER {
-            self.flow = Flow::Held;
-        } else if owed < LOW_WATER {
-            self.flow = Flow::Reading;
+    /// Counts `count` bytes that a draining session has read. Returns whether that was its last read.
+    fn use_drain_budget(&mut self, count: usize) -> bool {
+        let State::Draining { budget } = &mut self.state else { return false };
+        *budget = budget.saturating_sub(count);
+        let is_used_up = *budget == 0;
+        if is_used_up {
+            self.finish_draining();
+        }
+        is_used_up
+    }
+
+    /// All input that had arrived when the server stopped has been read.
+    fn finish_draining(&mut self) {
+        if self.is_draining() {
+            self.session.iter_mut().for_each(S::end_of_input);
+            self.state = State::Finishing(Reason::Drained);
         }
     }
 
-    /// Draws the conclusions of what was read and written.
-    fn conclude(&mut self, buffers: &Buffers) -> io::Result<()> {
-        self.regulate(buffers.output.len());
+    fn has_pending_output(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| !buffers[0].output.is_empty())
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. })
+    }
+
+    /// Whether the session wants input.
+    fn reads(&self) -> bool {
         match self.state {
-            State::HalfClosed if buffers.output.is_empty() => self.state = State::Closed(Reason::Finished),
-            State::Finishing(reason) if buffers.output.is_empty() => {
-                self.stream.shutdown_write()?;
-                self.state = State::Lingering(reason);
-            }
-            _ => {}
+            State::Open | State::Draining { .. } => !self.input_paused,
+            State::Lingering(_) => true,
+            State::HalfClosed | State::Finishing(_) | State::Closed(_) => false,
         }
-        Ok(())
+    }
+
+    fn failed(&self, error: &io::Error) -> Reason {
+        debug!("{}: {error}", self.peer);
+        Reason::of(error)
     }
 }
 
-/// How a system call went, for the trace.
+/// Runs the protocol's code. If it panics, only this session ends: the loop never looks at it again.
+fn guard<R>(protocol: impl FnOnce() -> R) -> Result<R, Reason> {
+    catch_unwind(AssertUnwindSafe(protocol)).map_err(|_| Reason::ProtocolError)
+}
+
+/// The result of a system call, for the trace.
 struct Outcome<'a>(&'a io::Result<usize>);
 
 impl fmt::Display for Outcome<'_> {

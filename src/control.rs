@@ -1,39 +1,68 @@
-//! What reaches the loop from outside the network: another thread's [`Handle`], and the process's signals. Both are
-//! readiness like everything else: an event wakes `poll`, and the loop asks what is wanted.
+//! What reaches the loop from outside the network: another thread's [`Handle`], and the signals of the process. Both
+//! are readiness like everything else: an event ends `poll`, and the loop asks what is wanted.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use log::info;
-use mio::{Interest, Registry, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook_mio::v1_0::Signals;
+use mio::{Registry, Token, Waker};
 
-/// What the loop is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// To stop: after a drain the first time, at once the second.
-    Stop,
+/// What the loop is asked to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// To stop after a drain; if the server drains already, to stop immediately.
+    pub stop: bool,
+    /// To stop immediately.
+    pub stop_now: bool,
     /// To log the counters.
-    Report,
+    pub report: bool,
 }
 
-/// Stops a running server from another thread.
+/// Controls a running server from another thread.
 #[derive(Debug, Clone)]
 pub struct Handle {
     waker: Arc<Waker>,
-    stops: Arc<AtomicUsize>,
+    wanted: Arc<Wanted>,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    stop: AtomicBool,
+    stop_now: AtomicBool,
+    report: AtomicBool,
 }
 
 impl Handle {
-    /// Does what one SIGTERM does: the first call begins the drain, the second ends the server at once.
+    /// Does what SIGTERM does: the first call starts the drain, a later one ends the server immediately. Calls within
+    /// a fifth of a second count as one ([`Handle::stop_now`] does not wait for that).
     ///
     /// # Errors
     ///
-    /// If the loop could not be woken; it then sees this call together with the next one.
+    /// If the loop could not be woken. It then sees this call together with the next one.
     pub fn stop(&self) -> io::Result<()> {
-        self.stops.fetch_add(1, Ordering::Release);
+        self.ask(&self.wanted.stop)
+    }
+
+    /// Ends the server immediately: pending output is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::stop`].
+    pub fn stop_now(&self) -> io::Result<()> {
+        self.ask(&self.wanted.stop_now)
+    }
+
+    /// Lets the server log its counters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::stop`].
+    pub fn report(&self) -> io::Result<()> {
+        self.ask(&self.wanted.report)
+    }
+
+    fn ask(&self, what: &AtomicBool) -> io::Result<()> {
+        what.store(true, Ordering::Release);
         self.waker.wake()
     }
 }
@@ -41,14 +70,19 @@ impl Handle {
 /// The loop's end of handles and signals.
 pub struct Control {
     handle: Handle,
-    signals: Option<Signals>,
+    #[cfg(feature = "cli")]
+    signals: Option<signal_hook_mio::v1_0::Signals>,
 }
 
 impl Control {
     /// A control that wakes the loop with `token`.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let handle = Handle { waker: Arc::new(Waker::new(registry, token)?), stops: Arc::default() };
-        Ok(Self { handle, signals: None })
+        let handle = Handle { waker: Arc::new(Waker::new(registry, token)?), wanted: Arc::default() };
+        Ok(Self {
+            handle,
+            #[cfg(feature = "cli")]
+            signals: None,
+        })
     }
 
     /// A handle for another thread.
@@ -56,26 +90,33 @@ impl Control {
         self.handle.clone()
     }
 
-    /// Turns SIGTERM, SIGINT and SIGUSR1 into requests that wake the loop with `token`.
-    pub fn watch_signals(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
-        registry.register(&mut signals, token, Interest::READABLE)?;
+    /// Turns these signals into requests, and wakes the loop with `token`: SIGUSR1 reports, all others stop.
+    #[cfg(feature = "cli")]
+    pub fn watch_signals(&mut self, registry: &Registry, token: Token, signals: &[i32]) -> io::Result<()> {
+        let mut signals = signal_hook_mio::v1_0::Signals::new(signals)?;
+        registry.register(&mut signals, token, mio::Interest::READABLE)?;
         self.signals = Some(signals);
         Ok(())
     }
 
-    /// What has been asked for since the last call.
-    pub fn requests(&mut self) -> Vec<Request> {
-        let stops = self.handle.stops.swap(0, Ordering::Acquire);
-        let mut requests = vec![Request::Stop; stops];
-        for signal in self.signals.iter_mut().flat_map(Signals::pending) {
-            info!("Received {}", name(signal));
-            requests.push(if signal == SIGUSR1 { Request::Report } else { Request::Stop });
+    /// What was asked for since the last call.
+    pub fn requests(&mut self) -> Requests {
+        let take = |what: &AtomicBool| what.swap(false, Ordering::Acquire);
+        let wanted = &self.handle.wanted;
+        #[cfg_attr(not(feature = "cli"), expect(unused_mut, reason = "only signals add to it"))]
+        let mut requests = Requests {
+            stop: take(&wanted.stop),
+            stop_now: take(&wanted.stop_now),
+            report: take(&wanted.report),
+        };
+        #[cfg(feature = "cli")]
+        for signal in self.signals.iter_mut().flat_map(signal_hook_mio::v1_0::Signals::pending) {
+            log::info!("Received {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
+            match signal {
+                signal_hook::consts::SIGUSR1 => requests.report = true,
+                _ => requests.stop = true,
+            }
         }
         requests
     }
-}
-
-fn name(signal: i32) -> &'static str {
-    signal_hook::low_level::signal_name(signal).unwrap_or("an unnamed signal")
 }

@@ -1,117 +1,135 @@
-//! Time-outs of one length, in the order in which they fall due.
+//! The time-outs of all sessions, in the order in which they fall due.
 //!
-//! Whoever starts later is due later, so a queue is always sorted: the front tells `poll` how long to sleep, starting
-//! anew means moving to the back, and every operation takes constant time. (Timers of many lengths would want a heap
-//! or a wheel.) The queue is a doubly linked list threaded through a vector that the key indexes:
+//! A session has one time-out at a time. All time-outs of one kind have the same length, so a later start is always due
+//! later, and each kind is a sorted list. The first of each list says how long `poll` may wait. To start again means to
+//! move to the end. Each operation takes constant time. (Time-outs of many lengths would need a heap or a wheel.)
+//!
+//! The lists are doubly linked, through one vector with a place for each key:
 //!
 //! ```text
-//!   first ──► key 7, due 10.0 ◄──► key 2, due 10.4 ◄──► key 5, due 11.9 ◄── last
+//!   idle:   first ──► key 7, due 10.0 ◄──► key 2, due 10.4 ◄──► key 5, due 11.9 ◄── last
+//!   write:  first ──► key 3, due 61.2 ◄── last
 //! ```
-//!
-//! Knows keys and instants; not what a key stands for, nor what happens when it is due. A queue that is off, or that
-//! nobody has entered, holds no memory.
 
-use std::iter;
+use std::collections::TryReserveError;
 use std::time::{Duration, Instant};
 
-/// A queue of deadlines, one for each key at most.
+use crate::reason::Reason;
+
+/// The kinds of time-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    /// No output is pending: the client must send something.
+    Idle,
+    /// Output is pending: the client must read.
+    Write,
+    /// The protocol has ended the session: the client must end its direction.
+    Linger,
+}
+
+impl Timeout {
+    /// Why a session ends that is late.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Idle => Reason::IdleTimeout,
+            Self::Write => Reason::WriteTimeout,
+            Self::Linger => Reason::Closed,
+        }
+    }
+}
+
+/// The time-outs that are running, by the keys of their sessions.
 #[derive(Debug)]
 pub struct Deadlines {
-    /// How long after its start a deadline is due; `None` is never.
-    length: Option<Duration>,
+    lists: [List; 3],
     nodes: Vec<Option<Node>>,
+}
+
+/// All time-outs of one kind.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    /// How long after its start a time-out is due; `None` is never.
+    length: Option<Duration>,
     first: Option<u32>,
     last: Option<u32>,
-    running: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
     due: Instant,
+    kind: Timeout,
     previous: Option<u32>,
     next: Option<u32>,
 }
 
 impl Deadlines {
-    /// An empty queue of deadlines due `length` after their start, or never.
-    pub fn new(length: Option<Duration>) -> Self {
-        Self { length, nodes: Vec::new(), first: None, last: None, running: 0 }
+    /// No running time-out. `length` says how long each kind is; `None` is never. Keys are below `capacity`: the memory
+    /// for them is reserved here, and used when the first time-out of a key starts.
+    pub fn new(length: impl Fn(Timeout) -> Option<Duration>, capacity: usize) -> Result<Self, TryReserveError> {
+        let mut nodes = Vec::new();
+        nodes.try_reserve_exact(capacity)?;
+        let list = |kind| List { length: length(kind), first: None, last: None };
+        Ok(Self { lists: [Timeout::Idle, Timeout::Write, Timeout::Linger].map(list), nodes })
     }
 
-    /// How many deadlines are running.
-    pub fn len(&self) -> usize {
-        self.running
+    /// Brings the time-out of a session up to date: `kind` is the one that applies now. It starts again if the session
+    /// has made `progress`. `now` never goes back between calls.
+    pub fn update(&mut self, key: usize, kind: Timeout, progress: bool, now: Instant) {
+        let is_running = self.nodes.get(key).copied().flatten().is_some_and(|node| node.kind == kind);
+        if progress || !is_running {
+            self.start(key, kind, now);
+        }
     }
 
-    /// Whether no deadline is running.
-    pub fn is_empty(&self) -> bool {
-        self.running == 0
-    }
-
-    /// Whether a deadline is running for `key`.
-    pub fn is_running(&self, key: usize) -> bool {
-        self.due_of(key).is_some()
-    }
-
-    /// Starts the deadline of `key`, anew if it is running. `now` never goes back between calls.
-    ///
-    /// # Panics
-    ///
-    /// If `key` does not fit in 32 bits: keys number open files, of which Linux allows 2³⁰ at most.
-    pub fn start(&mut self, key: usize, now: Instant) {
+    fn start(&mut self, key: usize, kind: Timeout, now: Instant) {
         self.stop(key);
-        // Never is also what lies further off than the clock goes.
-        let Some(due) = self.length.and_then(|length| now.checked_add(length)) else { return };
-        let link = u32::try_from(key).expect("keys number open files");
+        let list = self.lists[kind as usize];
+        // A time beyond the end of the clock is never, too.
+        let Some(due) = list.length.and_then(|length| now.checked_add(length)) else { return };
+        let link = u32::try_from(key).expect("keys number open files, of which Linux allows at most 2^30");
         if key >= self.nodes.len() {
             self.nodes.resize(key + 1, None);
         }
-        self.nodes[key] = Some(Node { due, previous: self.last, next: None });
-        match self.last {
+        self.nodes[key] = Some(Node { due, kind, previous: list.last, next: None });
+        match list.last {
             Some(last) => self.node(last).next = Some(link),
-            None => self.first = Some(link),
+            None => self.lists[kind as usize].first = Some(link),
         }
-        self.last = Some(link);
-        self.running += 1;
+        self.lists[kind as usize].last = Some(link);
     }
 
-    /// Stops the deadline of `key`, if one is running.
+    /// Stops the time-out of a session, if one is running.
     pub fn stop(&mut self, key: usize) {
         let Some(node) = self.nodes.get_mut(key).and_then(Option::take) else { return };
+        let list = node.kind as usize;
         match node.previous {
             Some(previous) => self.node(previous).next = node.next,
-            None => self.first = node.next,
+            None => self.lists[list].first = node.next,
         }
         match node.next {
             Some(next) => self.node(next).previous = node.previous,
-            None => self.last = node.previous,
+            None => self.lists[list].last = node.previous,
         }
-        self.running -= 1;
     }
 
-    /// The key whose deadline is due first.
-    pub fn first(&self) -> Option<usize> {
-        self.first.map(|link| link as usize)
-    }
-
-    /// When the first deadline is due.
+    /// When the first time-out is due; `None` if none is running.
     pub fn next_due(&self) -> Option<Instant> {
-        self.first().and_then(|key| self.due_of(key))
+        self.firsts().map(|(_, node)| node.due).min()
     }
 
-    /// The keys whose deadlines are due at `now`, in that order. They stay due until stopped or started anew.
-    pub fn due(&self, now: Instant) -> impl Iterator<Item = usize> {
-        let next = |&key: &usize| self.nodes[key].and_then(|node| node.next).map(|link| link as usize);
-        let is_due = move |&key: &usize| self.due_of(key).is_some_and(|due| due <= now);
-        iter::successors(self.first(), next).take_while(is_due)
+    /// A session whose time-out is due at `now`, if there is one. It stays due until it is stopped.
+    pub fn next_late(&self, now: Instant) -> Option<(usize, Timeout)> {
+        self.firsts().find(|(_, node)| node.due <= now).map(|(key, node)| (key, node.kind))
     }
 
-    fn due_of(&self, key: usize) -> Option<Instant> {
-        self.nodes.get(key).copied().flatten().map(|node| node.due)
+    /// The first of each list.
+    fn firsts(&self) -> impl Iterator<Item = (usize, Node)> {
+        let keys = self.lists.iter().filter_map(|list| list.first);
+        keys.filter_map(|link| Some((link as usize, self.nodes[link as usize]?)))
     }
 
     fn node(&mut self, link: u32) -> &mut Node {
-        self.nodes[link as usize].as_mut().expect("links lead to running deadlines only")
+        self.nodes[link as usize].as_mut().expect("links lead to running time-outs only")
     }
 }
 
@@ -120,54 +138,81 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LENGTH: Duration = Duration::from_secs(10);
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
 
-    #[test]
-    fn a_queue_that_is_off_never_wakes_anybody() {
-        let mut off = Deadlines::new(None);
-        off.start(3, Instant::now());
-        assert_eq!((off.next_due(), off.len(), off.nodes.capacity()), (None, 0, 0));
+    /// Idle after 10 s, unread output after 20 s, no linger time-out; and the time at which this starts.
+    fn deadlines() -> (Deadlines, Instant) {
+        let length = |kind| match kind {
+            Timeout::Idle => Some(seconds(10)),
+            Timeout::Write => Some(seconds(20)),
+            Timeout::Linger => None,
+        };
+        (Deadlines::new(length, 8).expect("a few bytes of memory"), Instant::now())
     }
 
     #[test]
-    fn starting_anew_moves_to_the_back() {
-        let (mut queue, start) = (Deadlines::new(Some(LENGTH)), Instant::now());
-        queue.start(1, start);
-        queue.start(2, start + Duration::from_secs(1));
-        queue.start(1, start + Duration::from_secs(2));
-        assert_eq!(queue.next_due(), Some(start + Duration::from_secs(11)));
-        assert!(queue.due(start + Duration::from_secs(30)).eq([2, 1]));
+    fn a_time_out_that_is_off_uses_no_memory_and_never_falls_due() {
+        let (mut deadlines, start) = deadlines();
+        deadlines.update(3, Timeout::Linger, true, start);
+        assert_eq!((deadlines.next_due(), deadlines.nodes.len()), (None, 0));
     }
 
     #[test]
-    fn nothing_is_due_before_its_time() {
-        let (mut queue, start) = (Deadlines::new(Some(LENGTH)), Instant::now());
-        queue.start(1, start);
-        assert_eq!(queue.due(start + LENGTH.mul_f64(0.999)).next(), None);
-        assert_eq!(queue.due(start + LENGTH).next(), Some(1));
+    fn progress_starts_a_time_out_again_and_other_turns_do_not() {
+        let (mut deadlines, start) = deadlines();
+        deadlines.update(1, Timeout::Write, true, start);
+        deadlines.update(1, Timeout::Write, false, start + seconds(19));
+        assert_eq!(deadlines.next_late(start + seconds(19)), None);
+        assert_eq!(deadlines.next_late(start + seconds(20)), Some((1, Timeout::Write)));
+        deadlines.update(1, Timeout::Write, true, start + seconds(20));
+        assert_eq!(deadlines.next_due(), Some(start + seconds(40)));
+    }
+
+    #[test]
+    fn a_session_with_pending_output_has_the_write_time_out_only() {
+        let (mut deadlines, start) = deadlines();
+        deadlines.update(1, Timeout::Idle, true, start);
+        deadlines.update(1, Timeout::Write, false, start + seconds(5));
+        assert_eq!(deadlines.next_due(), Some(start + seconds(25)));
+        deadlines.update(1, Timeout::Idle, false, start + seconds(6));
+        assert_eq!(deadlines.next_due(), Some(start + seconds(16)));
     }
 
     proptest! {
-        /// The linked list against the plainest thing that could be right: a vector of (due, key), searched.
+        /// The linked lists against the plainest model: a vector of (due, key, kind), searched.
         #[test]
-        fn any_sequence_of_calls_agrees_with_a_sorted_list(
-            calls in prop::collection::vec((any::<bool>(), 0..6usize, 0..15u64), 1..200)
+        fn any_sequence_of_calls_agrees_with_a_sorted_vector(
+            calls in prop::collection::vec((0..3usize, 0..6usize, any::<bool>(), 0..15u64), 1..200)
         ) {
-            let (mut queue, mut model, mut now) = (Deadlines::new(Some(LENGTH)), Vec::new(), Instant::now());
-            for (starts, key, seconds) in calls {
-                now += Duration::from_secs(seconds);
-                model.retain(|&(_, k)| k != key);
-                if starts {
-                    queue.start(key, now);
-                    model.push((now + LENGTH, key));
+            let ((mut deadlines, mut now), mut model) = (deadlines(), Vec::<(Instant, usize, usize)>::new());
+            for (action, key, progress, passed) in calls {
+                now += seconds(passed);
+                let is_running = model.iter().any(|&(_, k, kind)| (k, kind) == (key, action));
+                if action == 2 {
+                    deadlines.stop(key);
                 } else {
-                    queue.stop(key);
+                    deadlines.update(key, [Timeout::Idle, Timeout::Write][action], progress, now);
                 }
-                let due: Vec<usize> = model.iter().filter(|&&(due, _)| due <= now).map(|&(_, k)| k).collect();
-                prop_assert_eq!(queue.due(now).collect::<Vec<_>>(), due);
-                prop_assert_eq!(queue.next_due(), model.first().map(|&(due, _)| due));
-                prop_assert_eq!(queue.len(), model.len());
-                prop_assert_eq!(queue.is_running(key), model.iter().any(|&(_, k)| k == key));
+                if action == 2 || progress || !is_running {
+                    model.retain(|&(_, k, _)| k != key);
+                }
+                if action < 2 && (progress || !is_running) {
+                    model.push((now + seconds(10 * (action as u64 + 1)), key, action));
+                }
+                prop_assert_eq!(deadlines.next_due(), model.iter().map(|&(due, ..)| due).min());
+                // All late ones, as the server ends them.
+                let mut late = Vec::new();
+                while let Some((key, kind)) = deadlines.next_late(now) {
+                    deadlines.stop(key);
+                    late.push((key, kind as usize));
+                }
+                let mut expected: Vec<_> =
+                    model.iter().filter(|&&(due, ..)| due <= now).map(|&(_, key, kind)| (key, kind)).collect();
+                expected.sort_by_key(|&(_, kind)| kind);
+                prop_assert_eq!(late, expected);
+                model.retain(|&(due, ..)| due > now);
             }
         }
     }

@@ -67,24 +67,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[doc(hidden)]
 pub mod acceptor;
+#[doc(hidden)]
 pub mod buffer;
+mod caught_up;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod connection;
-pub mod control;
+mod control;
+#[doc(hidden)]
 pub mod deadlines;
-pub mod error;
-pub mod logging;
-pub mod protocol;
+mod error;
+mod ok;
+#[doc(hidden)]
 pub mod readiness;
-pub mod reason;
-pub mod server;
-pub mod stats;
-pub mod timeouts;
+mod reason;
+mod server;
+mod session;
+mod stats;
 
-pub use config::Config;
+pub use buffer::Buffer;
+pub use config::{Config, INPUT_BUFFER};
 pub use control::Handle;
 pub use error::StartError;
-pub use protocol::{BANNER, CHUNK, FULL, Framing, PREFIX};
+pub use ok::{BANNER, CHUNK, Framing, OkSession, PREFIX};
+pub use reason::Reason;
 pub use server::{Ending, Server};
-pub use stats::Stats;
+pub use session::{Session, Step};
+pub use stats::{ParseStatsError, Stats};

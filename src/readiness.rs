@@ -1,44 +1,42 @@
-//! What an event says of a socket, in the terms of a session's turn.
+//! What an event says about a socket, in the terms of a session's turn.
 
 use mio::event::Event;
 
-/// What an event says that a socket may be ready for. A hint: only what `read` and `write` return is believed.
+/// What an event says that a socket may be ready for. It is a hint: the loop believes only what `read` and `write`
+/// return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether a read may give something, and how far to go.
+    /// Whether a read may return something, and how far to read.
     pub readable: Readable,
-    /// Whether a write may take something.
+    /// Whether the socket may take a write.
     pub writable: bool,
 }
 
 /// How far to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readable {
-    /// Not at all.
+    /// Do not read.
     No,
-    /// Until a read gives less than was asked for. On a stream socket that means that no more is there (epoll(7)), and
-    /// saves the system call that would only say so.
+    /// Until a read returns less than was asked for. The socket is then empty (epoll(7), "Questions and answers"), and
+    /// the loop saves the system call that would only return `WouldBlock`.
     UntilShort,
-    /// Until `WouldBlock`, because a short read does not mean that here: a read stops at urgent data though more is
-    /// behind it (tcp(7)). Even the first read may say so: urgent data is announced before it can be reached.
+    /// Until `WouldBlock`, the end of input or an error, because a short read does not mean "empty" here. The end of
+    /// input and an error wait behind the last byte and cause no event of their own. Urgent data stops a read although
+    /// more bytes follow (tcp(7)).
     UntilBlocked,
-    /// Until the end of input or an error, which waits behind the last byte and causes no event of its own.
-    UntilEnd,
 }
 
 impl Readiness {
-    /// What a session that has just begun may do: write.
+    /// For a new session: there is output to write.
     pub const WRITABLE: Self = Self { readable: Readable::No, writable: true };
-    /// What to ask of a session that must find out what has arrived.
+    /// For a session that must find out what has arrived.
     pub const READABLE: Self = Self { readable: Readable::UntilBlocked, writable: false };
 }
 
 impl From<&Event> for Readiness {
     /// An error makes the socket ready for everything: the next read or write returns it.
     fn from(event: &Event) -> Self {
-        let readable = if event.is_read_closed() || event.is_error() {
-            Readable::UntilEnd
-        } else if event.is_priority() {
+        let readable = if event.is_read_closed() || event.is_error() || event.is_priority() {
             Readable::UntilBlocked
         } else if event.is_readable() {
             Readable::UntilShort

@@ -1,67 +1,63 @@
-//! Why a session ended: the word in the log and the counter it goes to.
+//! Why a session ended: its name in the log, and its counter.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 
 use log::Level;
+use strum::{IntoStaticStr, VariantArray};
 
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a session ended. Its name in the log and among the counters is the same word in `snake_case`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[non_exhaustive]
 pub enum Reason {
-    /// The client ended it and was given every answer.
+    /// The client ended it, and got every answer.
     Finished,
-    /// The client was over the connection cap.
+    /// The protocol ended it, and the client got every answer.
+    Closed,
+    /// The client was above the connection limit, and was told that the server is full.
     Refused,
     /// The client reset it.
     Reset,
-    /// The client did not answer the kernel's keepalive or retransmissions.
-    Vanished,
+    /// The client answered neither the kernel's keepalive probes nor its retransmissions.
+    PeerUnreachable,
     /// The client was silent for longer than the idle time-out.
     IdleTimeout,
-    /// The client left its answers untaken for longer than the write time-out.
+    /// The client read none of its answers for longer than the write time-out.
     WriteTimeout,
-    /// The server stopped, and the client was given every answer and ended.
+    /// The server stopped. The client got every answer and ended the connection.
     Drained,
-    /// The server stopped, and the client had not ended by the drain time-out.
-    Cut,
+    /// The server stopped, and the client had not ended the connection by the drain time-out.
+    DrainTimeout,
+    /// The system had no memory for the session's buffers.
+    OutOfMemory,
+    /// The protocol panicked, consumed more than its input, or needed more input than the input buffer holds.
+    ProtocolError,
     /// The system refused an operation on the socket.
     Failed,
 }
 
 impl Reason {
-    /// Every reason, in the order of its value as an index.
-    pub const ALL: [Reason; 9] = [
-        Reason::Finished,
-        Reason::Refused,
-        Reason::Reset,
-        Reason::Vanished,
-        Reason::IdleTimeout,
-        Reason::WriteTimeout,
-        Reason::Drained,
-        Reason::Cut,
-        Reason::Failed,
-    ];
-
-    /// What an error of `read`, `write` or `shutdown` says of its connection (tcp(7), send(2)). `shutdown` says that there
-    /// is none when a reset came since the last read.
-    pub fn of(error: &io::Error) -> Self {
+    /// What an error of `read`, `write` or `shutdown` says about its connection (tcp(7), send(2)). After a reset,
+    /// `shutdown` returns ENOTCONN.
+    pub(crate) fn of(error: &io::Error) -> Self {
         match error.kind() {
             ErrorKind::ConnectionReset
             | ErrorKind::ConnectionAborted
             | ErrorKind::BrokenPipe
             | ErrorKind::NotConnected => Self::Reset,
             ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-                Self::Vanished
+                Self::PeerUnreachable
             }
             _ => Self::Failed,
         }
     }
 
-    /// How severe it is: a detail, unless somebody may wonder about it.
-    pub fn level(self) -> Level {
+    /// The level of its line in the log. What an operator may want to look into is above debug.
+    pub(crate) fn level(self) -> Level {
         match self {
-            Self::Failed => Level::Warn,
-            Self::WriteTimeout | Self::IdleTimeout | Self::Cut => Level::Info,
+            Self::OutOfMemory | Self::ProtocolError | Self::Failed => Level::Warn,
+            Self::WriteTimeout | Self::IdleTimeout | Self::DrainTimeout => Level::Info,
             _ => Level::Debug,
         }
     }
@@ -69,16 +65,6 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Finished => "finished",
-            Self::Refused => "refused",
-            Self::Reset => "reset",
-            Self::Vanished => "vanished",
-            Self::IdleTimeout => "idle time-out",
-            Self::WriteTimeout => "write time-out",
-            Self::Drained => "drained",
-            Self::Cut => "cut",
-            Self::Failed => "failed",
-        })
+        f.write_str(self.into())
     }
 }

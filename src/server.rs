@@ -1,8 +1,10 @@
-//! The readiness loop. Each round: wait, give every ready session one fair turn, clear away the dead, let newcomers in.
+//! The readiness loop. Each iteration waits for events, gives every ready session one turn, removes the sessions that
+//! have ended, and accepts new clients.
 //!
-//! The only file that knows the slab. It knows no byte of the protocol: what a session does with its turn is
-//! [`Connection`]'s business, and what an accept error means is [`Acceptor`]'s.
+//! This is the only file that knows the slab. It knows no byte of the protocol: what a session does in its turn is in
+//! [`Connection`], and what an accept error means is in [`Acceptor`].
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,105 +14,129 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor};
+use crate::acceptor::{self, Acceptor};
 use crate::buffer::Pool;
+use crate::caught_up::CaughtUp;
 use crate::config::{
-    Config, EVENTS, INPUT_BUFFER, LAST_ACCEPTS, MAX_REFUSALS, OUTPUT_BUFFER, RESERVED_FILES, SPARE_BUFFERS,
+    ACCEPT_BUDGET, Config, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, LAST_ACCEPTS, LINGER_TIMEOUT,
+    SPARE_BUFFERS, STOP_WINDOW,
 };
 use crate::connection::{Connection, Turn};
-use crate::control::{Control, Handle, Request};
+use crate::control::{Control, Handle};
+use crate::deadlines::{Deadlines, Timeout};
 use crate::error::StartError;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
+use crate::session::Session;
 use crate::stats::Stats;
-use crate::timeouts::Timeouts;
 
-/// The listener's token. Sessions have their key in the slab, which counts from 0, so these never meet.
+/// The token of the listener. The token of a session is its key in the slab, which counts from 0, so they never meet.
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX - 2);
 
-/// The server: one thread, one `poll`, and nothing else that blocks.
-pub struct Server {
+/// A server whose sessions speak the protocol `S`. One thread runs it, and only `poll` blocks.
+pub struct Server<S> {
     poll: Poll,
-    /// The listening socket; dropped, and the port free, as soon as the server is asked to stop.
+    /// The listening socket. After a stop it is dropped, and the port is free.
     acceptor: Option<Acceptor>,
-    /// Every session by its key, which is also its token.
-    sessions: Slab<Registered>,
-    /// Sessions that have ended in this round. They keep their keys until the batch of events is through, and newcomers
-    /// wait as long: with a key given anew within the batch would come the events meant for its last owner.
+    /// Makes the protocol's side of a new session, for a client with this address.
+    new_session: Box<dyn FnMut(SocketAddr) -> S + Send>,
+    /// All sessions by their keys, which are also their tokens. Its memory is reserved at the start.
+    sessions: Slab<Registered<S>>,
+    /// Sessions that have ended in this iteration. They keep their keys until the batch is over. If a key were reused
+    /// during the batch, the new session would get the old session's events.
     ended: Vec<usize>,
+    /// Clients that are told that the server is full, the oldest first, and when each is closed. They are in the slab too.
+    refused: VecDeque<(usize, Instant)>,
     pool: Pool,
-    timeouts: Timeouts,
+    deadlines: Deadlines,
     control: Control,
     phase: Phase,
-    /// When this round began. The clock is read once a round.
+    /// When `poll` returned in this iteration. The loop reads the clock once an iteration.
     now: Instant,
-    /// All that had happened by then has been seen. So this, not `now`, is the time by which somebody is late.
-    seen: Instant,
-    /// Batches in a row that had no room for one more event.
-    full_batches: usize,
+    caught_up: CaughtUp,
     started: Instant,
-    /// How many sessions may be open at once.
-    cap: usize,
     config: Config,
     stats: Stats,
 }
 
-/// A session, and what the kernel has been asked to report of it.
+/// A session, and its registration.
 #[derive(Debug)]
-struct Registered {
-    connection: Connection<TcpStream>,
-    /// `None` before the first turn.
+struct Registered<S> {
+    connection: Connection<TcpStream, S>,
+    /// What the kernel reports. `None` before the first turn.
     interest: Option<Interest>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// No new sessions; the open ones end, at this time at the latest. `None` is further off than the clock goes.
-    Draining(Option<Instant>),
+    Draining {
+        since: Instant,
+        /// How many more clients may be accepted from the queue.
+        accepts: usize,
+        /// Sessions with smaller keys drain already.
+        next_key: usize,
+    },
+    /// Ends immediately.
     Over,
 }
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Stopped once: the sessions had the time to end that `drain_timeout` gives them.
+    /// It was stopped, and waited for its sessions to end, at most for the drain time-out.
     Drained,
-    /// Stopped twice: at once.
+    /// It was stopped immediately, or a second time.
     Forced,
 }
 
-impl Server {
+impl<S: Session> Server<S> {
     /// Opens the listening socket. Clients can connect from now on; [`Server::run`] serves them.
-    pub fn bind(config: Config) -> Result<Self, StartError> {
-        let open_files = rlimit::Resource::NOFILE.get_soft().map_err(StartError::Setup)?;
-        let room = usize::try_from(open_files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX).max(1);
-        let cap = config.max_connections.unwrap_or(room);
-        info!("Limits: {open_files} open files, {cap} connections");
-        if cap > room {
-            warn!("The open files allow {room} connections; any more wait in the backlog");
+    ///
+    /// `new_session` is called for each client. It returns the protocol's side of the session.
+    pub fn bind(
+        config: Config,
+        new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
+    ) -> Result<Self, StartError> {
+        if config.full_message.len() > HIGH_WATER {
+            let error = io::Error::new(ErrorKind::InvalidInput, "the message for refused clients is too long");
+            return Err(StartError::Setup(error));
         }
         let mut acceptor = Acceptor::bind(&config)?;
         let poll = Poll::new().map_err(StartError::Setup)?;
         acceptor.register(poll.registry(), LISTENER).map_err(StartError::Setup)?;
         let control = Control::new(poll.registry(), WAKER).map_err(StartError::Setup)?;
+
+        // One client more than may be refused is in the table for a moment.
+        let capacity = config.max_connections.saturating_add(config.max_refusals).saturating_add(1);
+        let out_of_memory = |error| StartError::Setup(io::Error::from(error));
+        let mut ended = Vec::new();
+        ended.try_reserve_exact(capacity).map_err(out_of_memory)?;
+        // `Slab::with_capacity` cannot report that memory is out, so a vector of the same size tries it first.
+        Vec::<Registered<S>>::new().try_reserve_exact(capacity).map_err(out_of_memory)?;
+        let timeouts = (config.idle_timeout, config.write_timeout);
+        let length = move |kind| match kind {
+            Timeout::Idle => timeouts.0,
+            Timeout::Write => timeouts.1,
+            Timeout::Linger => Some(LINGER_TIMEOUT),
+        };
         let now = Instant::now();
         Ok(Self {
             poll,
             acceptor: Some(acceptor),
-            sessions: Slab::new(),
-            ended: Vec::new(),
-            pool: Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, SPARE_BUFFERS),
-            timeouts: Timeouts::new(&config),
+            new_session: Box::new(new_session),
+            sessions: Slab::with_capacity(capacity),
+            ended,
+            refused: VecDeque::with_capacity(config.max_refusals + 1),
+            pool: Pool::new(INPUT_BUFFER, HIGH_WATER + S::LARGEST_ANSWER, SPARE_BUFFERS),
+            deadlines: Deadlines::new(length, capacity).map_err(out_of_memory)?,
             control,
             phase: Phase::Serving,
             now,
-            seen: now,
-            full_batches: 0,
+            caught_up: CaughtUp::new(now),
             started: now,
-            cap,
             config,
             stats: Stats::default(),
         })
@@ -121,171 +147,181 @@ impl Server {
         self.acceptor.as_ref().map_or_else(|| Err(ErrorKind::NotConnected.into()), Acceptor::local_addr)
     }
 
-    /// A handle with which another thread can stop the server.
+    /// A handle with which another thread controls the server.
     pub fn handle(&self) -> Handle {
         self.control.handle()
     }
 
-    /// Lets SIGTERM and SIGINT stop the server as [`Handle::stop`] does, and SIGUSR1 log the counters. Signals belong
-    /// to the whole process, so this is for its main program to decide: from now on, and when the server is gone too,
-    /// none of the three ends the process by itself.
-    pub fn watch_signals(&mut self) -> Result<(), StartError> {
-        self.control.watch_signals(self.poll.registry(), SIGNALS).map_err(StartError::Setup)
+    /// Lets these signals do what a [`Handle`] does: SIGUSR1 reports, all others stop. Signals belong to the whole
+    /// process: from now on, and after the server's end too, none of them ends the process.
+    #[cfg(feature = "cli")]
+    #[doc(hidden)]
+    pub fn watch_signals(&mut self, signals: &[i32]) -> Result<(), StartError> {
+        self.control.watch_signals(self.poll.registry(), SIGNALS, signals).map_err(StartError::Setup)
     }
 
-    /// Serves until it is stopped; returns how it ended, and the counters. Whoever is still connected then is cut off.
+    /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
     ///
     /// # Errors
     ///
-    /// Only if polling itself fails, or the listening socket has no address: no client, and no lack of resources, ends
+    /// Only if `poll` itself fails, or the listening socket has no address. No client and no lack of resources ends
     /// the loop.
     pub fn run(mut self) -> io::Result<(Ending, Stats)> {
-        // Not said before this point, where signals are watched too: who reads it may rely on both.
+        // Logged here and not in `bind`, because signals are watched by now: a supervisor may rely on both.
         info!("Socket now listening on {}", self.local_addr()?);
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_over() {
             self.wait(&mut events)?;
-            let mut asked = false;
+            let mut is_asked = false;
             for event in &events {
                 match event.token() {
-                    LISTENER => self.knocked(),
-                    WAKER | SIGNALS => asked = true,
+                    LISTENER => self.on_listener_readable(),
+                    WAKER | SIGNALS => is_asked = true,
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
             }
-            // All that gives out keys or takes them back comes after the batch.
-            self.expire();
-            let ended = self.reap();
-            let count = events.iter().count();
-            let share = self.acceptor.as_ref().map_or(0, |acceptor| acceptor.share(self.now, count, ended));
-            self.accept(share);
-            if asked {
-                self.obey();
+            // Only from here on, after the batch, are keys freed and given out.
+            self.end_late_sessions();
+            self.continue_drain();
+            let ended = self.remove_closed();
+            self.accept_new(events.iter().count(), ended);
+            if is_asked {
+                self.handle_requests();
             }
         }
         let ending = if self.phase == Phase::Over { Ending::Forced } else { Ending::Drained };
-        for key in self.keys() {
-            self.close(key, Reason::Cut);
+        for key in 0..self.sessions.capacity() {
+            self.close(key, Reason::DrainTimeout);
         }
-        self.reap();
-        Ok((ending, self.report()))
+        self.remove_closed();
+        Ok((ending, self.stats()))
     }
 
     fn is_over(&self) -> bool {
         match self.phase {
             Phase::Serving => false,
-            Phase::Draining(until) => {
-                self.sessions.is_empty() || until.is_some_and(|until| until <= self.seen)
-            }
+            Phase::Draining { .. } if self.acceptor.is_none() && self.sessions.is_empty() => true,
+            Phase::Draining { .. } => self.drain_deadline().is_some_and(|end| end <= self.caught_up.to()),
             Phase::Over => true,
         }
     }
 
-    /// Sleeps until something is ready or due.
+    /// Blocks until a socket is ready or something is due.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.next_due().map(|due| due.saturating_duration_since(self.now));
-        let asleep = log_enabled!(Level::Trace).then(Instant::now);
+        let asked = log_enabled!(Level::Trace).then(Instant::now);
         match self.poll.poll(events, timeout) {
-            // mio leaves this to us: no events, and the next round asks again (epoll_wait(2), EINTR).
+            // mio reports it. There are no events, and the next iteration asks again (epoll_wait(2), EINTR).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // `now` is still of before the call.
-            Ok(()) if self.is_complete(events) => self.seen = self.now,
+            // Here `now` still holds the time from before `poll`.
+            Ok(()) => self.caught_up.note(self.now, events.iter().count(), self.sessions.len() + 3),
             result => result?,
         }
         self.now = Instant::now();
-        if let Some(asleep) = asleep {
-            trace!("poll: {} ready after {:?}", events.iter().count(), self.now - asleep);
+        if let Some(asked) = asked {
+            trace!("poll: {} ready after {:?}", events.iter().count(), self.now - asked);
         }
         Ok(())
     }
 
-    /// Whether this batch, or it and the full ones before, had room for the events of everybody: the kernel's queue is
-    /// first in, first out.
-    fn is_complete(&mut self, events: &Events) -> bool {
-        let is_complete = events.iter().count() < EVENTS || self.full_batches > self.sessions.len() / EVENTS;
-        self.full_batches = if is_complete { 0 } else { self.full_batches + 1 };
-        is_complete
-    }
-
-    /// When the loop must wake though nothing is ready. `None`, with no time-out running: no tick, no wake-up at all.
+    /// When the loop must go on although no socket is ready. With no time-out running this is `None`: there is no tick,
+    /// and an idle server makes no system call.
     fn next_due(&self) -> Option<Instant> {
-        let accept = self.acceptor.as_ref().and_then(Acceptor::next_due);
-        let drained = match self.phase {
-            Phase::Draining(until) => until,
-            Phase::Serving | Phase::Over => None,
-        };
-        [self.timeouts.next_due(), accept, drained].into_iter().flatten().min()
+        if matches!(self.phase, Phase::Draining { next_key, .. } if next_key < self.sessions.capacity()) {
+            return Some(self.now);
+        }
+        let accepting = self.acceptor.as_ref().and_then(Acceptor::next_due);
+        let refusal = self.refused.front().map(|&(_, due)| due);
+        [self.deadlines.next_due(), refusal, accepting, self.drain_deadline()].into_iter().flatten().min()
     }
 
-    fn knocked(&mut self) {
-        trace!("listener: ready");
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.knocked();
+    /// `None` while the server does not drain, and where the deadline is further off than the clock goes.
+    fn drain_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Draining { since, .. } => since.checked_add(self.config.drain_timeout),
+            Phase::Serving | Phase::Over => None,
         }
     }
 
-    /// Accepts `share` of those who wait, and asks to be told of the others.
-    fn accept(&mut self, share: usize) {
-        for _ in 0..share {
-            let Some(acceptor) = &mut self.acceptor else { return };
-            match acceptor.accept(self.now) {
-                Accepted::Client(stream, peer) => self.admit(stream, peer),
-                Accepted::Lost(error) => debug!("A client was lost before it was accepted: {error}"),
-                Accepted::Nobody => {
-                    trace!("accept: WouldBlock");
-                    break;
-                }
-                Accepted::Paused(error) => {
+    fn on_listener_readable(&mut self) {
+        trace!("listener: ready");
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.on_readable();
+        }
+    }
+
+    /// Accepts new clients after a batch of `events`, in which `ended` sessions have made room.
+    fn accept_new(&mut self, events: usize, ended: usize) {
+        let quota = self.acceptor.as_ref().map_or(0, |acceptor| acceptor.accept_quota(self.now, events, ended));
+        if quota == 0 || self.phase != Phase::Serving {
+            return;
+        }
+        let result = self.accept_up_to(quota);
+        let open = self.open();
+        let Some(acceptor) = &mut self.acceptor else { return };
+        match result {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                if acceptor.pause(self.now) {
                     self.stats.accept_pauses += 1;
-                    warn!("Accepting pauses at {} sessions: {error}", self.open());
-                    return;
+                    warn!("Accepting pauses at {open} sessions: {error}");
                 }
-                Accepted::StillPaused(error) => {
+            }
+            _ => acceptor.rearm(self.poll.registry(), LISTENER, self.now),
+        }
+    }
+
+    /// Accepts `quota` clients. An error says why it stopped before: the queue is empty (`WouldBlock`), or the system has
+    /// no room.
+    fn accept_up_to(&mut self, quota: usize) -> io::Result<()> {
+        for _ in 0..quota {
+            let Some(acceptor) = &self.acceptor else { break };
+            match acceptor.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer)?,
+                Err(error) if acceptor::is_one_clients(&error) => {
+                    debug!("A client was lost before it was accepted: {error}");
+                }
+                Err(error) => {
                     trace!("accept: {error}");
-                    return;
+                    return Err(error);
                 }
             }
         }
-        // With a share of 0 nothing was accepted, so no event is used up.
-        if share > 0
-            && let Some(acceptor) = &mut self.acceptor
-        {
-            acceptor.rearm(self.poll.registry(), LISTENER, self.now);
-        }
+        Ok(())
     }
 
-    /// Takes a client in. Its first turn writes the banner, which nearly always fits in the empty socket whole, so that
-    /// WRITABLE need not be asked for: `accept4`, `sendto` and `epoll_ctl` are all that the session costs.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Adds a session. Its first turn writes the greeting, which nearly always fits in the empty socket. So WRITABLE is
+    /// not needed, and the session costs `accept4`, `sendto` and `epoll_ctl`.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         self.stats.accepted += 1;
-        if self.open() < self.cap {
-            info!("Connected with {peer}");
-            let connection = Connection::greet(stream, peer, self.config.framing, &mut self.pool);
-            let key = self.sessions.insert(Registered { connection, interest: None });
-            self.stats.peak = self.stats.peak.max(self.open());
-            self.turn(key, Readiness::WRITABLE);
+        let is_full = self.open() >= self.config.max_connections;
+        let connection = if is_full {
+            debug!("{peer} refused: {} sessions are open", self.open());
+            Connection::refuse(stream, peer, self.config.full_message.as_bytes(), &mut self.pool)
         } else {
-            self.refuse(stream, peer);
-        }
-        // A client that is gone again, or a refused one that was cut off, makes room for the next at once.
-        self.reap();
-    }
-
-    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr) {
-        debug!("{peer} refused: {} sessions are open", self.open());
-        self.stats.refused += 1;
-        let connection = Connection::refuse(stream, peer, &mut self.pool);
+            info!("Connected with {peer}");
+            Connection::open(stream, peer, (self.new_session)(peer), &mut self.pool)
+        };
+        let failed = connection.closed();
         let key = self.sessions.insert(Registered { connection, interest: None });
-        self.timeouts.start_refusal(key, self.now);
-        self.turn(key, Readiness::WRITABLE);
-        if self.timeouts.refusals() > MAX_REFUSALS
-            && let Some(oldest) = self.timeouts.oldest_refusal()
+        self.stats.peak = self.stats.peak.max(self.open() as u64);
+        if is_full {
+            self.refused.push_back((key, self.now + LINGER_TIMEOUT));
+        }
+        match failed {
+            None => self.turn(key, Readiness::WRITABLE),
+            Some(_) => self.ended.push(key),
+        }
+        if self.refused.len() > self.config.max_refusals
+            && let Some(&(oldest, _)) = self.refused.front()
         {
             self.close(oldest, Reason::Refused);
         }
+        // The session may have ended already. Its place must be free before the next one is accepted.
+        self.remove_closed();
+        if failed == Some(Reason::OutOfMemory) { Err(ErrorKind::OutOfMemory.into()) } else { Ok(()) }
     }
 
-    /// Gives a session its turn. The key may be of a session that has ended, or of none: events are hints.
+    /// Gives a session its turn. Events are hints: the key may belong to a session that has ended, or to none.
     fn turn(&mut self, key: usize, ready: Readiness) {
         let Some(session) = self.sessions.get_mut(key).filter(|s| s.connection.closed().is_none()) else {
             return;
@@ -294,59 +330,69 @@ impl Server {
         let turn = session.connection.turn(ready, &mut self.pool);
         self.stats.bytes_in += turn.read as u64;
         self.stats.bytes_out += turn.written as u64;
-        self.settle(key, turn);
+        self.update_registration(key, turn);
     }
 
-    /// Brings what the kernel reports, and the deadlines, in line with what the session's turn has made of it.
-    fn settle(&mut self, key: usize, turn: Turn) {
-        let session = &mut self.sessions[key];
-        let Some(wanted) = session.connection.interest() else {
+    /// Brings what the kernel reports, and the session's time-out, in line with the session's state after a turn.
+    fn update_registration(&mut self, key: usize, turn: Turn) {
+        let Registered { connection, interest } = &mut self.sessions[key];
+        let Some(wanted) = connection.interest() else {
             self.ended.push(key);
             return;
         };
-        if session.interest != Some(wanted) || turn.stopped_early {
-            trace!("token {key}, {}: interest {wanted:?}", session.connection.peer());
-            let (registry, stream) = (self.poll.registry(), session.connection.stream_mut());
-            let result = match session.interest {
+        if *interest != Some(wanted) || turn.stopped_early {
+            trace!("token {key}, {}: interest {wanted:?}", connection.peer());
+            let (registry, stream) = (self.poll.registry(), connection.stream_mut());
+            let result = match interest {
                 None => registry.register(stream, Token(key), wanted),
-                // Asking again for the same is not idle: the kernel looks anew whether the socket is ready, which
-                // brings back the edge that a session used up when it stopped early.
+                // This also re-arms a session that stopped early: the kernel looks at the socket again, and reports it
+                // if it is ready.
                 Some(_) => registry.reregister(stream, Token(key), wanted),
             };
             if let Err(error) = result {
-                warn!("{} cannot be waited for: {error}", session.connection.peer());
+                warn!("{} cannot be registered: {error}", connection.peer());
                 self.close(key, Reason::Failed);
                 return;
             }
-            session.interest = Some(wanted);
+            *interest = Some(wanted);
         }
-        self.timeouts.update(key, turn, session.connection.owes(), self.now);
+        self.deadlines.update(key, connection.timeout(), turn.read + turn.written > 0, self.now);
     }
 
-    /// Ends those who are late. What they have done in time may be in the kernel still, because one batch does not hold the
-    /// events of everybody, or because this process was held still for a while (SIGSTOP): hence `seen`.
-    fn expire(&mut self) {
-        for (key, reason) in self.timeouts.due(self.seen) {
-            self.close(key, reason);
+    /// Ends sessions whose time-out is over, at most [`END_BUDGET`] of them. Late is judged by [`CaughtUp`].
+    fn end_late_sessions(&mut self) {
+        let now = self.caught_up.to();
+        for _ in 0..END_BUDGET {
+            if let Some(&(key, _)) = self.refused.front().filter(|(_, due)| *due <= now) {
+                self.refused.pop_front();
+                self.close(key, Reason::Refused);
+            } else if let Some((key, timeout)) = self.deadlines.next_late(now) {
+                self.deadlines.stop(key);
+                self.close(key, timeout.reason());
+            } else {
+                return;
+            }
         }
     }
 
     fn close(&mut self, key: usize, reason: Reason) {
-        let connection = &mut self.sessions[key].connection;
-        if connection.closed().is_none() {
-            connection.close(reason);
+        if let Some(session) = self.sessions.get_mut(key)
+            && session.connection.closed().is_none()
+        {
+            session.connection.close(reason);
             self.ended.push(key);
         }
     }
 
-    /// Clears away the sessions that have ended: the one place where a socket is closed. Closing it takes it out of
-    /// epoll as well (epoll(7), "Questions and answers"), so there is nothing to deregister. Returns how many there were.
-    fn reap(&mut self) -> usize {
+    /// Removes the sessions that have ended: the only place where a socket is closed. Closing it also removes it from
+    /// epoll (epoll(7), "Questions and answers"), so nothing must be deregistered. Returns how many there were.
+    fn remove_closed(&mut self) -> usize {
         let count = self.ended.len();
         while let Some(key) = self.ended.pop() {
             let connection = self.sessions.remove(key).connection;
-            let reason = connection.closed().expect("only ended sessions are reaped");
-            self.timeouts.stop(key);
+            let reason = connection.closed().expect("only closed sessions are removed");
+            self.deadlines.stop(key);
+            self.refused.retain(|&(refused, _)| refused != key);
             self.stats.count_closed(reason);
             log!(reason.level(), "{} closed: {reason}", connection.peer());
         }
@@ -354,40 +400,55 @@ impl Server {
     }
 
     /// Does what the operator or another thread has asked for.
-    fn obey(&mut self) {
-        for request in self.control.requests() {
-            match (request, self.phase) {
-                (Request::Report, _) => info!("{}", self.report()),
-                (Request::Stop, Phase::Serving) => self.drain(),
-                (Request::Stop, _) => self.phase = Phase::Over,
+    fn handle_requests(&mut self) {
+        let requests = self.control.requests();
+        if requests.report {
+            info!("{}", self.stats());
+        }
+        match self.phase {
+            _ if requests.stop_now => self.phase = Phase::Over,
+            Phase::Serving if requests.stop => {
+                info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
+                self.phase = Phase::Draining { since: self.now, accepts: LAST_ACCEPTS, next_key: 0 };
+            }
+            Phase::Draining { since, .. } if requests.stop && self.now - since > STOP_WINDOW => {
+                self.phase = Phase::Over;
+            }
+            _ => {}
+        }
+    }
+
+    /// One iteration's share of the drain. First the clients in the accept queue are accepted, and the port is free. Then
+    /// the sessions start to drain.
+    fn continue_drain(&mut self) {
+        let Phase::Draining { since, mut accepts, mut next_key } = self.phase else { return };
+        if self.acceptor.is_some() {
+            let quota = accepts.min(ACCEPT_BUDGET);
+            accepts -= quota;
+            if self.accept_up_to(quota).is_err() || accepts == 0 {
+                self.acceptor = None;
+            }
+        } else {
+            for _ in 0..END_BUDGET {
+                let mut keys = next_key..self.sessions.capacity();
+                let Some(key) = keys.find(|&key| self.sessions.contains(key)) else {
+                    next_key = self.sessions.capacity();
+                    break;
+                };
+                next_key = key + 1;
+                self.sessions[key].connection.drain();
+                self.turn(key, Readiness::READABLE);
             }
         }
+        self.phase = Phase::Draining { since, accepts, next_key };
     }
 
-    /// Begins to stop: those who have knocked are let in, as far as there are open files for them, then the port is free,
-    /// and every session is given what it is still owed.
-    fn drain(&mut self) {
-        self.accept(LAST_ACCEPTS);
-        self.acceptor = None;
-        self.phase = Phase::Draining(self.now.checked_add(self.config.drain_timeout));
-        info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
-        for key in self.keys() {
-            self.sessions[key].connection.drain();
-            self.turn(key, Readiness::READABLE);
-        }
-        self.reap();
-    }
-
-    fn keys(&self) -> Vec<usize> {
-        self.sessions.iter().map(|(key, _)| key).collect()
-    }
-
-    /// How many sessions are open, without those being refused, which are in the slab as well.
+    /// How many sessions are open, without the clients that are being refused.
     fn open(&self) -> usize {
-        self.sessions.len() - self.timeouts.refusals()
+        self.sessions.len() - self.refused.len()
     }
 
-    fn report(&self) -> Stats {
-        Stats { open: self.open(), uptime: self.now - self.started, ..self.stats.clone() }
+    fn stats(&self) -> Stats {
+        Stats { open: self.open() as u64, uptime: self.now - self.started, ..self.stats.clone() }
     }
 }

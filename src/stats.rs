@@ -1,31 +1,35 @@
-//! The counters: what the operator sees on SIGUSR1 and at exit.
+//! The counters: what the operator sees on SIGUSR1 and at the end.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
+
+use strum::VariantArray;
 
 use crate::reason::Reason;
 
-/// What has been since the server's start, and what is now.
+/// What has happened since the server's start, and what is open now.
+///
+/// As text it is one line of `name=value` pairs, for people and programs. `line.parse::<Stats>()` reads it back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
-    /// Sessions open now (connections), without clients who are just being refused.
-    pub open: usize,
-    /// The most sessions that were open at once (connections).
-    pub peak: usize,
-    /// Connections accepted, the refused ones too.
+    /// Sessions that are open now, without the clients that are being refused.
+    pub open: u64,
+    /// The most sessions that were open at one time.
+    pub peak: u64,
+    /// Connections accepted, the refused ones included.
     pub accepted: u64,
-    /// Connections over the cap, told so.
-    pub refused: u64,
-    /// Times that accepting had to pause because the system had no room for one more.
+    /// Times that accepting paused because the system had no room for one more connection.
     pub accept_pauses: u64,
     /// Bytes read from clients.
     pub bytes_in: u64,
     /// Bytes written to clients.
     pub bytes_out: u64,
-    /// Time since the server was bound.
+    /// Time since the server was bound, in whole milliseconds.
     pub uptime: Duration,
     /// Connections ended, by [`Reason`].
-    pub(crate) closed: [u64; Reason::ALL.len()],
+    pub(crate) closed: [u64; Reason::VARIANTS.len()],
 }
 
 impl Stats {
@@ -41,13 +45,53 @@ impl Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "open {}, peak {}, accepted {}", self.open, self.peak, self.accepted)?;
-        write!(f, ", refused {}, accept pauses {}, closed:", self.refused, self.accept_pauses)?;
-        for reason in Reason::ALL {
-            write!(f, " {} {},", reason, self.closed(reason))?;
+        write!(f, "open={} peak={} accepted={}", self.open, self.peak, self.accepted)?;
+        for reason in Reason::VARIANTS {
+            write!(f, " {reason}={}", self.closed(*reason))?;
         }
-        write!(f, " bytes in {}, bytes out {}", self.bytes_in, self.bytes_out)?;
-        write!(f, ", uptime {:.1} s", self.uptime.as_secs_f64())
+        write!(f, " accept_pauses={} bytes_in={}", self.accept_pauses, self.bytes_in)?;
+        write!(f, " bytes_out={} uptime_ms={}", self.bytes_out, self.uptime.as_millis())
+    }
+}
+
+/// Why a line is not one of counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseStatsError(String);
+
+impl fmt::Display for ParseStatsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a counter: {:?}", self.0)
+    }
+}
+
+impl std::error::Error for ParseStatsError {}
+
+impl FromStr for Stats {
+    type Err = ParseStatsError;
+
+    /// Reads the line that [`Stats`] prints. A counter that is missing is 0; one that is unknown is an error.
+    fn from_str(line: &str) -> Result<Self, Self::Err> {
+        let mut stats = Self::default();
+        for pair in line.split_whitespace() {
+            let error = || ParseStatsError(pair.to_owned());
+            let (name, value) = pair.split_once('=').ok_or_else(error)?;
+            let value = value.parse().map_err(|_| error())?;
+            match name {
+                "open" => stats.open = value,
+                "peak" => stats.peak = value,
+                "accepted" => stats.accepted = value,
+                "accept_pauses" => stats.accept_pauses = value,
+                "bytes_in" => stats.bytes_in = value,
+                "bytes_out" => stats.bytes_out = value,
+                "uptime_ms" => stats.uptime = Duration::from_millis(value),
+                _ => {
+                    let is_named = |reason: &&Reason| <&str>::from(**reason) == name;
+                    let reason = Reason::VARIANTS.iter().find(is_named).ok_or_else(error)?;
+                    stats.closed[*reason as usize] = value;
+                }
+            }
+        }
+        Ok(stats)
     }
 }
 
@@ -55,24 +99,35 @@ impl fmt::Display for Stats {
 mod tests {
     use super::*;
 
+    fn numbered() -> Stats {
+        let mut stats = Stats { open: 1, peak: 2, accepted: 3, accept_pauses: 4, ..Stats::default() };
+        (stats.bytes_in, stats.bytes_out, stats.uptime) = (5, 6, Duration::from_millis(8100));
+        for (index, reason) in Reason::VARIANTS.iter().enumerate() {
+            (0..10 + index).for_each(|_| stats.count_closed(*reason));
+        }
+        stats
+    }
+
     #[test]
-    fn the_report_names_every_counter() {
-        let mut stats =
-            Stats { open: 1, peak: 2, accepted: 3, refused: 4, accept_pauses: 5, ..Stats::default() };
-        (stats.bytes_in, stats.bytes_out, stats.uptime) = (6, 7, Duration::from_millis(8100));
-        stats.count_closed(Reason::Reset);
+    fn the_line_names_every_counter() {
         assert_eq!(
-            stats.to_string(),
-            "open 1, peak 2, accepted 3, refused 4, accept pauses 5, closed: finished 0, refused 0, reset 1, \
-             vanished 0, idle time-out 0, write time-out 0, drained 0, cut 0, failed 0, bytes in 6, bytes out 7, \
-             uptime 8.1 s"
+            numbered().to_string(),
+            "open=1 peak=2 accepted=3 finished=10 closed=11 refused=12 reset=13 peer_unreachable=14 idle_timeout=15 \
+             write_timeout=16 drained=17 drain_timeout=18 out_of_memory=19 protocol_error=20 failed=21 \
+             accept_pauses=4 bytes_in=5 bytes_out=6 uptime_ms=8100"
         );
     }
 
     #[test]
-    fn every_reason_has_a_counter_of_its_own() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index);
+    fn the_line_can_be_read_back() {
+        assert_eq!(numbered().to_string().parse(), Ok(numbered()));
+    }
+
+    #[test]
+    fn a_line_of_something_else_is_an_error_that_says_where() {
+        for line in ["open", "open=x", "opened=1"] {
+            let error = line.parse::<Stats>().expect_err("no such counter");
+            assert_eq!(error.to_string(), format!("not a counter: {line:?}"));
         }
     }
 }

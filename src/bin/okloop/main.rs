@@ -2,16 +2,18 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use log::{LevelFilter, info, warn};
-use okloop::protocol::Framing;
-use okloop::{Config, Ending, Server, logging};
-use signal_hook::consts::SIGXFSZ;
+use okloop::{Config, Ending, Framing, OkSession, Server, Session};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+
+mod logging;
 
 /// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
 ///
@@ -38,7 +40,7 @@ struct Arguments {
 
     /// What is answered as one: each chunk of up to 1024 bytes as it comes, or each line
     #[arg(long, default_value = "chunks")]
-    framing: FramingArgument,
+    framing: Framing,
 
     /// End sessions that have been silent for this long, and are owed nothing; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
@@ -62,12 +64,6 @@ struct Arguments {
     log_level: LevelFilter,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum FramingArgument {
-    Chunks,
-    Lines,
-}
-
 impl From<Arguments> for Config {
     fn from(arguments: Arguments) -> Self {
         let unless_zero = |timeout: Duration| (!timeout.is_zero()).then_some(timeout);
@@ -75,15 +71,12 @@ impl From<Arguments> for Config {
             host: arguments.host,
             port: arguments.port,
             backlog: arguments.backlog,
-            max_connections: arguments.max_connections,
-            framing: match arguments.framing {
-                FramingArgument::Chunks => Framing::Chunks,
-                FramingArgument::Lines => Framing::Lines,
-            },
+            max_connections: arguments.max_connections.unwrap_or(10_000),
             idle_timeout: unless_zero(arguments.idle_timeout),
             write_timeout: unless_zero(arguments.write_timeout),
             drain_timeout: arguments.drain_timeout,
             reuse_port: arguments.reuse_port,
+            ..Self::default()
         }
     }
 }
@@ -109,8 +102,16 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!("The limit of open files stays as it is: {error}");
     }
-    let mut server = Server::bind(arguments.into())?;
-    server.watch_signals()?;
+    let framing = arguments.framing;
+    run(arguments.into(), move |_| OkSession::new(framing))
+}
+
+fn run<S: Session>(
+    config: Config,
+    new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut server = Server::bind(config, new_session)?;
+    server.watch_signals(&[SIGTERM, SIGINT, SIGUSR1])?;
     let (ending, stats) = server.run()?;
     // The last sessions' ends may have filled the queue, and a line that finds it full is dropped.
     log::logger().flush();

@@ -17,7 +17,11 @@ use std::time::{Duration, Instant};
 use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
 use simple_logger::SimpleLogger;
 
-use crate::config::{LOG_FLUSH_TIMEOUT, LOG_QUEUE};
+/// Log lines that wait for the terminal (lines); what comes on top is dropped and counted.
+const LOG_QUEUE: usize = 1024;
+
+/// How long the log lines before the last counters may take at exit, and the counters themselves once more.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 const WRITER: &str = "log writer";
 
