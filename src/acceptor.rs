@@ -61,6 +61,7 @@ impl Acceptor {
 
     /// Remembers the listener's event. It does not end a pause: the system has as little room as before.
     pub fn on_readable(&mut self) {
+        trace!("listener: ready");
         if self.state == State::Waiting {
             self.state = State::Ready;
         }

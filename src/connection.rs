@@ -1,16 +1,12 @@
 //! One session's state machine, over any [`Stream`].
 //!
 //! ```text
-//!             end of input
-//!   Open ───────────────────► HalfClosed ── no pending output ─────────────────────► Closed
-//!    │ │                        ▲
-//!    │ └─ drain() ─► Draining ──┘
-//!    │                  │ all input that had arrived is answered
-//!    │ Step::Close      ▼
-//!    └──────────────► Finishing ── no pending output: shut down writing ─► Lingering
-//!                                                                             │ end of input
-//!                                                                             ▼
-//!                                                                           Closed
+//!   New ── greeted ─► Open ── end of input ────► HalfClosed ── no pending output ───────────────► Closed
+//!                      │ │                            ▲                                             ▲
+//!                      │ └─ drain() ─► Draining ──────┘                                             │
+//!                      │                  │ what had arrived is answered                            │
+//!                      │ Step::Close      ▼                                                         │
+//!                      └──────────────► Finishing ── no pending output ─► Lingering ── end of input ┘
 //! ```
 //!
 //! An error or [`Connection::close`] leads from every state to Closed. A refused client starts in Finishing.
@@ -27,7 +23,7 @@ use log::{debug, trace};
 use mio::Interest;
 use mio::net::TcpStream;
 
-use crate::buffer::{BoxedBuffers, Buffer, Buffers, Pool};
+use crate::buffer::{BoxedBuffers, Buffers, Pool};
 use crate::config::{DRAIN_BUDGET, HIGH_WATER, LOW_WATER, READ_BUDGET, WRITE_BUDGET};
 use crate::deadlines::Timeout;
 use crate::readiness::{Readable, Readiness};
@@ -62,16 +58,20 @@ pub struct Connection<T, S> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// The protocol has not greeted yet.
+    New,
     /// Reads and answers.
     Open,
     /// The server stops. Reads and answers what has arrived, at most this many bytes, then finishes.
-    Draining { budget: usize },
+    Draining {
+        budget: usize,
+    },
     /// The client has ended its direction. It may still read, so all pending output goes out first.
     HalfClosed,
     /// The server ends the session. Pending output goes out, nothing is read.
     Finishing(Reason),
-    /// The client gets our end of input, and what it still sends is read and discarded. Closing with unread input
-    /// would make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
+    /// The client has our end of input, and what it still sends is read and discarded. Closing with unread input would
+    /// make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
     /// 2.17).
     Lingering(Reason),
     Closed(Reason),
@@ -89,35 +89,18 @@ pub struct Turn {
 }
 
 impl<T: Stream, S: Session> Connection<T, S> {
-    /// A session that starts with the greeting of its protocol.
-    pub fn open(stream: T, peer: SocketAddr, session: S, pool: &mut Pool) -> Self {
-        Self::start(stream, peer, Some(session), State::Open, pool, |session, output| {
-            session.iter_mut().for_each(|session| session.greet(output));
-        })
+    /// A session at its start.
+    pub fn open(stream: T, peer: SocketAddr, session: S) -> Self {
+        let session = Some(session);
+        Self { stream, peer, session, state: State::New, input_paused: false, buffers: None }
     }
 
     /// A session that only sends `message`. The message fits in an output buffer.
     pub fn refuse(stream: T, peer: SocketAddr, message: &[u8], pool: &mut Pool) -> Self {
-        Self::start(stream, peer, None, State::Finishing(Reason::Refused), pool, |_, output| output.push(message))
-    }
-
-    fn start(
-        stream: T,
-        peer: SocketAddr,
-        mut session: Option<S>,
-        state: State,
-        pool: &mut Pool,
-        write: impl FnOnce(&mut Option<S>, &mut Buffer),
-    ) -> Self {
-        let started = pool.take().map_err(|_| Reason::OutOfMemory).and_then(|mut buffers| {
-            guard(|| write(&mut session, &mut buffers[0].output))?;
-            Ok(buffers)
-        });
-        let (state, buffers) = match started {
-            Ok(buffers) => (state, Some(buffers)),
-            Err(reason) => (State::Closed(reason), None),
-        };
-        Self { stream, peer, session, state, input_paused: false, buffers }
+        let mut buffers = pool.take().ok();
+        buffers.iter_mut().for_each(|buffers| buffers[0].output.push(message));
+        let state = State::Finishing(Reason::Refused);
+        Self { stream, peer, session: None, state, input_paused: false, buffers }
     }
 
     /// The address of the other end.
@@ -180,103 +163,104 @@ impl<T: Stream, S: Session> Connection<T, S> {
         self.buffers = None;
     }
 
-    /// One turn: reads and answers at most [`READ_BUDGET`], and writes as much as the socket takes.
+    /// One turn: reads and answers at most [`READ_BUDGET`], and writes as much as the socket takes. If the protocol
+    /// panics, only this session ends: its code never runs again.
     pub fn turn(&mut self, ready: Readiness, pool: &mut Pool) -> Turn {
         let mut turn = Turn::default();
         let Some(mut buffers) = self.buffers.take().or_else(|| pool.take().ok()) else {
             self.state = State::Closed(Reason::OutOfMemory);
             return turn;
         };
-        let [Buffers { input, output }] = &mut *buffers;
-        if let Err(reason) = self.advance(ready, input, output, &mut turn) {
+        let advance = AssertUnwindSafe(|| self.advance(ready, &mut buffers[0], &mut turn));
+        if let Err(reason) = catch_unwind(advance).unwrap_or(Err(Reason::ProtocolError)) {
             self.state = State::Closed(reason);
         }
         if self.closed().is_some() {
-            input.clear();
-            output.clear();
+            buffers[0].input.clear();
+            buffers[0].output.clear();
         }
         self.buffers = pool.put_back(buffers);
         turn
     }
 
     /// Writes, reads and answers, writes again. The first write may make room for the answers to what is read.
-    fn advance(
-        &mut self,
-        ready: Readiness,
-        input: &mut Buffer,
-        output: &mut Buffer,
-        turn: &mut Turn,
-    ) -> Result<(), Reason> {
-        // Pending output means that the socket was full. Write again only if this event says writable.
-        let may_write = ready.writable || output.is_empty();
-        let is_writable = may_write && self.flush(input, output, turn)?;
+    fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
+        if self.state == State::New {
+            self.session.iter_mut().for_each(|session| session.greet(&mut buffers.output));
+            self.state = State::Open;
+        }
+        // Output that was pending before this turn filled the socket. Write again only if the event says writable.
+        let may_write = ready.writable || buffers.output.is_empty();
+        let has_room = may_write && self.flush(buffers, turn)?;
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
         if until != Readable::No && self.reads() {
-            self.read(until, input, output, turn)?;
-            if is_writable {
-                self.flush(input, output, turn)?;
+            self.read(until, buffers, turn)?;
+            if has_room {
+                self.flush(buffers, turn)?;
             }
         }
-        self.advance_state(input, output)
+        self.advance_state(buffers)
     }
 
-    /// Answers and writes until no output is pending, the socket is full or [`WRITE_BUDGET`] is used up. Returns
-    /// whether the socket may take more.
-    fn flush(&mut self, input: &mut Buffer, output: &mut Buffer, turn: &mut Turn) -> Result<bool, Reason> {
+    /// Answers and writes until no output is pending, the socket is full, or [`WRITE_BUDGET`] is used up. Returns
+    /// whether the socket may have room for more.
+    fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn) -> Result<bool, Reason> {
         loop {
-            self.answer(input, output)?;
-            if output.is_empty() {
+            self.answer(buffers);
+            if buffers.output.is_empty() {
                 return Ok(true);
             }
             if turn.written >= WRITE_BUDGET {
                 turn.stopped_early = true;
                 return Ok(false);
             }
-            let result = output.write_to(&mut self.stream);
+            let result = buffers.output.write_to(&mut self.stream);
             trace!("{}: wrote {}", self.peer, Outcome(&result));
-            self.update_backpressure(input, output);
             match result {
                 Ok(count) => turn.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(self.failed(&error)),
             }
             // A short write means that the socket is full, as a short read means that it is empty (epoll(7)).
-            if !output.is_empty() {
+            if !buffers.output.is_empty() {
+                self.update_backpressure(buffers);
                 return Ok(false);
             }
         }
     }
 
-    /// Reads and answers until the socket is empty, the input ends, or this turn's budget is used up.
-    fn read(
-        &mut self,
-        until: Readable,
-        input: &mut Buffer,
-        output: &mut Buffer,
-        turn: &mut Turn,
-    ) -> Result<(), Reason> {
+    /// Reads and answers until the socket is empty, the input ends, or [`READ_BUDGET`] is used up.
+    fn read(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
         while self.reads() && turn.read < READ_BUDGET {
-            let result = input.read_from(&mut self.stream);
+            let result = buffers.input.read_from(&mut self.stream);
             trace!("{}: read {}", self.peer, Outcome(&result));
             match result {
                 Ok(0) => {
-                    self.end_input();
-                    return self.answer(input, output);
+                    self.end_input(match self.state {
+                        State::Lingering(reason) => State::Closed(reason),
+                        _ => State::HalfClosed,
+                    });
+                    self.answer(buffers);
+                    return Ok(());
                 }
                 Ok(count) => {
                     turn.read += count;
-                    let was_short = !input.is_full();
-                    self.answer(input, output)?;
-                    if self.use_drain_budget(count) || (until == Readable::UntilShort && was_short) {
+                    let is_last = until == Readable::UntilShort && !buffers.input.is_full();
+                    self.answer(buffers);
+                    if self.uses_up_drain_budget(count) {
+                        self.end_input(State::Finishing(Reason::Drained));
+                    } else if is_last {
                         return Ok(());
                     }
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.finish_draining();
+                    if self.is_draining() {
+                        self.end_input(State::Finishing(Reason::Drained));
+                    }
                     return Ok(());
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed(&error)),
             }
         }
@@ -285,19 +269,17 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// Lets the session answer its input, request by request, until the output reaches high water.
-    fn answer(&mut self, input: &mut Buffer, output: &mut Buffer) -> Result<(), Reason> {
+    fn answer(&mut self, buffers: &mut Buffers) {
+        let Buffers { input, output } = buffers;
         if matches!(self.state, State::Lingering(_)) {
             input.clear();
         }
-        while output.len() < HIGH_WATER
-            && let Some(session) = &mut self.session
-        {
+        while let Some(session) = self.session.as_mut().filter(|_| output.len() < HIGH_WATER) {
             let pending = output.len();
-            match guard(|| session.answer(input.unread_mut(), output))? {
-                Step::Consumed(0) if output.len() == pending => break,
-                Step::Consumed(count) if count <= input.len() => input.consume(count),
-                Step::Consumed(_) => return Err(Reason::ProtocolError),
+            match session.answer(input.unread_mut(), output) {
                 Step::NeedInput => break,
+                Step::Consumed(0) if output.len() == pending => break,
+                Step::Consumed(count) => input.consume(count),
                 Step::Close => {
                     self.session = None;
                     self.state = State::Finishing(Reason::Closed);
@@ -305,12 +287,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 }
             }
         }
-        self.update_backpressure(input, output);
-        Ok(())
+        self.update_backpressure(buffers);
     }
 
     /// Stops reading a client that does not read its answers, and starts again when it has read most of them.
-    fn update_backpressure(&mut self, input: &Buffer, output: &Buffer) {
+    fn update_backpressure(&mut self, Buffers { input, output }: &Buffers) {
         if output.len() >= HIGH_WATER || input.is_full() {
             self.input_paused = true;
         } else if output.len() < LOW_WATER {
@@ -319,50 +300,32 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// Moves on from a state whose work is done.
-    fn advance_state(&mut self, input: &Buffer, output: &Buffer) -> Result<(), Reason> {
-        if !output.is_empty() {
-            return Ok(());
-        }
+    fn advance_state(&mut self, Buffers { input, output }: &Buffers) -> Result<(), Reason> {
         match self.state {
+            _ if !output.is_empty() => {}
             State::HalfClosed => self.state = State::Closed(Reason::Finished),
             State::Finishing(reason) => {
                 self.stream.shutdown_write().map_err(|error| self.failed(&error))?;
                 self.state = State::Lingering(reason);
-                self.input_paused = false;
             }
-            // The session wants more input, there is no room for it, and no written byte can make room.
+            // The protocol needs more input, and neither a read nor a write can make room for it.
             _ if input.is_full() => return Err(Reason::ProtocolError),
             _ => {}
         }
         Ok(())
     }
 
-    /// The client has ended its direction.
-    fn end_input(&mut self) {
+    /// No more input follows for the protocol.
+    fn end_input(&mut self, next: State) {
         self.session.iter_mut().for_each(S::end_of_input);
-        self.state = match self.state {
-            State::Lingering(reason) => State::Closed(reason),
-            _ => State::HalfClosed,
-        };
+        self.state = next;
     }
 
-    /// Counts `count` bytes that a draining session has read. Returns whether that was its last read.
-    fn use_drain_budget(&mut self, count: usize) -> bool {
+    /// Counts `count` bytes that were read. Returns whether a draining session has read its last ones.
+    fn uses_up_drain_budget(&mut self, count: usize) -> bool {
         let State::Draining { budget } = &mut self.state else { return false };
         *budget = budget.saturating_sub(count);
-        let is_used_up = *budget == 0;
-        if is_used_up {
-            self.finish_draining();
-        }
-        is_used_up
-    }
-
-    /// All input that had arrived when the server stopped has been read.
-    fn finish_draining(&mut self) {
-        if self.is_draining() {
-            self.session.iter_mut().for_each(S::end_of_input);
-            self.state = State::Finishing(Reason::Drained);
-        }
+        *budget == 0
     }
 
     fn has_pending_output(&self) -> bool {
@@ -378,7 +341,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         match self.state {
             State::Open | State::Draining { .. } => !self.input_paused,
             State::Lingering(_) => true,
-            State::HalfClosed | State::Finishing(_) | State::Closed(_) => false,
+            State::New | State::HalfClosed | State::Finishing(_) | State::Closed(_) => false,
         }
     }
 
@@ -386,11 +349,6 @@ impl<T: Stream, S: Session> Connection<T, S> {
         debug!("{}: {error}", self.peer);
         Reason::of(error)
     }
-}
-
-/// Runs the protocol's code. If it panics, only this session ends: the loop never looks at it again.
-fn guard<R>(protocol: impl FnOnce() -> R) -> Result<R, Reason> {
-    catch_unwind(AssertUnwindSafe(protocol)).map_err(|_| Reason::ProtocolError)
 }
 
 /// The result of a system call, for the trace.

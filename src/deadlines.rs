@@ -63,13 +63,12 @@ struct Node {
 }
 
 impl Deadlines {
-    /// No running time-out. `length` says how long each kind is; `None` is never. Keys are below `capacity`: the memory
-    /// for them is reserved here, and used when the first time-out of a key starts.
-    pub fn new(length: impl Fn(Timeout) -> Option<Duration>, capacity: usize) -> Result<Self, TryReserveError> {
+    /// No running time-out. `lengths` are those of the kinds, in the order of [`Timeout`]; `None` is never. Keys are below
+    /// `capacity`: the memory for them is reserved here, and used when the first time-out of a key starts.
+    pub fn new(lengths: [Option<Duration>; 3], capacity: usize) -> Result<Self, TryReserveError> {
         let mut nodes = Vec::new();
         nodes.try_reserve_exact(capacity)?;
-        let list = |kind| List { length: length(kind), first: None, last: None };
-        Ok(Self { lists: [Timeout::Idle, Timeout::Write, Timeout::Linger].map(list), nodes })
+        Ok(Self { lists: lengths.map(|length| List { length, first: None, last: None }), nodes })
     }
 
     /// Brings the time-out of a session up to date: `kind` is the one that applies now. It starts again if the session
@@ -144,12 +143,8 @@ mod tests {
 
     /// Idle after 10 s, unread output after 20 s, no linger time-out; and the time at which this starts.
     fn deadlines() -> (Deadlines, Instant) {
-        let length = |kind| match kind {
-            Timeout::Idle => Some(seconds(10)),
-            Timeout::Write => Some(seconds(20)),
-            Timeout::Linger => None,
-        };
-        (Deadlines::new(length, 8).expect("a few bytes of memory"), Instant::now())
+        let lengths = [Some(seconds(10)), Some(seconds(20)), None];
+        (Deadlines::new(lengths, 8).expect("a few bytes of memory"), Instant::now())
     }
 
     #[test]

@@ -134,10 +134,7 @@ mod tests {
     #[test]
     fn a_line_longer_than_the_input_buffer_is_answered_in_pieces() {
         let (full, rest) = (vec![b'a'; INPUT_BUFFER], b"bc\n");
-        assert_eq!(
-            conversation(Framing::Lines, &[&full, rest]),
-            [PREFIX, &full, PREFIX, rest].concat()
-        );
+        assert_eq!(conversation(Framing::Lines, &[&full, rest]), [PREFIX, &full, PREFIX, rest].concat());
     }
 
     #[test]

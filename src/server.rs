@@ -23,7 +23,7 @@ use crate::config::{
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle};
-use crate::deadlines::{Deadlines, Timeout};
+use crate::deadlines::Deadlines;
 use crate::error::StartError;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
@@ -101,7 +101,8 @@ impl<S: Session> Server<S> {
         new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
     ) -> Result<Self, StartError> {
         if config.full_message.len() > HIGH_WATER {
-            let error = io::Error::new(ErrorKind::InvalidInput, "the message for refused clients is too long");
+            let error =
+                io::Error::new(ErrorKind::InvalidInput, "the message for refused clients is too long");
             return Err(StartError::Setup(error));
         }
         let mut acceptor = Acceptor::bind(&config)?;
@@ -116,12 +117,7 @@ impl<S: Session> Server<S> {
         ended.try_reserve_exact(capacity).map_err(out_of_memory)?;
         // `Slab::with_capacity` cannot report that memory is out, so a vector of the same size tries it first.
         Vec::<Registered<S>>::new().try_reserve_exact(capacity).map_err(out_of_memory)?;
-        let timeouts = (config.idle_timeout, config.write_timeout);
-        let length = move |kind| match kind {
-            Timeout::Idle => timeouts.0,
-            Timeout::Write => timeouts.1,
-            Timeout::Linger => Some(LINGER_TIMEOUT),
-        };
+        let timeouts = [config.idle_timeout, config.write_timeout, Some(LINGER_TIMEOUT)];
         let now = Instant::now();
         Ok(Self {
             poll,
@@ -131,7 +127,7 @@ impl<S: Session> Server<S> {
             ended,
             refused: VecDeque::with_capacity(config.max_refusals + 1),
             pool: Pool::new(INPUT_BUFFER, HIGH_WATER + S::LARGEST_ANSWER, SPARE_BUFFERS),
-            deadlines: Deadlines::new(length, capacity).map_err(out_of_memory)?,
+            deadlines: Deadlines::new(timeouts, capacity).map_err(out_of_memory)?,
             control,
             phase: Phase::Serving,
             now,
@@ -175,7 +171,7 @@ impl<S: Session> Server<S> {
             let mut is_asked = false;
             for event in &events {
                 match event.token() {
-                    LISTENER => self.on_listener_readable(),
+                    LISTENER => self.acceptor.iter_mut().for_each(Acceptor::on_readable),
                     WAKER | SIGNALS => is_asked = true,
                     Token(key) => self.turn(key, Readiness::from(event)),
                 }
@@ -243,16 +239,10 @@ impl<S: Session> Server<S> {
         }
     }
 
-    fn on_listener_readable(&mut self) {
-        trace!("listener: ready");
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.on_readable();
-        }
-    }
-
     /// Accepts new clients after a batch of `events`, in which `ended` sessions have made room.
     fn accept_new(&mut self, events: usize, ended: usize) {
-        let quota = self.acceptor.as_ref().map_or(0, |acceptor| acceptor.accept_quota(self.now, events, ended));
+        let quota =
+            self.acceptor.as_ref().map_or(0, |acceptor| acceptor.accept_quota(self.now, events, ended));
         if quota == 0 || self.phase != Phase::Serving {
             return;
         }
@@ -299,18 +289,15 @@ impl<S: Session> Server<S> {
             Connection::refuse(stream, peer, self.config.full_message.as_bytes(), &mut self.pool)
         } else {
             info!("Connected with {peer}");
-            Connection::open(stream, peer, (self.new_session)(peer), &mut self.pool)
+            Connection::open(stream, peer, (self.new_session)(peer))
         };
-        let failed = connection.closed();
         let key = self.sessions.insert(Registered { connection, interest: None });
-        self.stats.peak = self.stats.peak.max(self.open() as u64);
         if is_full {
             self.refused.push_back((key, self.now + LINGER_TIMEOUT));
         }
-        match failed {
-            None => self.turn(key, Readiness::WRITABLE),
-            Some(_) => self.ended.push(key),
-        }
+        self.stats.peak = self.stats.peak.max(self.open() as u64);
+        self.turn(key, Readiness::WRITABLE);
+        let has_no_memory = self.sessions[key].connection.closed() == Some(Reason::OutOfMemory);
         if self.refused.len() > self.config.max_refusals
             && let Some(&(oldest, _)) = self.refused.front()
         {
@@ -318,7 +305,7 @@ impl<S: Session> Server<S> {
         }
         // The session may have ended already. Its place must be free before the next one is accepted.
         self.remove_closed();
-        if failed == Some(Reason::OutOfMemory) { Err(ErrorKind::OutOfMemory.into()) } else { Ok(()) }
+        if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(()) }
     }
 
     /// Gives a session its turn. Events are hints: the key may belong to a session that has ended, or to none.
