@@ -1,18 +1,16 @@
-//! The listening socket: how it is opened, when to accept, and what each error of accept(2) means.
-//!
-//! It knows no session.
+//! When to accept new clients, and what each error of accept(2) means. It knows no session.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{debug, info, trace, warn};
+use log::{trace, warn};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config, KEEPALIVE, NOTSENT_LOWAT};
+use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config};
 use crate::error::StartError;
+use crate::listen;
 
 /// The listening socket, and when to accept from it.
 #[derive(Debug)]
@@ -33,20 +31,10 @@ enum State {
 }
 
 impl Acceptor {
-    /// Opens a listening socket on the configured host. If the name has several addresses, it takes the first one that
-    /// this machine has.
+    /// Opens the listening socket.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
-        let resolve_error = |error| StartError::Resolve(config.host.clone(), error);
-        let addresses = (config.host.as_str(), config.port).to_socket_addrs().map_err(resolve_error)?;
-        let mut result = Err(resolve_error(io::ErrorKind::NotFound.into()));
-        for address in addresses {
-            result = listen(address, config);
-            match &result {
-                Err(error) if error.is_no_such_address() => debug!("{error}"),
-                _ => break,
-            }
-        }
-        Ok(Self { listener: TcpListener::from_std(result?.into()), state: State::Waiting })
+        let listener = TcpListener::from_std(listen::listen(config)?.into());
+        Ok(Self { listener, state: State::Waiting })
     }
 
     /// The address that clients connect to.
@@ -75,10 +63,9 @@ impl Acceptor {
     /// much as [`Acceptor::rearm`].
     pub fn accept_quota(&self, now: Instant, events: usize, ended: usize) -> usize {
         match self.state {
-            State::Waiting => 0,
             State::Ready => events.min(ACCEPT_BUDGET),
             State::Paused(until) if ended > 0 || until <= now => ACCEPT_BUDGET,
-            State::Paused(_) => 0,
+            State::Waiting | State::Paused(_) => 0,
         }
     }
 
@@ -142,36 +129,6 @@ pub fn is_one_clients(error: &io::Error) -> bool {
     )
 }
 
-/// Opens a listening socket on one address.
-///
-/// On Linux an accepted socket inherits `TCP_NODELAY`, the limit of unsent bytes and keepalive. They are set here, once,
-/// and an accept costs no more system calls. It does not inherit non-blocking mode: mio asks accept4(2) for that.
-fn listen(address: SocketAddr, config: &Config) -> Result<Socket, StartError> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
-        .map_err(StartError::Create)?;
-    info!("Socket created");
-    set_options(&socket, address, config).map_err(StartError::Create)?;
-    socket.bind(&address.into()).map_err(|error| StartError::Bind(address, error))?;
-    info!("Socket bind complete");
-    let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
-    socket.listen(backlog).map_err(|error| StartError::Listen(address, error))?;
-    Ok(socket)
-}
-
-fn set_options(socket: &Socket, address: SocketAddr, config: &Config) -> io::Result<()> {
-    // A new server may bind the port while connections of the last one are in TIME_WAIT (socket(7)).
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(config.reuse_port)?;
-    if address.is_ipv6() {
-        // `::` serves IPv4 too, whatever the system's default is.
-        socket.set_only_v6(false)?;
-    }
-    // Answers are written whole. Nagle's algorithm would only delay them.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
-}
-
 /// A dual-stack socket reports an IPv4 client as `::ffff:127.0.0.1`. The log says 127.0.0.1.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     match peer {
@@ -183,7 +140,6 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use socket2::SockRef;
 
     #[test]
     fn only_errors_of_one_client_let_accepting_go_on() {
@@ -193,17 +149,6 @@ mod tests {
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EBADF, libc::EINVAL] {
             assert!(!is_one_clients(&io::Error::from_raw_os_error(code)), "errno {code} holds for the next");
         }
-    }
-
-    #[test]
-    fn accepted_sockets_inherit_the_options() {
-        let (acceptor, _client) = with_one_waiting();
-        let (stream, _) = acceptor.accept().expect("a client waits");
-        let socket = SockRef::from(&stream);
-        assert!(socket.tcp_nodelay().expect("a TCP option"));
-        assert_eq!(socket.tcp_notsent_lowat().expect("a TCP option"), NOTSENT_LOWAT);
-        assert!(socket.keepalive().expect("a socket option"));
-        assert_eq!(socket.tcp_keepalive_time().expect("a TCP option"), KEEPALIVE);
     }
 
     #[test]

@@ -111,14 +111,14 @@ impl Buffer {
             return Err(io::Error::other("a read into a full buffer"));
         }
         self.move_to_front();
-        let count = source.read(&mut self.pages[self.end..])?;
+        let count = uninterrupted(|| source.read(&mut self.pages[self.end..]))?;
         self.end += count;
         Ok(count)
     }
 
     /// One `write` of all unread bytes. Returns how many the sink took; these are consumed.
     pub(crate) fn write_to(&mut self, sink: &mut impl Write) -> io::Result<usize> {
-        let count = sink.write(self.unread())?;
+        let count = uninterrupted(|| sink.write(self.unread()))?;
         self.consume(count);
         Ok(count)
     }
@@ -128,6 +128,16 @@ impl Buffer {
             self.pages.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+        }
+    }
+}
+
+/// Repeats a call that a signal has interrupted (EINTR).
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

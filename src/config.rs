@@ -17,7 +17,7 @@ pub struct Config {
     /// How many clients may be told at the same time that the server is full (connections). One more, and the oldest
     /// of them is closed.
     pub max_refusals: usize,
-    /// What a client above `max_connections` is told, at most [`HIGH_WATER`] bytes.
+    /// What a client above `max_connections` is told. What exceeds the output buffer is cut off.
     pub full_message: String,
     /// How long a client may be silent while no output is pending. `None` is for ever: an idle telnet session is the
     /// normal case.
@@ -94,11 +94,10 @@ pub const INPUT_BUFFER: usize = 16 * 1024;
 
 /// High water mark: with this much pending output a session is not read (bytes). The output buffer holds this much and
 /// the largest answer, so below the mark there is always room for one more answer.
+///
+/// There is no low water mark, below which reading starts again. The kernel has one already: it reports a socket
+/// writable only when half of [`NOTSENT_LOWAT`] is free. A second one changed no count of system calls.
 pub const HIGH_WATER: usize = 64 * 1024;
-
-/// Low water mark: below this much pending output a session is read again (bytes). Far enough below [`HIGH_WATER`]
-/// that reading does not stop and start with each write.
-pub const LOW_WATER: usize = 16 * 1024;
 
 /// How much output the kernel takes from one session before it can send it (bytes, `TCP_NOTSENT_LOWAT`, tcp(7)).
 /// Without this limit the kernel takes megabytes, and reports room again only when a third of them is gone: a client

@@ -14,7 +14,6 @@
 //! A connection knows no `Poll`, no slab, no clock and no other session. The server calls [`Connection::turn`] when the
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +23,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use crate::buffer::{BoxedBuffers, Buffers, Pool};
-use crate::config::{DRAIN_BUDGET, HIGH_WATER, LOW_WATER, READ_BUDGET, WRITE_BUDGET};
+use crate::config::{DRAIN_BUDGET, HIGH_WATER, READ_BUDGET, WRITE_BUDGET};
 use crate::deadlines::Timeout;
 use crate::readiness::{Readable, Readiness};
 use crate::reason::Reason;
@@ -50,8 +49,6 @@ pub struct Connection<T, S> {
     /// `None` where nothing is answered: a refused client, or a protocol that has ended the session.
     session: Option<S>,
     state: State,
-    /// Backpressure: while this is set, the socket is not read. Between the two water marks it stays as it was.
-    input_paused: bool,
     /// Taken from the pool while bytes are in flight. An idle session has none.
     buffers: Option<BoxedBuffers>,
 }
@@ -88,19 +85,32 @@ pub struct Turn {
     pub stopped_early: bool,
 }
 
+impl Turn {
+    /// Whether the turn brought what `timeout` waits for.
+    pub fn restarts(self, timeout: Timeout) -> bool {
+        match timeout {
+            Timeout::Idle => self.read + self.written > 0,
+            Timeout::Write => self.written > 0,
+            Timeout::Linger => false,
+        }
+    }
+}
+
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A session at its start.
     pub fn open(stream: T, peer: SocketAddr, session: S) -> Self {
         let session = Some(session);
-        Self { stream, peer, session, state: State::New, input_paused: false, buffers: None }
+        Self { stream, peer, session, state: State::New, buffers: None }
     }
 
-    /// A session that only sends `message`. The message fits in an output buffer.
+    /// A session that only sends `message`, as much of it as an output buffer holds.
     pub fn refuse(stream: T, peer: SocketAddr, message: &[u8], pool: &mut Pool) -> Self {
         let mut buffers = pool.take().ok();
-        buffers.iter_mut().for_each(|buffers| buffers[0].output.push(message));
+        if let Some(output) = buffers.as_mut().map(|buffers| &mut buffers[0].output) {
+            output.push(&message[..message.len().min(output.free())]);
+        }
         let state = State::Finishing(Reason::Refused);
-        Self { stream, peer, session: None, state, input_paused: false, buffers }
+        Self { stream, peer, session: None, state, buffers }
     }
 
     /// The address of the other end.
@@ -133,7 +143,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
         // A draining session must learn that no more input has arrived, and no event says that. Its socket is or becomes
         // writable, so WRITABLE brings its next turn.
         let writes = self.has_pending_output() || self.is_draining();
-        Some(match (self.reads(), writes) {
+        let buffers = self.buffers.as_ref().map(|buffers| &buffers[0]);
+        Some(match (self.reads(buffers), writes) {
             (true, false) => READ,
             (true, true) => READ.add(Interest::WRITABLE),
             // A session that neither reads nor writes does not exist: `advance_state` has moved it on.
@@ -186,14 +197,16 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// Writes, reads and answers, writes again. The first write may make room for the answers to what is read.
     fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
         if self.state == State::New {
-            self.session.iter_mut().for_each(|session| session.greet(&mut buffers.output));
             self.state = State::Open;
+            if let Some(session) = &mut self.session {
+                session.greet(&mut buffers.output);
+            }
         }
         // Output that was pending before this turn filled the socket. Write again only if the event says writable.
         let may_write = ready.writable || buffers.output.is_empty();
         let has_room = may_write && self.flush(buffers, turn)?;
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
-        if until != Readable::No && self.reads() {
+        if until != Readable::No && self.reads(Some(buffers)) {
             self.read(until, buffers, turn)?;
             if has_room {
                 self.flush(buffers, turn)?;
@@ -215,16 +228,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 return Ok(false);
             }
             let result = buffers.output.write_to(&mut self.stream);
-            trace!("{}: wrote {}", self.peer, Outcome(&result));
-            match result {
-                Ok(count) => turn.written += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(self.failed(&error)),
-            }
+            turn.written += self.outcome("write", result)?.unwrap_or(0);
             // A short write means that the socket is full, as a short read means that it is empty (epoll(7)).
             if !buffers.output.is_empty() {
-                self.update_backpressure(buffers);
                 return Ok(false);
             }
         }
@@ -232,11 +238,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
 
     /// Reads and answers until the socket is empty, the input ends, or [`READ_BUDGET`] is used up.
     fn read(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
-        while self.reads() && turn.read < READ_BUDGET {
+        while self.reads(Some(buffers)) && turn.read < READ_BUDGET {
             let result = buffers.input.read_from(&mut self.stream);
-            trace!("{}: read {}", self.peer, Outcome(&result));
-            match result {
-                Ok(0) => {
+            match self.outcome("read", result)? {
+                Some(0) => {
                     self.end_input(match self.state {
                         State::Lingering(reason) => State::Closed(reason),
                         _ => State::HalfClosed,
@@ -244,7 +249,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     self.answer(buffers);
                     return Ok(());
                 }
-                Ok(count) => {
+                Some(count) => {
                     turn.read += count;
                     let is_last = until == Readable::UntilShort && !buffers.input.is_full();
                     self.answer(buffers);
@@ -254,14 +259,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
                         return Ok(());
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                None => {
                     if self.is_draining() {
                         self.end_input(State::Finishing(Reason::Drained));
                     }
                     return Ok(());
                 }
-                Err(error) => return Err(self.failed(&error)),
             }
         }
         turn.stopped_early = true;
@@ -287,16 +290,6 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 }
             }
         }
-        self.update_backpressure(buffers);
-    }
-
-    /// Stops reading a client that does not read its answers, and starts again when it has read most of them.
-    fn update_backpressure(&mut self, Buffers { input, output }: &Buffers) {
-        if output.len() >= HIGH_WATER || input.is_full() {
-            self.input_paused = true;
-        } else if output.len() < LOW_WATER {
-            self.input_paused = false;
-        }
     }
 
     /// Moves on from a state whose work is done.
@@ -305,7 +298,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             _ if !output.is_empty() => {}
             State::HalfClosed => self.state = State::Closed(Reason::Finished),
             State::Finishing(reason) => {
-                self.stream.shutdown_write().map_err(|error| self.failed(&error))?;
+                self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
                 self.state = State::Lingering(reason);
             }
             // The protocol needs more input, and neither a read nor a write can make room for it.
@@ -317,8 +310,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
 
     /// No more input follows for the protocol.
     fn end_input(&mut self, next: State) {
-        self.session.iter_mut().for_each(S::end_of_input);
         self.state = next;
+        if let Some(session) = &mut self.session {
+            session.end_of_input();
+        }
     }
 
     /// Counts `count` bytes that were read. Returns whether a draining session has read its last ones.
@@ -336,29 +331,29 @@ impl<T: Stream, S: Session> Connection<T, S> {
         matches!(self.state, State::Draining { .. })
     }
 
-    /// Whether the session wants input.
-    fn reads(&self) -> bool {
-        match self.state {
-            State::Open | State::Draining { .. } => !self.input_paused,
-            State::Lingering(_) => true,
-            State::New | State::HalfClosed | State::Finishing(_) | State::Closed(_) => false,
+    /// Whether the socket is read. Backpressure: it is not while much output is pending, or the input buffer is full.
+    fn reads(&self, buffers: Option<&Buffers>) -> bool {
+        let has_room = buffers.is_none_or(|b| b.output.len() < HIGH_WATER && !b.input.is_full());
+        has_room && matches!(self.state, State::Open | State::Draining { .. } | State::Lingering(_))
+    }
+
+    /// How many bytes a call moved, or `None` if it would have blocked.
+    fn outcome(&self, call: &str, result: io::Result<usize>) -> Result<Option<usize>, Reason> {
+        match result {
+            Ok(count) => {
+                trace!("{}: {call} {count} bytes", self.peer);
+                Ok(Some(count))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                trace!("{}: {call} would block", self.peer);
+                Ok(None)
+            }
+            Err(error) => Err(self.failed(call, &error)),
         }
     }
 
-    fn failed(&self, error: &io::Error) -> Reason {
-        debug!("{}: {error}", self.peer);
+    fn failed(&self, call: &str, error: &io::Error) -> Reason {
+        debug!("{}: {call}: {error}", self.peer);
         Reason::of(error)
-    }
-}
-
-/// The result of a system call, for the trace.
-struct Outcome<'a>(&'a io::Result<usize>);
-
-impl fmt::Display for Outcome<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Ok(count) => write!(f, "{count} bytes"),
-            Err(error) => write!(f, "nothing: {:?}", error.kind()),
-        }
     }
 }

@@ -71,11 +71,11 @@ impl Deadlines {
         Ok(Self { lists: lengths.map(|length| List { length, first: None, last: None }), nodes })
     }
 
-    /// Brings the time-out of a session up to date: `kind` is the one that applies now. It starts again if the session
-    /// has made `progress`. `now` never goes back between calls.
-    pub fn update(&mut self, key: usize, kind: Timeout, progress: bool, now: Instant) {
+    /// Brings the time-out of a session up to date: `kind` is the one that applies now, and `restart` says whether it
+    /// starts again if it is running. `now` never goes back between calls.
+    pub fn update(&mut self, key: usize, kind: Timeout, restart: bool, now: Instant) {
         let is_running = self.nodes.get(key).copied().flatten().is_some_and(|node| node.kind == kind);
-        if progress || !is_running {
+        if restart || !is_running {
             self.start(key, kind, now);
         }
     }
@@ -91,7 +91,7 @@ impl Deadlines {
         }
         self.nodes[key] = Some(Node { due, kind, previous: list.last, next: None });
         match list.last {
-            Some(last) => self.node(last).next = Some(link),
+            Some(before) => self.node(before).next = Some(link),
             None => self.lists[kind as usize].first = Some(link),
         }
         self.lists[kind as usize].last = Some(link);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_starts_a_time_out_again_and_other_turns_do_not() {
+    fn a_time_out_starts_again_only_when_it_is_told_to() {
         let (mut deadlines, start) = deadlines();
         deadlines.update(1, Timeout::Write, true, start);
         deadlines.update(1, Timeout::Write, false, start + seconds(19));

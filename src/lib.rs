@@ -80,6 +80,7 @@ mod control;
 #[doc(hidden)]
 pub mod deadlines;
 mod error;
+mod listen;
 mod ok;
 #[doc(hidden)]
 pub mod readiness;

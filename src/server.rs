@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{Level, debug, info, log, log_enabled, trace, warn};
+use log::{debug, info, log, trace, warn};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -100,11 +100,6 @@ impl<S: Session> Server<S> {
         config: Config,
         new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
     ) -> Result<Self, StartError> {
-        if config.full_message.len() > HIGH_WATER {
-            let error =
-                io::Error::new(ErrorKind::InvalidInput, "the message for refused clients is too long");
-            return Err(StartError::Setup(error));
-        }
         let mut acceptor = Acceptor::bind(&config)?;
         let poll = Poll::new().map_err(StartError::Setup)?;
         acceptor.register(poll.registry(), LISTENER).map_err(StartError::Setup)?;
@@ -205,18 +200,16 @@ impl<S: Session> Server<S> {
     /// Blocks until a socket is ready or something is due.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.next_due().map(|due| due.saturating_duration_since(self.now));
-        let asked = log_enabled!(Level::Trace).then(Instant::now);
+        let asked = self.now;
         match self.poll.poll(events, timeout) {
             // mio reports it. There are no events, and the next iteration asks again (epoll_wait(2), EINTR).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Here `now` still holds the time from before `poll`.
-            Ok(()) => self.caught_up.note(self.now, events.iter().count(), self.sessions.len() + 3),
+            // The listener, the waker and the signals are registered too.
+            Ok(()) => self.caught_up.note(asked, events.iter().count(), self.sessions.len() + 3),
             result => result?,
         }
         self.now = Instant::now();
-        if let Some(asked) = asked {
-            trace!("poll: {} ready after {:?}", events.iter().count(), self.now - asked);
-        }
+        trace!("poll: {} ready, {:?} after the last poll", events.iter().count(), self.now - asked);
         Ok(())
     }
 
@@ -343,7 +336,8 @@ impl<S: Session> Server<S> {
             }
             *interest = Some(wanted);
         }
-        self.deadlines.update(key, connection.timeout(), turn.read + turn.written > 0, self.now);
+        let timeout = connection.timeout();
+        self.deadlines.update(key, timeout, turn.restarts(timeout), self.now);
     }
 
     /// Ends sessions whose time-out is over, at most [`END_BUDGET`] of them. Late is judged by [`CaughtUp`].
