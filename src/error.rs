@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 /// Why a server could not start.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum StartError {
     /// The host has no address.
     Resolve(String, io::Error),
@@ -15,7 +16,7 @@ pub enum StartError {
     Bind(SocketAddr, io::Error),
     /// The bound socket could not listen.
     Listen(SocketAddr, io::Error),
-    /// epoll or one of its first registrations failed, or the limits could not be read.
+    /// epoll, its first registrations, or the memory for the table of sessions failed.
     Setup(io::Error),
 }
 
@@ -46,15 +47,15 @@ impl std::error::Error for StartError {
 }
 
 impl StartError {
-    /// Whether it is the address that this machine does not have, or a family of addresses that it does not speak:
-    /// another address of the same name may do. A port that is taken is no such error.
-    pub fn is_no_such_address(&self) -> bool {
+    /// Whether this machine does not have the address, or not its family (IPv6). Another address of the same name may
+    /// work. A port that is in use is a different error.
+    pub(crate) fn is_no_such_address(&self) -> bool {
         let (Self::Create(error) | Self::Bind(_, error)) = self else { return false };
         matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
     }
 }
 
-/// An error as the tutorial prints it: number and message apart, where the standard library has the number behind.
+/// An error as the tutorial prints it: number first, then the message. The standard library puts the number last.
 struct Code<'a>(&'a io::Error);
 
 impl fmt::Display for Code<'_> {
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn another_address_of_a_name_is_tried_only_where_this_one_is_not_ours() {
+    fn only_an_address_that_this_machine_does_not_have_lets_the_next_one_be_tried() {
         let address = SocketAddr::from(([192, 0, 2, 1], 8888));
         let bind = |code| StartError::Bind(address, io::Error::from_raw_os_error(code));
         assert!(bind(libc::EADDRNOTAVAIL).is_no_such_address());
