@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Client, Process, binary};
 
-const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/systemd/okloop@.service");
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/okloop@.service");
 
 #[test]
 #[ignore = "needs systemd-analyze; .ci/run runs it where it is"]
