@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
+use okloop::config::{INPUT_BUFFER, OUTPUT_BUFFER, RESERVED_FILES};
 
 use crate::harness::{Client, Process, binary};
 
@@ -28,6 +29,23 @@ fn the_unit_leaves_little_exposed() {
     let unit = unit_of("security");
     let Some(output) = analyze(&[&arguments[..], &[&unit]].concat()) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// A session at its worst costs memory in the process and in the kernel, and systemd counts both.
+#[test]
+fn the_units_limits_have_room_for_every_session_at_its_worst() {
+    const IN_KERNEL: usize = 300 * 1000;
+    const AT_WORST: usize = INPUT_BUFFER + OUTPUT_BUFFER + IN_KERNEL;
+    let unit = fs::read_to_string(UNIT).expect("the unit is committed");
+    let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).expect("the unit sets it");
+    let mut words = value("ExecStart=").split(' ').skip_while(|word| *word != "--max-connections");
+    let sessions: usize =
+        words.nth(1).expect("the unit limits the sessions").parse().expect("it is a number");
+    let files: u64 = value("LimitNOFILE=").parse().expect("it is a number");
+    let gibibytes: usize =
+        value("MemoryMax=").strip_suffix('G').expect("in GiB").parse().expect("it is a number");
+    assert!(sessions as u64 + RESERVED_FILES <= files, "{sessions} sessions, {files} open files");
+    assert!(sessions * AT_WORST <= gibibytes << 30, "{sessions} sessions, {gibibytes} GiB");
 }
 
 #[test]
