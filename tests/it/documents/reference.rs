@@ -154,6 +154,11 @@ fn of_cargo(arguments: &[&str]) -> Vec<Reference> {
     let example = own.iter().skip_while(|word| **word != "--example").nth(1);
     match (own.first(), example) {
         (_, Some(example)) => of_program(example, passed),
+        // A package of the workspace has options of its own.
+        (Some(&"run"), None) if own.contains(&"-p") => {
+            let options = passed.iter().filter_map(|word| option(word));
+            options.map(|name| Reference::Option { name, program: None }).collect()
+        }
         (Some(&"run"), None) => of_program("okloop", passed),
         (Some(&"test"), None) => {
             let tests = arguments.iter().filter_map(|word| item(word)).filter(|name| name.contains("::"));
