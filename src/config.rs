@@ -23,8 +23,10 @@ pub struct Config {
     /// normal case.
     pub idle_timeout: Option<Duration>,
     /// How long pending output may wait without progress. `None` is for ever. Progress is that the kernel takes more
-    /// output. It does so in steps: half of [`NOTSENT_LOWAT`], or what the client's kernel makes free before it opens
-    /// a closed window again, which is a good part of the client's receive buffer.
+    /// output, and it shows in steps. A step is half of [`NOTSENT_LOWAT`], or what the client's kernel lets become free
+    /// before it opens a closed window again: a sixteenth of the client's receive buffer, at least one segment (Linux
+    /// `net/ipv4/tcp_output.c`, `__tcp_select_window`). Within this time a client must read the larger one: with 60 s
+    /// that is 550 B/s for a receive buffer of 128 KiB, and 35 kB/s for one of 32 MiB.
     pub write_timeout: Option<Duration>,
     /// How long a stopping server waits until clients have read their answers and ended the connection.
     pub drain_timeout: Duration,
