@@ -43,7 +43,7 @@ impl Default for Config {
             backlog: 4096,
             max_connections: 10_000,
             max_refusals: 16,
-            full_message: "The server is full. Please try again later\n".to_owned(),
+            full_message: FULL_MESSAGE.to_owned(),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             drain_timeout: Duration::from_secs(10),
@@ -51,6 +51,9 @@ impl Default for Config {
         }
     }
 }
+
+/// What refused clients are told if nothing else is configured.
+pub const FULL_MESSAGE: &str = "The server is full. Please try again later\n";
 
 /// How long a refused client has to read its message and end the connection, and how long a client has to end it after
 /// the protocol has.

@@ -177,7 +177,7 @@ impl Server {
 
     /// Waits until so many bytes have come from all clients together.
     fn wait_for_bytes(&self, count: usize) {
-        let received = format!("bytes in {count},");
+        let received = format!(" bytes_in={count} ");
         eventually(&received, || {
             self.process.signal(Signal::SIGUSR1);
             String::from_utf8_lossy(&self.process.stdout()).contains(&received)
@@ -189,7 +189,10 @@ impl Server {
         let Finished { status, stdout, .. } = self.process.finish();
         let counters = String::from_utf8_lossy(&stdout);
         assert_eq!(status, Some(0));
-        assert!(counters.contains(" write time-out 0,") && counters.contains(" cut 0,"), "{counters}");
+        assert!(
+            counters.contains(" write_timeout=0 ") && counters.contains(" drain_timeout=0 "),
+            "{counters}"
+        );
     }
 }
 

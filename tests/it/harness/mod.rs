@@ -24,7 +24,7 @@ pub use self::process::{Finished, Process, binary, full_device, lossy};
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a refused client reads.
-pub const FULL: &[u8] = b"The server is full. Please try again later\n";
+pub const FULL: &[u8] = okloop::config::FULL_MESSAGE.as_bytes();
 
 /// A server that runs in a thread of the test. Dropping it ends it immediately.
 pub struct Embedded {
