@@ -108,9 +108,3 @@ pub const SPARE_BUFFERS: usize = 16;
 /// How long a connection may be silent before the kernel asks whether its peer is still there (tcp(7),
 /// `TCP_KEEPIDLE`). Short enough to find vanished peers the same hour, long enough to cost nothing.
 pub const KEEPALIVE: Duration = Duration::from_secs(300);
-
-/// Log lines that wait for the terminal (lines); what comes on top is dropped and counted.
-pub const LOG_QUEUE: usize = 1024;
-
-/// How long the log lines before the last counters may take at exit, and the counters themselves once more.
-pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -35,7 +35,7 @@
 //! 5. [`acceptor`]: the listening socket, and what each accept error means.
 //! 6. [`server`]: the loop that brings them together. With this, the rest is detail:
 //! 7. [`control`] (signals and handles), [`config`] (every setting and every limit), [`reason`] and [`stats`] (why
-//!    sessions ended, and how many), [`error`] (why a server cannot start), [`logging`] (the terminal is a peer too).
+//!    sessions ended, and how many), [`error`] (why a server cannot start).
 //!
 //! NOTES.md beside the code is the course: from the first socket call to the rules of edge-triggered readiness.
 //!
@@ -74,7 +74,6 @@ pub mod connection;
 pub mod control;
 pub mod deadlines;
 pub mod error;
-pub mod logging;
 pub mod protocol;
 pub mod readiness;
 pub mod reason;

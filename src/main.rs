@@ -10,8 +10,10 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use clap::{Parser, ValueEnum};
 use log::{LevelFilter, info, warn};
 use okloop::protocol::Framing;
-use okloop::{Config, Ending, Server, logging};
+use okloop::{Config, Ending, Server};
 use signal_hook::consts::SIGXFSZ;
+
+mod logging;
 
 /// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
 ///
