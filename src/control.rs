@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::info;
 use mio::{Interest, Registry, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::SIGUSR1;
 use signal_hook_mio::v1_0::Signals;
 
 /// What the loop is asked for.
@@ -56,9 +56,9 @@ impl Control {
         self.handle.clone()
     }
 
-    /// Turns SIGTERM, SIGINT and SIGUSR1 into requests that wake the loop with `token`.
-    pub fn watch_signals(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    /// Turns these signals into requests that wake the loop with `token`.
+    pub fn watch_signals(&mut self, registry: &Registry, token: Token, signals: &[i32]) -> io::Result<()> {
+        let mut signals = Signals::new(signals)?;
         registry.register(&mut signals, token, Interest::READABLE)?;
         self.signals = Some(signals);
         Ok(())

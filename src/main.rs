@@ -14,11 +14,13 @@ use okloop::{Config, Ending, Server};
 use signal_hook::consts::SIGXFSZ;
 
 mod logging;
+mod signals;
 
 /// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
 ///
-/// SIGTERM and the first SIGINT stop it after a drain, the second at once; SIGUSR1 logs the counters. Exit status: 0
-/// after a drain, 1 on a start-up error or after a second signal, 2 on bad arguments.
+/// The first SIGTERM, SIGINT or SIGHUP stops it after a drain, the second without; SIGUSR1 logs the counters. SIGINT and
+/// SIGHUP stay ignored if they were at the start. Exit status: 0 after a drain, 1 on a start-up error or after a second
+/// signal, 2 on bad arguments.
 #[derive(Parser)]
 #[command(version, allow_negative_numbers = true)]
 struct Arguments {
@@ -103,8 +105,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    // By itself this signal ends the process when the log's file has reached its limit (`ulimit -f`, setrlimit(2)). With
-    // any handler the write just fails.
+    let signals = signals::to_watch();
+    // Without a handler, this signal ends the process when the log's file has reached its limit (`ulimit -f`,
+    // setrlimit(2)). With any handler the write just fails.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     logging::init(arguments.log_level)?;
     // Every session is an open file, so take as many as the hard limit allows: that needs no privilege.
@@ -112,7 +115,7 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
         warn!("The limit of open files stays as it is: {error}");
     }
     let mut server = Server::bind(arguments.into())?;
-    server.watch_signals()?;
+    server.watch_signals(&signals)?;
     let (ending, stats) = server.run()?;
     // The last sessions' ends may have filled the queue, and a line that finds it full is dropped.
     log::logger().flush();

@@ -126,11 +126,11 @@ impl Server {
         self.control.handle()
     }
 
-    /// Lets SIGTERM and SIGINT stop the server as [`Handle::stop`] does, and SIGUSR1 log the counters. Signals belong
-    /// to the whole process, so this is for its main program to decide: from now on, and when the server is gone too,
-    /// none of the three ends the process by itself.
-    pub fn watch_signals(&mut self) -> Result<(), StartError> {
-        self.control.watch_signals(self.poll.registry(), SIGNALS).map_err(StartError::Setup)
+    /// Lets SIGUSR1, if it is one of these signals, log the counters, and each other one stop the server as
+    /// [`Handle::stop`] does. Signals belong to the whole process, so its main program decides this. From now on, and
+    /// after the server has ended too, none of them has its usual effect on the process.
+    pub fn watch_signals(&mut self, signals: &[i32]) -> Result<(), StartError> {
+        self.control.watch_signals(self.poll.registry(), SIGNALS, signals).map_err(StartError::Setup)
     }
 
     /// Serves until it is stopped; returns how it ended, and the counters. Whoever is still connected then is cut off.
