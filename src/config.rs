@@ -14,8 +14,11 @@ pub struct Config {
     /// How many finished handshakes may wait to be accepted (connections). The kernel caps it at
     /// `net.core.somaxconn`. The tutorial's `listen(10)` overflows as soon as eleven clients knock at once.
     pub backlog: u32,
-    /// How many sessions may be open at once (connections). `None` is the open-file limit less [`RESERVED_FILES`].
+    /// How many sessions may be open (connections). `None` is no limit but that of open files, and a client above that
+    /// waits in the backlog and is not told why.
     pub max_connections: Option<usize>,
+    /// How many clients may be told at one time that the server is full (connections).
+    pub max_refusals: usize,
     /// What counts as one thing to answer.
     pub framing: Framing,
     /// How long a client that is owed nothing may be silent. `None`, for ever, because an idle telnet session is the
@@ -39,6 +42,7 @@ impl Default for Config {
             port: 8888,
             backlog: 4096,
             max_connections: None,
+            max_refusals: MAX_REFUSALS,
             framing: Framing::Chunks,
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
@@ -48,8 +52,8 @@ impl Default for Config {
     }
 }
 
-/// Open files that are not sessions: the standard streams, the listener, epoll, the waker, the signals' socket pair,
-/// and [`MAX_REFUSALS`] clients being told that the server is full.
+/// Open files that are not sessions, rounded up: the standard streams, the listener, epoll, the waker, the signals'
+/// socket pair, and [`MAX_REFUSALS`] clients that are told that the server is full.
 pub const RESERVED_FILES: u64 = 32;
 
 /// Clients being told at once that the server is full (connections). One more, and the oldest of them is cut off: a

@@ -13,7 +13,10 @@ use okloop::protocol::Framing;
 use okloop::{Config, Ending, Server};
 use signal_hook::consts::SIGXFSZ;
 
+use crate::open_files::Room;
+
 mod logging;
+mod open_files;
 mod signals;
 
 /// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
@@ -36,7 +39,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     backlog: u32,
 
-    /// Sessions at once; any more are told that the server is full [default: open-file limit less 32]
+    /// Sessions at once; any more are told that the server is full [default: all that the open-file limit has room for]
     #[arg(long, value_name = "N", value_parser = connections)]
     max_connections: Option<usize>,
 
@@ -72,22 +75,24 @@ enum FramingArgument {
     Lines,
 }
 
-impl From<Arguments> for Config {
-    fn from(arguments: Arguments) -> Self {
+impl Arguments {
+    /// What these arguments ask for, with the limits that the open files set.
+    fn config(self, room: Room) -> Config {
         let unless_zero = |timeout: Duration| (!timeout.is_zero()).then_some(timeout);
-        Self {
-            host: arguments.host,
-            port: arguments.port,
-            backlog: arguments.backlog,
-            max_connections: arguments.max_connections,
-            framing: match arguments.framing {
+        Config {
+            host: self.host,
+            port: self.port,
+            backlog: self.backlog,
+            max_connections: Some(self.max_connections.unwrap_or(room.connections)),
+            max_refusals: room.refusals,
+            framing: match self.framing {
                 FramingArgument::Chunks => Framing::Chunks,
                 FramingArgument::Lines => Framing::Lines,
             },
-            idle_timeout: unless_zero(arguments.idle_timeout),
-            write_timeout: unless_zero(arguments.write_timeout),
-            drain_timeout: arguments.drain_timeout,
-            reuse_port: arguments.reuse_port,
+            idle_timeout: unless_zero(self.idle_timeout),
+            write_timeout: unless_zero(self.write_timeout),
+            drain_timeout: self.drain_timeout,
+            reuse_port: self.reuse_port,
         }
     }
 }
@@ -110,11 +115,14 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     // setrlimit(2)). With any handler the write just fails.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     logging::init(arguments.log_level)?;
-    // Every session is an open file, so take as many as the hard limit allows: that needs no privilege.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!("The limit of open files stays as it is: {error}");
+    let limit = open_files::raise_limit()?;
+    let room = open_files::room(limit, open_files::count_open(limit))?;
+    let connections = arguments.max_connections.unwrap_or(room.connections);
+    info!("Limits: {limit} open files, {connections} connections");
+    if connections > room.connections {
+        warn!("The open files allow {} connections; any more wait in the backlog", room.connections);
     }
-    let mut server = Server::bind(arguments.into())?;
+    let mut server = Server::bind(arguments.config(room))?;
     server.watch_signals(&signals)?;
     let (ending, stats) = server.run()?;
     // The last sessions' ends may have filled the queue, and a line that finds it full is dropped.

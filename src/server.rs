@@ -14,9 +14,7 @@ use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor};
 use crate::buffer::Pool;
-use crate::config::{
-    Config, EVENTS, INPUT_BUFFER, LAST_ACCEPTS, MAX_REFUSALS, OUTPUT_BUFFER, RESERVED_FILES, SPARE_BUFFERS,
-};
+use crate::config::{Config, EVENTS, INPUT_BUFFER, LAST_ACCEPTS, OUTPUT_BUFFER, SPARE_BUFFERS};
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle, Request};
 use crate::error::StartError;
@@ -85,13 +83,6 @@ pub enum Ending {
 impl Server {
     /// Opens the listening socket. Clients can connect from now on; [`Server::run`] serves them.
     pub fn bind(config: Config) -> Result<Self, StartError> {
-        let open_files = rlimit::Resource::NOFILE.get_soft().map_err(StartError::Setup)?;
-        let room = usize::try_from(open_files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX).max(1);
-        let cap = config.max_connections.unwrap_or(room);
-        info!("Limits: {open_files} open files, {cap} connections");
-        if cap > room {
-            warn!("The open files allow {room} connections; any more wait in the backlog");
-        }
         let mut acceptor = Acceptor::bind(&config)?;
         let poll = Poll::new().map_err(StartError::Setup)?;
         acceptor.register(poll.registry(), LISTENER).map_err(StartError::Setup)?;
@@ -110,7 +101,7 @@ impl Server {
             seen: now,
             full_batches: 0,
             started: now,
-            cap,
+            cap: config.max_connections.unwrap_or(usize::MAX),
             config,
             stats: Stats::default(),
         })
@@ -278,7 +269,7 @@ impl Server {
         let key = self.sessions.insert(Registered { connection, interest: None });
         self.timeouts.start_refusal(key, self.now);
         self.turn(key, Readiness::WRITABLE);
-        if self.timeouts.refusals() > MAX_REFUSALS
+        if self.timeouts.refusals() > self.config.max_refusals
             && let Some(oldest) = self.timeouts.oldest_refusal()
         {
             self.close(oldest, Reason::Refused);

@@ -24,7 +24,7 @@ fn help_describes_every_option_with_its_default() {
         ("--host <ADDR>", config.host),
         ("-p, --port <N>", config.port.to_string()),
         ("--backlog <N>", config.backlog.to_string()),
-        ("--max-connections <N>", "open-file limit less 32".to_owned()),
+        ("--max-connections <N>", "all that the open-file limit has room for".to_owned()),
         ("--framing <FRAMING>", format!("{:?}", config.framing).to_lowercase()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),

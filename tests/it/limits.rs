@@ -10,24 +10,25 @@ use okloop::config::MAX_REFUSALS;
 use okloop::protocol::{BANNER, FULL};
 use okloop::{Config, Server};
 
-use crate::harness::{Client, DEADLINE, Embedded, Process, binary, loopback, port_of};
+use crate::harness::{Client, DEADLINE, Embedded, Process, binary, inherited_files, loopback, port_of};
 
 #[test]
 fn the_limits_in_force_are_told_at_the_start() {
-    for (soft, hard, arguments, limits) in [
-        ("64", "64", &[][..], "Limits: 64 open files, 32 connections"),
+    for (soft, hard, arguments, connections) in [
+        (64, 64, &[][..], room(64)),
         // The soft limit is raised.
-        ("64", "80", &[], "Limits: 80 open files, 48 connections"),
-        ("64", "64", &["--max-connections", "5"], "Limits: 64 open files, 5 connections"),
+        (64, 80, &[], room(80)),
+        (64, 64, &["--max-connections", "5"], 5),
     ] {
-        start_limited(soft, hard, arguments).line_with(limits);
+        let limits = format!("Limits: {hard} open files, {connections} connections");
+        start_limited(soft, hard, arguments).line_with(&limits);
     }
 }
 
 #[test]
 fn a_cap_that_the_open_files_do_not_allow_is_warned_of() {
-    let server = start_limited("64", "64", &["--max-connections", "100"]);
-    let warning = server.line_with("The open files allow 32 connections");
+    let server = start_limited(64, 64, &["--max-connections", "100"]);
+    let warning = server.line_with(&format!("The open files allow {} connections", room(64)));
     assert!(warning.contains("WARN"), "{warning}");
 }
 
@@ -96,20 +97,54 @@ fn a_refused_client_who_does_not_leave_is_cut_off() {
 
 #[test]
 fn with_too_few_open_files_to_begin_it_says_so() {
-    for limit in ["4", "5", "6", "7"] {
+    for limit in [1, 5, 7].map(limit_with) {
+        let open = inherited_files(limit);
         let finished = start_limited(limit, limit, &[]).finish();
-        assert_eq!(finished.status, Some(1), "{limit} open files");
-        // Which step fails depends on how many files it was started with.
-        let (step, error) = finished.stderr.split_once(". ").expect("the step comes first");
-        assert!(step.starts_with("Failed to "), "{step}");
-        assert_eq!(error, "Error Code: 24 Message: Too many open files\n");
+        let complaint = format!(
+            "Too few open files: the limit is {limit}, {open} are open, and the server needs 8 more\n"
+        );
+        let (status, stdout) = (finished.status, &finished.stdout[..]);
+        assert_eq!((status, stdout, finished.stderr), (Some(1), &b""[..], complaint));
     }
 }
 
 #[test]
+fn with_few_open_files_as_many_are_served_as_promised_and_the_others_are_told() {
+    for (free, connections) in [(8, 1), (9, 2), (17, 6), (27, 11)] {
+        let limit = limit_with(free);
+        let server = start_limited(limit, limit, &[]);
+        server.line_with(&format!("Limits: {limit} open files, {connections} connections"));
+        let mut inside: Vec<Client> = (0..connections).map(|_| Client::greeted(server.port())).collect();
+        // They stay: each of the last ones ends an older refusal.
+        let mut outside: Vec<Client> = (0..40).map(|_| Client::connect(server.port())).collect();
+        for client in &mut outside {
+            client.expect(FULL);
+        }
+        for client in &mut inside {
+            client.ask(b"still there?");
+        }
+        server.signal(Signal::SIGUSR1);
+        let accepted = connections + 40;
+        server.line_with(&format!("peak {connections}, accepted {accepted}, refused 40, accept pauses 0,"));
+    }
+}
+
+#[test]
+fn files_that_are_open_at_the_start_are_not_promised_to_sessions() {
+    let seven = "exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 9<&3";
+    let script = format!("{seven}; ulimit -n 64; exec \"$0\" --host 127.0.0.1 --port 0");
+    let mut command = Command::new("sh");
+    let server = Process::spawn(command.args(["-c", &script]).arg(binary("okloop")).env_remove("RUST_LOG"));
+    let connections = room(64) - 7;
+    server.line_with(&format!("Limits: 64 open files, {connections} connections"));
+    let _inside: Vec<Client> = (0..connections).map(|_| Client::greeted(server.port())).collect();
+    assert_eq!(Client::connect(server.port()).read_to_end(), FULL);
+}
+
+#[test]
 fn a_crowd_at_a_full_server_does_not_use_up_its_open_files() {
-    let server = start_limited("64", "64", &[]);
-    let mut inside: Vec<Client> = (0..32).map(|_| Client::greeted(server.port())).collect();
+    let server = start_limited(64, 64, &[]);
+    let mut inside: Vec<Client> = (0..room(64)).map(|_| Client::greeted(server.port())).collect();
     let crowd: Vec<Client> = (0..200)
         .map(|_| {
             let mut client = Client::connect(server.port());
@@ -122,7 +157,8 @@ fn a_crowd_at_a_full_server_does_not_use_up_its_open_files() {
     }
     drop(crowd);
     server.signal(Signal::SIGUSR1);
-    server.line_with("peak 32, accepted 232, refused 200, accept pauses 0,");
+    let (peak, accepted) = (room(64), room(64) + 200);
+    server.line_with(&format!("peak {peak}, accepted {accepted}, refused 200, accept pauses 0,"));
 }
 
 #[test]
@@ -217,14 +253,25 @@ fn start(arguments: &[&str]) -> Process {
     Process::start("okloop", &[&["--host", "127.0.0.1"], port, arguments].concat())
 }
 
+/// How many sessions there is room for: the server itself opens five files, one more is a client that was just accepted,
+/// and the others are refusals.
+fn room(limit: usize) -> usize {
+    limit - inherited_files(limit) - 5 - 1 - MAX_REFUSALS
+}
+
+/// The limit of open files with which a process can open so many files.
+fn limit_with(free: usize) -> usize {
+    (free + 3..1024).find(|&limit| limit - inherited_files(limit) == free).expect("few files are open")
+}
+
 /// Starts the server with these limits of open files.
-fn start_limited(soft: &str, hard: &str, arguments: &[&str]) -> Process {
+fn start_limited(soft: usize, hard: usize, arguments: &[&str]) -> Process {
     let script = "ulimit -Sn \"$1\" && ulimit -Hn \"$2\" && shift 2 && exec \"$0\" --port 0 \"$@\"";
     Process::spawn(
         Command::new("sh")
             .args(["-c", script])
             .arg(binary("okloop"))
-            .args([soft, hard])
+            .args([soft, hard].map(|limit| limit.to_string()))
             .args(arguments)
             .env_remove("RUST_LOG"),
     )
