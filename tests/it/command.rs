@@ -1,11 +1,13 @@
 //! The command line: every option and its default, what it says to a mistake, and every way to write an address.
 
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal::{SIGHUP, SIGINT};
 use okloop::Config;
 
-use crate::harness::{Client, Finished, Process};
+use crate::harness::{Client, Finished, Process, binary};
 
 #[test]
 fn help_describes_every_option_with_its_default() {
@@ -21,8 +23,8 @@ fn help_describes_every_option_with_its_default() {
         ("--host <ADDR>", config.host),
         ("-p, --port <N>", config.port.to_string()),
         ("--backlog <N>", config.backlog.to_string()),
-        ("--max-connections <N>", "open-file limit less 32".to_owned()),
         ("--framing <FRAMING>", format!("{:?}", okloop::Framing::default()).to_lowercase()),
+        ("--max-connections <N>", "all that the open-file limit has room for".to_owned()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
         ("--drain-timeout <SECONDS>", seconds(Some(config.drain_timeout))),
@@ -136,6 +138,35 @@ fn an_ipv6_host_serves_ipv6_and_the_unspecified_one_serves_ipv4_too() {
     expect_service(&["--host", "::1"], &["::1"]);
     expect_service(&["--host", "::"], &["::1", "127.0.0.1"]);
     expect_service(&["--host", "::ffff:127.0.0.1"], &["127.0.0.1"]);
+}
+
+#[test]
+fn sighup_drains_the_server_as_sigterm_does() {
+    let server = Process::okloop(&[]);
+    let mut client = Client::greeted(server.port());
+    server.signal(SIGHUP);
+    assert_eq!(client.read_to_end(), b"");
+    drop(client);
+    let finished = server.finish();
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+}
+
+/// As in `okloop &` in a script, and under `nohup`.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    for (signal, name) in [(SIGINT, "INT"), (SIGHUP, "HUP")] {
+        let script = format!("trap '' {name}; exec \"$0\" --host 127.0.0.1 --port 0");
+        let mut command = Command::new("sh");
+        let server =
+            Process::spawn(command.args(["-c", &script]).arg(binary("okloop")).env_remove("RUST_LOG"));
+        let mut client = Client::greeted(server.port());
+        server.signal(signal);
+        assert_eq!(server.stats().open, 1);
+        client.ask(b"still there?");
+        drop(client);
+        let log = String::from_utf8(server.stop().stdout).expect("the log is text");
+        assert!(!log.contains(&format!("Received SIG{name}")), "{log}");
+    }
 }
 
 /// Runs the command to its end.

@@ -11,14 +11,19 @@ use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use log::{LevelFilter, info, warn};
 use okloop::{Config, Ending, Framing, OkSession, Server, Session};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::SIGXFSZ;
+
+use crate::open_files::Room;
 
 mod logging;
+mod open_files;
+mod signals;
 
 /// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
 ///
-/// SIGTERM and the first SIGINT stop it after a drain, the second at once; SIGUSR1 logs the counters. Exit status: 0
-/// after a drain, 1 on a start-up error or after a second signal, 2 on bad arguments.
+/// The first SIGTERM, SIGINT or SIGHUP stops it after a drain, the second without; SIGUSR1 logs the counters. SIGINT and
+/// SIGHUP stay ignored if they were at the start. Exit status: 0 after a drain, 1 on a start-up error or after a second
+/// signal, 2 on bad arguments.
 #[derive(Parser)]
 #[command(version, allow_negative_numbers = true)]
 struct Arguments {
@@ -34,7 +39,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     backlog: u32,
 
-    /// Sessions at once; any more are told that the server is full [default: open-file limit less 32]
+    /// Sessions at once; any more are told that the server is full [default: all that the open-file limit has room for]
     #[arg(long, value_name = "N", value_parser = connections)]
     max_connections: Option<usize>,
 
@@ -64,19 +69,21 @@ struct Arguments {
     log_level: LevelFilter,
 }
 
-impl From<Arguments> for Config {
-    fn from(arguments: Arguments) -> Self {
+impl Arguments {
+    /// What these arguments ask for, with the limits that the open files set.
+    fn config(self, room: Room) -> Config {
         let unless_zero = |timeout: Duration| (!timeout.is_zero()).then_some(timeout);
-        Self {
-            host: arguments.host,
-            port: arguments.port,
-            backlog: arguments.backlog,
-            max_connections: arguments.max_connections.unwrap_or(10_000),
-            idle_timeout: unless_zero(arguments.idle_timeout),
-            write_timeout: unless_zero(arguments.write_timeout),
-            drain_timeout: arguments.drain_timeout,
-            reuse_port: arguments.reuse_port,
-            ..Self::default()
+        Config {
+            host: self.host,
+            port: self.port,
+            backlog: self.backlog,
+            max_connections: self.max_connections.unwrap_or(room.connections),
+            max_refusals: room.refusals,
+            idle_timeout: unless_zero(self.idle_timeout),
+            write_timeout: unless_zero(self.write_timeout),
+            drain_timeout: self.drain_timeout,
+            reuse_port: self.reuse_port,
+            ..Config::default()
         }
     }
 }
@@ -94,24 +101,29 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    // By itself this signal ends the process when the log's file has reached its limit (`ulimit -f`, setrlimit(2)). With
-    // any handler the write just fails.
+    let signals = signals::to_watch();
+    // Without a handler, this signal ends the process when the log's file has reached its limit (`ulimit -f`,
+    // setrlimit(2)). With any handler the write just fails.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     logging::init(arguments.log_level)?;
-    // Every session is an open file, so take as many as the hard limit allows: that needs no privilege.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!("The limit of open files stays as it is: {error}");
+    let limit = open_files::raise_limit()?;
+    let room = open_files::room(limit, open_files::count_open(limit))?;
+    let connections = arguments.max_connections.unwrap_or(room.connections);
+    info!("Limits: {limit} open files, {connections} connections");
+    if connections > room.connections {
+        warn!("The open files allow {} connections; any more wait in the backlog", room.connections);
     }
     let framing = arguments.framing;
-    run(arguments.into(), move |_| OkSession::new(framing))
+    run(arguments.config(room), &signals, move |_| OkSession::new(framing))
 }
 
 fn run<S: Session>(
     config: Config,
+    signals: &[i32],
     new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut server = Server::bind(config, new_session)?;
-    server.watch_signals(&[SIGTERM, SIGINT, SIGUSR1])?;
+    server.watch_signals(signals)?;
     let (ending, stats) = server.run()?;
     // The last sessions' ends may have filled the queue, and a line that finds it full is dropped.
     log::logger().flush();
