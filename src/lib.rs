@@ -88,6 +88,7 @@ mod reason;
 mod server;
 mod session;
 mod stats;
+mod telnet;
 
 pub use buffer::Buffer;
 pub use config::{Config, INPUT_BUFFER};
@@ -98,3 +99,4 @@ pub use reason::Reason;
 pub use server::{Ending, Server};
 pub use session::{Session, Step};
 pub use stats::{ParseStatsError, Stats};
+pub use telnet::Telnet;

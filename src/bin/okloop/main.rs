@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use log::{LevelFilter, info, warn};
-use okloop::{Config, Ending, Framing, OkSession, Server, Session};
+use okloop::{Config, Ending, Framing, OkSession, Server, Session, Telnet};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 
 mod logging;
@@ -41,6 +41,10 @@ struct Arguments {
     /// What is answered as one: each chunk of up to 1024 bytes as it comes, or each line
     #[arg(long, default_value = "chunks")]
     framing: Framing,
+
+    /// Take telnet commands out of the input and refuse all options: for telnet clients that negotiate
+    #[arg(long)]
+    telnet: bool,
 
     /// End sessions that have been silent for this long, and are owed nothing; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
@@ -102,8 +106,13 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!("The limit of open files stays as it is: {error}");
     }
-    let framing = arguments.framing;
-    run(arguments.into(), move |_| OkSession::new(framing))
+    let (framing, telnet) = (arguments.framing, arguments.telnet);
+    let new_session = move |_| OkSession::new(framing);
+    if telnet {
+        run(arguments.into(), move |peer| Telnet::new(new_session(peer)))
+    } else {
+        run(arguments.into(), new_session)
+    }
 }
 
 fn run<S: Session>(
