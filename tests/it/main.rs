@@ -19,6 +19,7 @@ mod ladder;
 mod limits;
 mod log_lines;
 mod parity;
+mod protocols;
 mod scripted;
 mod shutdown;
 mod soak;
