@@ -70,9 +70,9 @@ fn bytes_and_the_end_of_input_in_one_event_are_answered_thousands_of_times() {
     }
 }
 
-/// So telnet's Synch comes: a byte that the kernel keeps apart, at which a read stops short though more is behind it.
+/// Telnet's Synch is urgent data. A read stops short in front of it, although more follows.
 #[test]
-fn the_bytes_around_an_urgent_one_are_answered_without_waiting_for_more() {
+fn urgent_data_is_answered_in_its_place_without_waiting_for_more() {
     let server = Process::okloop(&[]);
     let mut client = Client::greeted(server.port());
     let synch = |client: &mut Client| {
@@ -84,22 +84,23 @@ fn the_bytes_around_an_urgent_one_are_answered_without_waiting_for_more() {
         synch(&mut client);
         client.send(b"after");
     });
-    client.expect(b"OK...beforeOK...after");
+    client.expect(b"OK...beforeOK...\xf2after");
 
     while_stopped(&server, || {
         synch(&mut client);
         client.send(b"first of all");
     });
-    client.expect(b"OK...first of all");
+    client.expect(b"OK...\xf2first of all");
 
     synch(&mut client);
+    client.expect(b"OK...\xf2");
     client.ask(b"and long after");
     while_stopped(&server, || {
         client.send(b"and the end");
         synch(&mut client);
         client.half_close();
     });
-    assert_eq!(client.read_to_end(), b"OK...and the end");
+    assert_eq!(client.read_to_end(), b"OK...and the endOK...\xf2");
 }
 
 #[test]

@@ -80,6 +80,18 @@ fn ctrl_c_and_are_you_there_look_right_with_the_telnet_option() {
 }
 
 #[test]
+#[ignore = "needs telnet; .ci/run installs and runs it"]
+fn synch_shows_nothing_with_the_telnet_option() {
+    let server = start(&["--telnet"]);
+    let mut telnet = Telnet::greeted(server.port());
+    telnet.ask("hello");
+    telnet.command("send synch");
+    telnet.ask("still there?");
+    let shown = telnet.quit();
+    assert_eq!(shown.matches("OK...").count(), 2, "{shown:?}");
+}
+
+#[test]
 #[ignore = "needs plink of putty-tools; .ci/run installs and runs it"]
 fn a_session_with_putty_looks_as_in_the_tutorial_with_the_telnet_option() {
     let server = start(&["--telnet"]);
