@@ -6,8 +6,8 @@
 //! ```
 //!
 //! It shows a session that keeps state, waits for the rest of a request, and ends politely: the client gets the goodbye
-//! and everything before it, although more of its input may be on the way. A line that is too long ends the session with
-//! an error. Without that limit the server itself would end it, without a word, when the input buffer is full.
+//! and everything before it, although the client may still be sending. A line that is too long ends the session with an
+//! error. Without that limit the server would end the session without a word when the input buffer is full.
 
 use std::env;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! Real telnet clients, each at a terminal of its own: Debian's `telnet`, which the tutorial uses, and PuTTY's `plink`.
+//! Real telnet clients, each at a terminal of its own: Debian's `telnet`, which the tutorial uses, and `plink`.
 //!
 //! `script`, which every Debian has, makes the terminal. The test writes the user's keys to its input.
 
