@@ -17,6 +17,7 @@ mod limits;
 mod log_lines;
 mod open_files;
 mod parity;
+mod protocols;
 mod scripted;
 mod shutdown;
 mod state_machine;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use log::{LevelFilter, info, warn};
-use okloop::{Config, Ending, Framing, OkSession, Server, Session};
+use okloop::{Config, Ending, Framing, OkSession, Server, Session, Telnet};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::open_files::Room;
@@ -46,6 +46,10 @@ struct Arguments {
     /// What is answered as one: each chunk of up to 1024 bytes as it comes, or each line
     #[arg(long, default_value = "chunks")]
     framing: Framing,
+
+    /// Take telnet commands out of the input and refuse all options: for telnet clients that negotiate
+    #[arg(long)]
+    telnet: bool,
 
     /// End sessions that have been silent for this long, and are owed nothing; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
@@ -113,8 +117,13 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if connections > room.connections {
         warn!("The open files allow {} connections; any more wait in the backlog", room.connections);
     }
-    let framing = arguments.framing;
-    run(arguments.config(room), &signals, move |_| OkSession::new(framing))
+    let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
+    let new_session = move |_| OkSession::new(framing);
+    if telnet {
+        run(config, &signals, move |peer| Telnet::new(new_session(peer)))
+    } else {
+        run(config, &signals, new_session)
+    }
 }
 
 fn run<S: Session>(
