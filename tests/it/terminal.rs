@@ -216,7 +216,7 @@ fn the_counters_at_the_end_are_not_among_the_dropped_lines() {
     assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
     let log = String::from_utf8(finished.stdout).expect("the log is text");
     let last = log.lines().last().expect("there is a log");
-    assert!(last.contains("open 0, peak 3000,"), "{last}");
+    assert!(last.contains("open=0 peak=3000 "), "{last}");
 }
 
 #[test]
