@@ -331,11 +331,12 @@ fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
     fs::create_dir_all(&comparison.output).expect("the directory can be made");
     let nobody = Some(65534);
     chown(&comparison.output, nobody, nobody).expect("root may do this");
+    // A program that becomes root, as sudo does.
     let unkillable = comparison.output.join("unkillable");
-    fs::copy("/bin/sleep", &unkillable).expect("the program can be copied");
+    fs::copy("/usr/bin/setpriv", &unkillable).expect("the program can be copied");
     fs::set_permissions(&unkillable, fs::Permissions::from_mode(0o4755)).expect("root may do this");
 
-    let server = format!("--server=unkillable={} 600 {{port}}", unkillable.display());
+    let server = format!("--server=unkillable={} --reuid=0 sleep 600 {{port}}", unkillable.display());
     let lab = lab_under("setpriv --reuid=65534 --regid=65534 --clear-groups", &["compare"]);
     let small = ["--sessions=5", "--rounds=1", "--seconds=0.05", &server];
     let finished = run(&mut comparison.marked(lab, &small));
