@@ -30,7 +30,7 @@ const DEVIATIONS: usize = 5;
 pub struct Wish {
     /// Server processes.
     pub processes: usize,
-    /// Sessions open at once.
+    /// Open sessions.
     pub sessions: usize,
     /// How many of them are active.
     pub active: u32,

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::harness::{Finished, lab, lab_under, program, run, start};
 
 const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
-const PICTURES: [&str; 6] = ["memory", "cpu", "latency", "opening", "churn", "fairness"];
+const PICTURES: [&str; 5] = ["memory", "cpu", "latency", "opening", "fairness"];
 const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
 
 /// One run of the comparison, with a directory and a mark of its own.
