@@ -167,7 +167,13 @@ fn figure<'a>(page: &'a str, name: &str) -> &'a str {
 #[test]
 fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     let comparison = Comparison::new("bad");
-    let liar = start_liar();
+    let liar = start_server(|_, mut stream| {
+        // The load gives up after the first wrong byte, and the session with it.
+        let _ = stream.write_all(BANNER);
+        while let Ok(1..) = stream.read(&mut [0; 1024]) {
+            let _ = stream.write_all(b"NO...");
+        }
+    });
     let chatty = start_server(|_, mut stream| while stream.write_all(b"and furthermore ").is_ok() {});
     // The kernel accepts for it, but no program sends a banner.
     let mute_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
@@ -226,18 +232,6 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
         assert!(!comparison.output.join(format!("logs/{server}-under-strace.log")).exists());
     }
     assert_eq!(comparison.left_over(), []);
-}
-
-/// A server that sends the right banner and answers everything with `NO...`; returns its address.
-fn start_liar() -> String {
-    // The load gives up after the first answer, and the session with it.
-    start_server(|_, mut stream| {
-        let _ = stream.write_all(BANNER);
-        let mut line = [0; 1024];
-        while let Ok(count @ 1..) = stream.read(&mut line) {
-            let _ = stream.write_all(&[b"NO...", &line[..count]].concat());
-        }
-    })
 }
 
 /// A server that serves each client, the first being number 0, in a thread of its own; returns its address.
