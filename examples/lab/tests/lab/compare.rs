@@ -325,6 +325,7 @@ fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
     fs::create_dir_all(&comparison.output).expect("the directory can be made");
     let nobody = Some(65534);
     chown(&comparison.output, nobody, nobody).expect("root may do this");
+    let _cleanup = Cleanup(&comparison);
     // A program that becomes root, as sudo does.
     let unkillable = comparison.output.join("unkillable");
     fs::copy("/usr/bin/setpriv", &unkillable).expect("the program can be copied");
@@ -334,9 +335,6 @@ fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
     let lab = lab_under("setpriv --reuid=65534 --regid=65534 --clear-groups", &["compare"]);
     let small = ["--sessions=5", "--rounds=1", "--seconds=0.05", &server];
     let finished = run(&mut comparison.marked(lab, &small));
-    for process in comparison.left_over() {
-        kill(process, Signal::SIGKILL).expect("root may do this");
-    }
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     assert!(
         finished.stderr.contains("Cannot be ended and are left behind: processes ["),
@@ -347,6 +345,19 @@ fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
     assert_eq!(results_of(&results, "unkillable")[0]["failure"], "never listened on its port");
     // It is not counted with the servers that are measured after it.
     assert_eq!(results_of(&results, "tiny_event_loop")[1]["median"]["threads"], 1.0, "{results:#}");
+}
+
+/// Leaves neither the process nor the program that becomes root, however the test ends.
+struct Cleanup<'a>(&'a Comparison);
+
+impl Drop for Cleanup<'_> {
+    fn drop(&mut self) {
+        for process in self.0.left_over() {
+            // It fails only after the end of the process.
+            let _ = kill(process, Signal::SIGKILL);
+        }
+        let _ = fs::remove_dir_all(&self.0.output);
+    }
 }
 
 #[test]
