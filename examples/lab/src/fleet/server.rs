@@ -25,7 +25,7 @@ const DRAIN_TIMEOUT: &str = "60";
 /// A request for the counters is repeated after this time: under load the log drops lines rather than wait.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The uptime in a report is rounded to this.
-const ROUNDING: Duration = Duration::from_millis(100);
+const ROUNDING: Duration = Duration::from_millis(1);
 
 /// A port of 127.0.0.1 that is bound without listening, so that the servers can share it.
 #[derive(Debug)]
