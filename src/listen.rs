@@ -25,8 +25,8 @@ pub fn listen(config: &Config) -> Result<Socket, StartError> {
     result
 }
 
-/// On Linux an accepted socket inherits `TCP_NODELAY`, the limit of unsent bytes and keepalive. They are set here, once,
-/// and an accept costs no more system calls. It does not inherit non-blocking mode: mio asks accept4(2) for that.
+/// On Linux an accepted socket inherits the options. They are set here, once, and an accept costs no more system calls.
+/// It does not inherit non-blocking mode: mio asks accept4(2) for that.
 fn listen_on(address: SocketAddr, config: &Config) -> Result<Socket, StartError> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
         .map_err(StartError::Create)?;
@@ -47,6 +47,9 @@ fn set_options(socket: &Socket, address: SocketAddr, config: &Config) -> io::Res
         // `::` serves IPv4 too, whatever the system's default is.
         socket.set_only_v6(false)?;
     }
+    // Urgent data stays in its place in the stream. Otherwise Linux takes the last urgent byte out (tcp(7)), and of a
+    // telnet client's IAC DM only half a command is left. RFC 6093, section 7.
+    socket.set_out_of_band_inline(true)?;
     // Answers are written whole. Nagle's algorithm would only delay them.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
@@ -70,6 +73,7 @@ mod tests {
         let socket = SockRef::from(&accepted);
         assert!(socket.tcp_nodelay().expect("a TCP option"));
         assert_eq!(socket.tcp_notsent_lowat().expect("a TCP option"), NOTSENT_LOWAT);
+        assert!(socket.out_of_band_inline().expect("a socket option"));
         assert!(socket.keepalive().expect("a socket option"));
         assert_eq!(socket.tcp_keepalive_time().expect("a TCP option"), KEEPALIVE);
     }
