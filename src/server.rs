@@ -371,9 +371,13 @@ impl<S: Session> Server<S> {
         let count = self.ended.len();
         while let Some(key) = self.ended.pop() {
             let connection = self.sessions.remove(key).connection;
-            let reason = connection.closed().expect("only closed sessions are removed");
+            let mut reason = connection.closed().expect("only closed sessions are removed");
             self.deadlines.stop(key);
-            self.refused.retain(|&(refused, _)| refused != key);
+            if let Some(index) = self.refused.iter().position(|&(refused, _)| refused == key) {
+                self.refused.remove(index);
+                // However it ended.
+                reason = Reason::Refused;
+            }
             self.stats.count_closed(reason);
             log!(reason.level(), "{} closed: {reason}", connection.peer());
         }

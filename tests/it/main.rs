@@ -15,6 +15,7 @@ mod interleavings;
 mod ladder;
 mod limits;
 mod log_lines;
+mod open_files;
 mod parity;
 mod protocols;
 mod scripted;
