@@ -190,7 +190,8 @@ fn loop_deadlines_ends_a_client_that_takes_no_answers() {
     let client = Client::greeted(port);
     let input = client.split();
     // Writes until the server resets the connection.
-    let sender = thread::spawn(move || while input.stream().write_all(&[b'x'; 1 << 16]).is_ok() {});
+    let block = vec![b'x'; 1 << 16];
+    let sender = thread::spawn(move || while input.stream().write_all(&block).is_ok() {});
     eventually("its socket is closed", || Vitals::of(&server).open_files() == before);
     sender.join().expect("a failed write ends the thread");
 }
