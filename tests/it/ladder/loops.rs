@@ -6,10 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use okloop::BANNER;
+use okloop::config::EVENTS;
 use rlimit::Resource;
 
 use super::with_few_descriptors;
-use crate::harness::{Client, Process, chunks_of, eventually, numbered_lines};
+use crate::harness::{Client, Process, chunks_of, crowd, eventually, numbered_lines};
 use crate::vitals::{Vitals, while_stopped};
 
 /// After this time without a byte, the loop has done what it can.
@@ -153,11 +154,12 @@ fn while_descriptors_are_lacking_a_fair_loop_does_not_spin() {
 fn loop_deadlines_tries_to_accept_again_though_no_session_ends() {
     let server = with_few_descriptors("loop_deadlines");
     let port = server.port();
-    let clients: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
+    let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
     server.complaint_with("No session: Too many open files");
     let pid = i32::try_from(server.id()).expect("a process id fits");
     rlimit::prlimit(pid, Resource::NOFILE, Some((64, 64)), None).expect("the child is ours to limit");
-    for mut client in clients {
+    // All of them stay, so no session ends.
+    for client in &mut clients {
         client.expect(BANNER);
         client.ask(b"at last");
     }
@@ -196,16 +198,16 @@ fn loop_deadlines_ends_a_client_that_takes_no_answers() {
     sender.join().expect("a failed write ends the thread");
 }
 
+/// More clients than one batch has room for: when the first batch is through, the others' events are in the kernel.
 #[test]
 fn loop_deadlines_ends_no_client_that_spoke_while_the_server_was_stopped() {
-    let server = Process::start("loop_deadlines", &["0", "1"]);
-    let port = server.port();
-    let mut clients: Vec<Client> = (0..20).map(|_| Client::greeted(port)).collect();
+    let server = Process::start("loop_deadlines", &["0", "3"]);
+    let mut clients = crowd(EVENTS + EVENTS / 2, server.port());
     while_stopped(&server, || {
         for client in &mut clients {
             client.send(b"hello");
         }
-        thread::sleep(TIMEOUT + TIMEOUT / 2);
+        thread::sleep(4 * TIMEOUT);
     });
     for client in &mut clients {
         client.expect(b"OK...hello");
