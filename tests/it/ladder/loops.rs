@@ -1,7 +1,6 @@
 //! What the loops promise beyond a conversation, each from the rung on that teaches it.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use okloop::config::EVENTS;
 use rlimit::Resource;
 
 use super::with_few_descriptors;
-use crate::harness::{Client, Process, chunks_of, crowd, eventually, numbered_lines};
+use crate::harness::{Client, Flood, Process, chunks_of, crowd, eventually, numbered_lines};
 use crate::vitals::{Vitals, while_stopped};
 
 /// After this time without a byte, the loop has done what it can.
@@ -227,26 +226,4 @@ fn busy_time_in_half_a_second(server: &Process) -> Duration {
     let before = vitals.processor_time();
     thread::sleep(Duration::from_millis(500));
     vitals.processor_time().saturating_sub(before)
-}
-
-/// A client that sends as fast as it can and reads the answers as fast, until it is dropped.
-struct Flood(Client);
-
-impl Flood {
-    fn start(port: u16) -> Self {
-        let client = Client::greeted(port);
-        let (input, output) = (client.split(), client.split());
-        let block = vec![b'x'; 1 << 16];
-        thread::spawn(move || while input.stream().write_all(&block).is_ok() {});
-        let mut answers = vec![0; 1 << 16];
-        thread::spawn(move || while output.stream().read(&mut answers).is_ok_and(|count| count > 0) {});
-        Self(client)
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        // Both threads end by it. If it fails, the connection is gone and they have ended.
-        let _ = self.0.stream().shutdown(Shutdown::Both);
-    }
 }
