@@ -71,7 +71,7 @@ impl Handle {
 pub struct Control {
     handle: Handle,
     #[cfg(feature = "cli")]
-    signals: Option<signal_hook_mio::v1_0::Signals>,
+    signals: Option<crate::platform::Signals>,
 }
 
 impl Control {
@@ -90,12 +90,10 @@ impl Control {
         self.handle.clone()
     }
 
-    /// Turns these signals into requests, and wakes the loop with `token`: SIGUSR1 reports, all others stop.
+    /// Turns the signals of the process into requests, and wakes the loop with `token`.
     #[cfg(feature = "cli")]
-    pub fn watch_signals(&mut self, registry: &Registry, token: Token, signals: &[i32]) -> io::Result<()> {
-        let mut signals = signal_hook_mio::v1_0::Signals::new(signals)?;
-        registry.register(&mut signals, token, mio::Interest::READABLE)?;
-        self.signals = Some(signals);
+    pub fn watch_signals(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.signals = Some(crate::platform::Signals::watch(registry, token, &self.handle)?);
         Ok(())
     }
 
@@ -110,12 +108,8 @@ impl Control {
             report: take(&wanted.report),
         };
         #[cfg(feature = "cli")]
-        for signal in self.signals.iter_mut().flat_map(signal_hook_mio::v1_0::Signals::pending) {
-            log::info!("Received {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
-            match signal {
-                signal_hook::consts::SIGUSR1 => requests.report = true,
-                _ => requests.stop = true,
-            }
+        if let Some(signals) = &mut self.signals {
+            signals.add_to(&mut requests);
         }
         requests
     }

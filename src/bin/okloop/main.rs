@@ -4,14 +4,13 @@ use std::env;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
 use log::{LevelFilter, info, warn};
-use okloop::{Config, Ending, Framing, OkSession, Server, Session};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use okloop::{Config, Ending, Framing, OkSession, Server, Session, platform};
 
 mod logging;
 
@@ -55,7 +54,7 @@ struct Arguments {
     drain_timeout: Duration,
 
     /// Share the port with other okloop processes; the kernel spreads new sessions over them
-    #[arg(long)]
+    #[arg(long, hide = !platform::CAN_SHARE_PORT)]
     reuse_port: bool,
 
     /// Lines to log; trace tells each turn of the loop. `RUST_LOG` sets the default, if it is one of these
@@ -83,6 +82,10 @@ impl From<Arguments> for Config {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.reuse_port && !platform::CAN_SHARE_PORT {
+        let reason = "--reuse-port: this system does not spread sessions over processes\n";
+        clap::Error::raw(ErrorKind::InvalidValue, reason).exit();
+    }
     let result = serve(arguments);
     // What led to it is told first.
     log::logger().flush();
@@ -94,9 +97,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    // By itself this signal ends the process when the log's file has reached its limit (`ulimit -f`, setrlimit(2)). With
-    // any handler the write just fails.
-    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    platform::survive_file_size_limit()?;
     logging::init(arguments.log_level)?;
     // Every session is an open file, so take as many as the hard limit allows: that needs no privilege.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -111,7 +112,7 @@ fn run<S: Session>(
     new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut server = Server::bind(config, new_session)?;
-    server.watch_signals(&[SIGTERM, SIGINT, SIGUSR1])?;
+    server.watch_signals()?;
     let (ending, stats) = server.run()?;
     // The last sessions' ends may have filled the queue, and a line that finds it full is dropped.
     log::logger().flush();
