@@ -129,7 +129,7 @@ fn create_socket(address: SocketAddr) -> Result<Socket, String> {
 /// Prints the reply as it comes, up to its end and not a byte further. It reads on until then, however the bytes were
 /// cut on their way. Of a reply that goes wrong all that has come is printed: it says best what it is instead.
 fn print_reply(stream: &mut impl Read, page: &mut Page<impl Write>) -> Result<(), Box<dyn Error>> {
-    let mut buffer = Buffer::with_capacity(LIMIT);
+    let mut buffer = Buffer::with_capacity(LIMIT)?;
     print_parts(stream, &mut buffer, page).inspect_err(|_| {
         // It fails where that was the trouble: when nothing can be printed.
         let _ = page.print(buffer.unread());
@@ -156,10 +156,12 @@ fn print_parts(
                 format!("The headers, or a line between chunks, are longer than {LIMIT} bytes").into()
             );
         }
-        match buffer.read_from(stream) {
+        let mut chunk = [0; 4096];
+        let room = buffer.free().min(chunk.len());
+        match stream.read(&mut chunk[..room]) {
             Ok(0) if part == Part::UntilClose => return Ok(()),
             Ok(0) => return Err("The server closed the connection before the end of its reply".into()),
-            Ok(_) => {}
+            Ok(count) => buffer.push(&chunk[..count]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // What a socket with a time-out says depends on the system.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

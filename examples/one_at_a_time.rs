@@ -17,7 +17,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use okloop::protocol::PREFIX;
+use okloop::PREFIX;
 
 mod listening;
 

@@ -17,13 +17,12 @@
 //! files are counted too (`ulimit -n`). The last rungs, `tiny_event_loop` and okloop itself, wait for all in one call.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use okloop::buffer::Buffer;
-use okloop::protocol::{BANNER, CHUNK, Framing, PREFIX, Session};
+use okloop::{BANNER, Buffer, CHUNK, Framing, INPUT_BUFFER, OkSession, Session, Step};
 
 mod listening;
 
@@ -67,19 +66,23 @@ fn converse(mut client: TcpStream, framing: Framing) -> io::Result<()> {
     client.set_nodelay(true)?;
     client.write_all(BANNER)?;
 
-    let mut session = Session::new(framing);
-    let mut input = Buffer::with_capacity(CHUNK);
-    // Room for the longest answers to one read, when each byte is a line of its own.
-    let mut output = Buffer::with_capacity((PREFIX.len() + 1) * CHUNK);
+    let mut session = OkSession::new(framing);
+    let mut input = Vec::new();
+    let mut chunk = [0; CHUNK];
+    let mut output = Buffer::with_capacity(OkSession::LARGEST_ANSWER)?;
     loop {
-        let ended = input.read_from(&mut client)? == 0;
-        if ended {
+        let room = CHUNK.min(INPUT_BUFFER - input.len());
+        let count = client.read(&mut chunk[..room])?;
+        input.extend(&chunk[..count]);
+        if count == 0 {
             session.end_of_input();
         }
-        session.answer(&mut input, &mut output);
-        client.write_all(output.unread())?;
-        output.clear();
-        if ended {
+        while let Step::Consumed(count) = session.answer(&mut input, &mut output) {
+            input.drain(..count);
+            client.write_all(output.unread())?;
+            output.clear();
+        }
+        if count == 0 {
             return Ok(());
         }
     }

@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
-use okloop::protocol::{BANNER, CHUNK, PREFIX};
+use okloop::{BANNER, CHUNK, PREFIX};
 use slab::Slab;
 
 mod listening;

@@ -215,7 +215,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 self.flush(buffers, turn)?;
             }
         }
-        self.advance_state(buffers)
+        self.advance_state(buffers, turn)
     }
 
     /// Answers and writes until no output is pending, the socket is full, or [`WRITE_BUDGET`] is used up. Returns
@@ -297,13 +297,16 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// Moves on from a state whose work is done.
-    fn advance_state(&mut self, Buffers { input, output }: &Buffers) -> Result<(), Reason> {
+    fn advance_state(&mut self, Buffers { input, output }: &Buffers, turn: &mut Turn) -> Result<(), Reason> {
         match self.state {
             _ if !output.is_empty() => {}
             State::HalfClosed => self.state = State::Closed(Reason::Finished),
             State::Finishing(reason) => {
                 self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
                 self.state = State::Lingering(reason);
+                self.session = None;
+                // Input may wait whose edge is used up: a session that finishes does not read.
+                turn.stopped_early = true;
             }
             // The protocol needs more input, and neither a read nor a write can make room for it.
             _ if input.is_full() => return Err(Reason::ProtocolError),

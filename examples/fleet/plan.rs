@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use indicatif::{HumanBytes, HumanCount};
-use okloop::config::RESERVED_FILES;
+/// Open files that a process has besides its sessions.
+const RESERVED_FILES: u64 = 32;
 
 use crate::failure::Failure;
 use crate::limits::Limits;

@@ -4,7 +4,6 @@ use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use okloop::Config;
-use okloop::config::RESERVED_FILES;
 
 use crate::harness::{Client, Finished, Process};
 
@@ -22,7 +21,7 @@ fn help_describes_every_option_with_its_default() {
         ("--host <ADDR>", config.host),
         ("-p, --port <N>", config.port.to_string()),
         ("--backlog <N>", config.backlog.to_string()),
-        ("--max-connections <N>", format!("open-file limit less {RESERVED_FILES}")),
+        ("--max-connections <N>", "open-file limit less 32".to_owned()),
         ("--framing <FRAMING>", format!("{:?}", config.framing).to_lowercase()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
@@ -173,7 +172,7 @@ fn expect_service(arguments: &[&str], reached_as: &[&str]) {
     for host in reached_as {
         let stream = TcpStream::connect((*host, server.port()));
         let mut client = Client::from(stream.unwrap_or_else(|error| panic!("{host}: {error}")));
-        client.expect(okloop::protocol::BANNER);
+        client.expect(okloop::BANNER);
         client.ask(b"hello");
         server.line_with(&format!("Connected with {}", client.address()));
     }

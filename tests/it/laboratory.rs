@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use okloop::protocol::{BANNER, PREFIX};
+use okloop::{BANNER, PREFIX};
 use serde_json::Value;
 
 use crate::harness::{Finished, Process, binary};

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use okloop::protocol::{BANNER, PREFIX};
+use okloop::{BANNER, PREFIX};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, Process, binary, chunks_of, eventually, full_device, lossy, numbered_lines};

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use okloop::protocol::{BANNER, PREFIX};
+use okloop::{BANNER, PREFIX};
 
 use crate::harness::{Client, Finished, Process, binary};
 

@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use okloop::protocol::{BANNER, FULL};
+use okloop::{BANNER, Config};
 use socket2::SockRef;
 
 use super::firehose::Firehose;
@@ -177,8 +177,9 @@ impl Client {
         match (&mut self.stage, &mut self.role) {
             (Stage::Greeting(heard), _) => {
                 let rest = &BANNER[*heard..];
-                if bytes == FULL {
-                    return Err(Failure::Refused(FULL.trim_ascii().escape_ascii().to_string()));
+                let full = Config::default().full_message;
+                if bytes == full.as_bytes() {
+                    return Err(Failure::Refused(full.trim_ascii().to_owned()));
                 }
                 if bytes.len() > rest.len() || bytes != &rest[..bytes.len()] {
                     return Err(wrong(rest, bytes, *heard as u64));

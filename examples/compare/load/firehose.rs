@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use memchr::memchr;
-use okloop::protocol::{CHUNK, PREFIX};
+use okloop::{CHUNK, PREFIX};
 
 use crate::failure::Failure;
 use crate::load::line::wrong;

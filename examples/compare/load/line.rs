@@ -1,6 +1,6 @@
 //! The line that a typist sends, no two alike, and the check of its answer. Knows no socket and no clock.
 
-use okloop::protocol::PREFIX;
+use okloop::PREFIX;
 
 use crate::failure::Failure;
 

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use okloop::protocol::{BANNER, PREFIX};
+use okloop::{BANNER, PREFIX};
 
 /// More than any answer is long, so that a byte too much is seen.
 const SCRATCH: usize = 256;
