@@ -1,20 +1,21 @@
-//! Accepting under pressure: no open files left, no place left, clients that are gone before their turn, a crowd.
+//! Accepting under pressure: no open files left, clients that reset in the accept queue, a crowd.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::config::REFUSAL_TIMEOUT;
-use okloop::protocol::{BANNER, FULL};
+use okloop::config::LINGER_TIMEOUT;
+use okloop::{BANNER, Reason};
 
-use crate::harness::{Client, Process, allow_open_files, binary, eventually};
-use crate::vitals::{Report, Vitals, while_stopped};
+use crate::alone;
+use crate::harness::{Client, FULL, Process, allow_open_files, answers_until, binary, eventually};
+use crate::vitals::{Vitals, while_stopped};
 
 #[test]
-fn without_open_files_left_nothing_spins_and_nobody_is_stranded() {
+fn without_open_files_the_loop_waits_and_every_queued_client_gets_the_next_free_place() {
+    let _alone = alone();
     let server = with_open_files(64, &["--max-connections", "1000"]);
     let mut clients = VecDeque::from(connect(200, server.port()));
     server.line_with("Accepting pauses");
@@ -23,12 +24,9 @@ fn without_open_files_left_nothing_spins_and_nobody_is_stranded() {
     let before = vitals.processor_time();
     thread::sleep(Duration::from_secs(1));
     let busy = vitals.processor_time().saturating_sub(before);
-    assert!(
-        busy < Duration::from_millis(50),
-        "busy for {busy:?} of a second in which there is nothing to do"
-    );
+    assert!(busy < Duration::from_millis(50), "busy for {busy:?} of a second without work");
 
-    let inside = usize::try_from(Report::of(&server).count("open")).expect("a few dozen");
+    let inside = usize::try_from(server.stats().open).expect("a few dozen");
     let waiting = clients.split_off(inside);
     let start = Instant::now();
     for mut client in waiting {
@@ -38,16 +36,17 @@ fn without_open_files_left_nothing_spins_and_nobody_is_stranded() {
         clients.push_back(client);
     }
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(30), "{took:?}: a place that is free waits for no timer");
-    let report = Report::of(&server);
-    assert_eq!((report.count("accepted"), report.count("refused")), (200, 0));
+    assert!(took < Duration::from_secs(30), "{took:?}: a free place does not wait for a time-out");
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.closed(Reason::Refused)), (200, 0));
 }
 
 #[test]
-fn over_the_cap_everybody_is_told_and_nobody_is_reset() {
-    let server = with_open_files(64, &[]);
+fn every_client_above_the_limit_gets_the_message_and_no_reset() {
+    let _alone = alone();
+    let server = with_open_files(64, &["--max-connections", "32"]);
     let start = Instant::now();
-    // All of them stay to the end. Those over the cap are more than the server keeps while they take their leave.
+    // All of them stay. More are refused than may be refused at the same time.
     let mut clients = connect(200, server.port());
     let (inside, outside) = clients.split_at_mut(32);
     for client in inside {
@@ -58,87 +57,75 @@ fn over_the_cap_everybody_is_told_and_nobody_is_reset() {
         assert_eq!(client.read_to_end(), FULL);
     }
     let took = start.elapsed();
-    assert!(took < 2 * REFUSAL_TIMEOUT, "{took:?}: refusing waits for nobody to leave");
-
-    let report = Report::of(&server);
-    assert_eq!((report.count("open"), report.count("accepted"), report.count("refused")), (32, 200, 168));
-    assert_eq!(report.count("accept pauses"), 0, "the open files in reserve are enough to refuse a crowd");
+    assert!(took < 2 * LINGER_TIMEOUT, "{took:?}: a refusal waits for no other client");
 
     drop(clients);
-    eventually("the places are free again", || Report::of(&server).count("open") == 0);
-    Client::greeted(server.port()).ask(b"welcome after all");
+    eventually("all sessions have ended", || server.stats().open == 0);
+    Client::greeted(server.port()).ask(b"hello");
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.closed(Reason::Refused)), (201, 168));
+    assert_eq!(stats.accept_pauses, 0, "refusals do not use up the open files");
 }
 
 #[test]
-fn a_client_that_resets_before_it_is_accepted_takes_nobody_with_it() {
+fn a_client_that_resets_in_the_accept_queue_does_not_disturb_the_next() {
+    let _alone = alone();
     let server = Process::okloop(&[]);
     let port = server.port();
     let mut inside = Client::greeted(port);
     let mut between: Vec<Client> = while_stopped(&server, || {
-        let knock = |_| {
+        let connect = |_| {
             Client::connect(port).reset();
             Client::connect(port)
         };
-        (0..20).map(knock).collect()
+        (0..20).map(connect).collect()
     });
     for client in &mut between {
         client.expect(BANNER);
-        client.ask(b"well");
+        client.ask(b"hello");
     }
     inside.ask(b"still there?");
-    let report = Report::of(&server);
-    assert_eq!((report.count("open"), report.count("reset"), report.count("failed")), (21, 20, 0));
+    let stats = server.stats();
+    assert_eq!((stats.open, stats.closed(Reason::Reset), stats.closed(Reason::Failed)), (21, 20, 0));
 }
 
 #[test]
-fn clients_that_reset_before_a_place_was_free_are_cleared_away_at_once() {
+fn clients_that_reset_while_accepting_pauses_are_removed_when_there_is_room() {
+    let _alone = alone();
     let server = with_open_files(64, &["--max-connections", "1000", "--log-level", "debug"]);
     let mut clients = connect(80, server.port());
     server.line_with("Accepting pauses");
-    let inside = usize::try_from(Report::of(&server).count("open")).expect("a few dozen");
+    let inside = usize::try_from(server.stats().open).expect("a few dozen");
 
     let last = clients.last().expect("there are 80").address();
     clients.drain(inside..).for_each(Client::reset);
+    // There is room for all that waited, and no event comes for them.
     while_stopped(&server, || clients.truncate(inside - 30));
-    // In one go, room is made for all who waited, and they are found gone. No event comes for them any more.
     server.line_with(&format!("{last} closed: reset"));
 }
 
-/// With 64 accepts a turn she has her answer some sixty times while the crowd is let in (measured), with fewer a turn
-/// more often; if all 4,096 were accepted in one turn, it would be once or twice.
+/// Measured: some sixty answers with 64 accepts an iteration. If one iteration accepted all, it would be one or two.
 #[test]
-fn while_a_crowd_is_let_in_a_typist_gets_her_answers() {
+fn a_client_gets_answers_while_a_crowd_is_accepted() {
+    let _alone = alone();
     allow_open_files();
     let server = Process::okloop(&[]);
     let port = server.port();
-    let mut typist = Client::greeted(port);
+    let mut active = Client::greeted(port);
     let mut crowd = while_stopped(&server, || connect(longest_backlog().min(4096), port));
     let mut last = crowd.pop().expect("there is a crowd");
 
-    let let_in = AtomicBool::new(false);
-    let answers = thread::scope(|scope| {
-        let typing = scope.spawn(|| {
-            let mut answers = 0;
-            while !let_in.load(Ordering::Relaxed) {
-                typist.ask(b"hello");
-                answers += 1;
-            }
-            answers
-        });
-        last.expect(BANNER);
-        let_in.store(true, Ordering::Relaxed);
-        typing.join().expect("she was answered each time")
-    });
+    let answers = answers_until(&mut active, || last.expect(BANNER));
     assert!(answers >= 8, "{answers} answers");
     for client in &mut crowd {
         client.expect(BANNER);
-        client.ask(b"in");
+        client.ask(b"hello");
     }
 }
 
-/// How many may wait to be accepted, whatever a server asks for.
+/// The longest accept queue that the system allows.
 fn longest_backlog() -> usize {
-    let text = fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux tells");
+    let text = fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux has this file");
     text.trim().parse().expect("it is a number")
 }
 

@@ -1,8 +1,6 @@
-//! Clients that are slow, strange or gone, each beside others who must not notice.
+//! Clients that reset, or are slow, or send urgent data. The other clients notice nothing.
 
-use okloop::Config;
-use okloop::protocol::{BANNER, Framing, PREFIX};
-use okloop::reason::Reason;
+use okloop::{BANNER, Framing, PREFIX, Reason};
 use socket2::SockRef;
 
 use crate::harness::{Client, Embedded, Process, eventually, loopback, numbered_lines};
@@ -10,22 +8,22 @@ use crate::vitals::{Vitals, while_stopped};
 
 #[test]
 fn a_reset_at_any_moment_ends_that_session_and_no_other() {
-    let server = Embedded::start(loopback());
+    let server = Embedded::start(loopback(), Framing::Chunks);
     let port = server.port();
     let mut witness = Client::greeted(port);
-    let much = vec![b'x'; 64 << 20];
+    let flood = vec![b'x'; 64 << 20];
     let moments: [fn(&mut Client, &[u8]); 5] = [
         |_, _| {},
         |client, _| client.expect(BANNER),
-        |client, _| client.send(b"sent and gone"),
-        |client, much| client.send(&much[..1 << 20]),
-        // The server is in the middle of a write for which there is no room, and has stopped reading.
-        |client, much| _ = client.send_until_full(much),
+        |client, _| client.send(b"a few words"),
+        |client, flood| client.send(&flood[..1 << 20]),
+        // The server has stopped reading, and its output waits for room.
+        |client, flood| _ = client.send_until_full(flood),
     ];
     for _ in 0..3 {
         for moment in moments {
             let mut client = Client::connect(port);
-            moment(&mut client, &much);
+            moment(&mut client, &flood);
             client.reset();
             witness.ask(b"still there?");
         }
@@ -36,24 +34,24 @@ fn a_reset_at_any_moment_ends_that_session_and_no_other() {
 }
 
 #[test]
-fn thousands_who_send_and_reset_leave_nothing_behind() {
+fn two_thousand_clients_that_send_and_reset_leave_no_open_file() {
     let server = Process::okloop(&[]);
     let port = server.port();
     let vitals = Vitals::of(&server);
     let before = vitals.open_files();
     for _ in 0..2000 {
         let mut client = Client::connect(port);
-        client.send(b"sent and gone");
+        client.send(b"a few words");
         client.reset();
     }
     eventually("their files are closed", || vitals.open_files() == before);
     Client::greeted(port).ask(b"still there?");
 }
 
-/// Held still meanwhile, the server finds the bytes and the end behind them in a single event. One that goes by the
-/// short read alone waits for ever for another.
+/// The server is stopped meanwhile, and finds the bytes and the end of input in one event. After a short read it must
+/// read again here, because no second event comes.
 #[test]
-fn bytes_and_the_end_of_input_in_one_event_are_answered_thousands_of_times() {
+fn bytes_and_the_end_of_input_in_one_event_are_answered() {
     let server = Process::okloop(&[]);
     for round in 0..10 {
         let mut clients: Vec<Client> = (0..300).map(|_| Client::greeted(server.port())).collect();
@@ -70,9 +68,9 @@ fn bytes_and_the_end_of_input_in_one_event_are_answered_thousands_of_times() {
     }
 }
 
-/// So telnet's Synch comes: a byte that the kernel keeps apart, at which a read stops short though more is behind it.
+/// Telnet's Synch is urgent data: the kernel keeps that byte apart, and a read stops before it although more follows.
 #[test]
-fn the_bytes_around_an_urgent_one_are_answered_without_waiting_for_more() {
+fn bytes_around_urgent_data_are_answered_without_another_event() {
     let server = Process::okloop(&[]);
     let mut client = Client::greeted(server.port());
     let synch = |client: &mut Client| {
@@ -88,31 +86,31 @@ fn the_bytes_around_an_urgent_one_are_answered_without_waiting_for_more() {
 
     while_stopped(&server, || {
         synch(&mut client);
-        client.send(b"first of all");
+        client.send(b"only after");
     });
-    client.expect(b"OK...first of all");
+    client.expect(b"OK...only after");
 
     synch(&mut client);
-    client.ask(b"and long after");
+    client.ask(b"long after");
     while_stopped(&server, || {
-        client.send(b"and the end");
+        client.send(b"the end");
         synch(&mut client);
         client.half_close();
     });
-    assert_eq!(client.read_to_end(), b"OK...and the end");
+    assert_eq!(client.read_to_end(), b"OK...the end");
 }
 
 #[test]
-fn clients_that_send_a_byte_now_and_then_hold_up_nobody() {
-    let server = Embedded::start(Config { framing: Framing::Lines, ..loopback() });
+fn clients_that_send_one_byte_now_and_then_delay_no_other() {
+    let server = Embedded::start(loopback(), Framing::Lines);
     let mut slow: Vec<Client> = (0..100).map(|_| Client::greeted(server.port())).collect();
-    let mut brisk = Client::greeted(server.port());
-    let line = b"a line that takes its time\r\n";
+    let mut quick = Client::greeted(server.port());
+    let line = b"a slow line\r\n";
     for byte in line {
         for client in &mut slow {
             client.send(&[*byte]);
         }
-        brisk.ask(b"a line at once\n");
+        quick.ask(b"a quick line\n");
     }
     for client in &mut slow {
         client.expect(&[PREFIX, line].concat());

@@ -1,33 +1,34 @@
-//! What the server says, byte for byte, however the client's bytes come.
+//! What the server says, byte for byte, however the client's bytes arrive.
 
 use okloop::config::INPUT_BUFFER;
-use okloop::protocol::{BANNER, Framing, PREFIX};
-use okloop::{Config, Server};
+use okloop::{BANNER, Framing, PREFIX, Reason};
 
-use crate::harness::{Client, Embedded, Process, chunks_of, crowd, loopback, numbered_lines, port_of};
+use crate::harness::{Client, Embedded, Process, bind, chunks_of, crowd, loopback, numbered_lines, port_of};
 
 const FRAMINGS: [Framing; 2] = [Framing::Chunks, Framing::Lines];
 
 #[test]
-fn the_banner_comes_before_a_word_and_byte_for_byte() {
-    let server = Embedded::start(loopback());
-    let mut client = Client::connect(server.port());
-    client.expect(b"Welcome to the server. Type something and hit enter\n");
-    client.half_close();
-    assert_eq!(client.read_to_end(), b"", "the banner is all that a silent client is told");
+fn a_silent_client_reads_the_banner_and_nothing_else() {
+    let server = Embedded::start(loopback(), Framing::Chunks);
+    for _ in 0..100 {
+        let mut client = Client::connect(server.port());
+        client.half_close();
+        assert_eq!(client.read_to_end(), b"Welcome to the server. Type something and hit enter\n");
+    }
 }
 
 #[test]
-fn a_write_without_a_newline_is_answered() {
-    let server = Embedded::start(loopback());
-    let mut client = Client::greeted(server.port());
-    client.send(b"no enter");
-    client.expect(b"OK...no enter");
+fn a_client_that_leaves_before_its_banner_does_not_disturb_the_next() {
+    let server = Embedded::start(loopback(), Framing::Chunks);
+    for _ in 0..100 {
+        drop(Client::connect(server.port()));
+    }
+    Client::greeted(server.port()).ask(b"hello");
 }
 
 #[test]
-fn what_comes_at_once_is_answered_in_chunks_of_at_most_1024_bytes() {
-    let server = Embedded::start(loopback());
+fn a_long_write_is_answered_in_chunks_of_at_most_1024_bytes() {
+    let server = Embedded::start(loopback(), Framing::Chunks);
     for (length, chunks) in [
         (1, &[1][..]),
         (1023, &[1023]),
@@ -36,7 +37,7 @@ fn what_comes_at_once_is_answered_in_chunks_of_at_most_1024_bytes() {
         (2048, &[1024, 1024]),
         (3000, &[1024, 1024, 952]),
     ] {
-        // One write that fits in one segment of loopback's: it arrives whole, and how it is cut is the server's doing.
+        // One write of one segment: it arrives whole, and only the server cuts it.
         let message = numbered_lines(length);
         let mut client = Client::greeted(server.port());
         client.send(&message);
@@ -46,40 +47,31 @@ fn what_comes_at_once_is_answered_in_chunks_of_at_most_1024_bytes() {
 }
 
 #[test]
-fn no_byte_is_special() {
+fn no_byte_is_special_except_the_line_ending_in_lines() {
     let every_byte: Vec<u8> = (0..=u8::MAX).collect();
     let telnet_ctrl_c = b"\xff\xf4\xff\xfd\x06";
-    let server = Embedded::start(loopback());
-    let mut client = Client::greeted(server.port());
-    for message in [&every_byte, &telnet_ctrl_c[..], b"\0", b"\r\0", b"\n", b"\xc3(", b"\x1b[2J", b"\x04"] {
-        client.ask(message);
+    for framing in FRAMINGS {
+        let server = Embedded::start(loopback(), framing);
+        let mut client = Client::greeted(server.port());
+        for message in
+            [&every_byte, &telnet_ctrl_c[..], b"\0", b"\r\0", b"a\rb", b"\xc3(", b"\x1b[2J", b"\x04"]
+        {
+            match framing {
+                Framing::Chunks => client.ask(message),
+                Framing::Lines => {
+                    let line: Vec<u8> = message.iter().copied().filter(|&byte| byte != b'\n').collect();
+                    client.ask(&[&line, &b"\n"[..]].concat());
+                }
+            }
+        }
     }
 }
 
 #[test]
-fn no_byte_is_special_in_a_line() {
-    let server = Embedded::start(lines());
-    let mut client = Client::greeted(server.port());
-    let every_other_byte: Vec<u8> = (0..=u8::MAX).filter(|&byte| byte != b'\n').collect();
-    for message in [&every_other_byte, &b"\xff\xf4\xff\xfd\x06"[..], b"\0", b"\r", b"a\rb"] {
-        client.ask(&[message, b"\n"].concat());
-    }
-}
-
-#[test]
-fn a_client_that_writes_byte_by_byte_is_answered_each_time() {
-    let server = Embedded::start(loopback());
-    let mut client = Client::greeted(server.port());
-    for byte in b"Hello, world\r\n" {
-        client.ask(&[*byte]);
-    }
-}
-
-#[test]
-fn bytes_that_come_one_by_one_without_a_pause_come_back_in_order() {
+fn bytes_that_are_sent_one_by_one_come_back_in_order() {
     let message = numbered_lines(5000);
     for framing in FRAMINGS {
-        let server = Embedded::start(Config { framing, ..loopback() });
+        let server = Embedded::start(loopback(), framing);
         let mut client = Client::greeted(server.port());
         for byte in &message {
             client.send(&[*byte]);
@@ -90,28 +82,9 @@ fn bytes_that_come_one_by_one_without_a_pause_come_back_in_order() {
 }
 
 #[test]
-fn an_empty_session_is_greeted_and_ended() {
-    let server = Embedded::start(loopback());
-    for _ in 0..100 {
-        let mut client = Client::connect(server.port());
-        client.half_close();
-        assert_eq!(client.read_to_end(), BANNER);
-    }
-}
-
-#[test]
-fn a_client_that_leaves_before_its_banner_is_nothing_to_the_next() {
-    let server = Embedded::start(loopback());
-    for _ in 0..100 {
-        drop(Client::connect(server.port()));
-    }
-    Client::greeted(server.port()).ask(b"hello");
-}
-
-#[test]
-fn what_came_before_the_accept_is_answered_together_with_its_end() {
+fn input_and_its_end_that_arrive_before_the_accept_are_answered() {
     for framing in FRAMINGS {
-        let server = Server::bind(Config { framing, ..loopback() }).expect("a port is free");
+        let server = bind(loopback(), framing);
         let early = ["", "a", "two words", "line\n", "line\nand rest"].map(|message| {
             let mut client = Client::connect(port_of(&server));
             client.send(message.as_bytes());
@@ -127,45 +100,30 @@ fn what_came_before_the_accept_is_answered_together_with_its_end() {
 }
 
 #[test]
-fn a_line_is_answered_once_however_it_was_split_or_joined() {
-    let server = Embedded::start(lines());
+fn a_line_is_answered_once_with_its_own_ending_however_it_was_split_or_joined() {
+    let server = Embedded::start(loopback(), Framing::Lines);
     let mut client = Client::greeted(server.port());
     client.send(b"on");
-    client.send(b"e\ntwo\nthr");
-    client.expect(b"OK...one\nOK...two\n");
+    client.send(b"e\r\ntwo\nthr");
+    client.expect(b"OK...one\r\nOK...two\n");
     client.send(b"ee");
-    client.send(b"\n\n");
-    client.expect(b"OK...three\nOK...\n");
-}
-
-#[test]
-fn a_line_keeps_its_own_ending() {
-    let server = Embedded::start(lines());
-    let mut client = Client::greeted(server.port());
-    client.send(b"telnet\r\nunix\n\r\n\n\r\r\n");
-    client.expect(b"OK...telnet\r\nOK...unix\nOK...\r\nOK...\nOK...\r\r\n");
-}
-
-#[test]
-fn an_unfinished_line_is_answered_at_the_end_of_input() {
-    let server = Embedded::start(lines());
-    let mut client = Client::greeted(server.port());
-    client.send(b"whole\nunfinished");
-    client.expect(b"OK...whole\n");
+    client.send(b"\n\n\r\n\r\r\n");
+    client.expect(b"OK...three\nOK...\nOK...\r\nOK...\r\r\n");
+    client.send(b"unfinished");
     client.half_close();
     assert_eq!(client.read_to_end(), b"OK...unfinished");
 }
 
 #[test]
 fn a_line_longer_than_the_input_buffer_is_answered_in_pieces() {
-    let server = Embedded::start(lines());
+    let server = Embedded::start(loopback(), Framing::Lines);
     for length in [INPUT_BUFFER - 1, INPUT_BUFFER, INPUT_BUFFER + 1, 5 * INPUT_BUFFER / 2] {
         let line = [vec![b'x'; length], b"\n".to_vec()].concat();
         let pieces: Vec<u8> = line.chunks(INPUT_BUFFER).flat_map(|piece| [PREFIX, piece].concat()).collect();
         let mut client = Client::greeted(server.port());
         client.send(&line);
         client.expect(&pieces);
-        client.ask(b"and the next as ever\n");
+        client.ask(b"the next line\n");
     }
 }
 
@@ -173,16 +131,16 @@ fn a_line_longer_than_the_input_buffer_is_answered_in_pieces() {
 fn sixteen_mebibytes_and_a_half_close_come_back_whole_and_in_order() {
     let message = numbered_lines(16 << 20);
     for framing in FRAMINGS {
-        let server = Embedded::start(Config { framing, ..loopback() });
+        let server = Embedded::start(loopback(), framing);
         let answers = Client::greeted(server.port()).exchange(&message);
         expect_answers(framing, &message, &answers);
     }
 }
 
-/// The loop's trace tells when the client's socket is full. Until it is, each message is read before the next is sent,
-/// or there would be more lines at once than the log's queue holds.
+/// The trace says when the client's socket is full. Until then the server reads each message before the client sends the
+/// next one: more lines than the log's queue holds would be dropped.
 #[test]
-fn answers_that_wait_for_room_in_the_socket_outlast_a_half_close() {
+fn pending_output_is_delivered_after_a_half_close() {
     let server = Process::start("okloop", &["--port", "0", "--log-level", "trace"]);
     let mut client = Client::greeted(server.port());
     let mut sent = Vec::new();
@@ -202,10 +160,10 @@ fn answers_that_wait_for_room_in_the_socket_outlast_a_half_close() {
 }
 
 #[test]
-fn a_thousand_sessions_at_once_are_each_given_their_own_answers() {
-    const SESSIONS: usize = 1000;
-    let server = Embedded::start(loopback());
-    let mut clients = crowd(SESSIONS, server.port());
+fn each_of_a_thousand_sessions_gets_its_own_answers() {
+    const SESSIONS: u64 = 1000;
+    let server = Embedded::start(loopback(), Framing::Chunks);
+    let mut clients = crowd(1000, server.port());
     for turn in 0..3 {
         let message = |number| format!("client {number}, turn {turn}");
         for (number, client) in clients.iter_mut().enumerate() {
@@ -217,14 +175,10 @@ fn a_thousand_sessions_at_once_are_each_given_their_own_answers() {
     }
     drop(clients);
     let (_, stats) = server.stop();
-    assert_eq!((stats.peak, stats.accepted, stats.refused), (SESSIONS, SESSIONS as u64, 0));
+    assert_eq!((stats.peak, stats.accepted, stats.closed(Reason::Refused)), (SESSIONS, SESSIONS, 0));
 }
 
-fn lines() -> Config {
-    Config { framing: Framing::Lines, ..loopback() }
-}
-
-/// Checks that `answers` are what `message`, to its end of input, is to be answered with.
+/// Checks that `answers` answer the whole of `message`.
 fn expect_answers(framing: Framing, message: &[u8], answers: &[u8]) {
     match framing {
         Framing::Chunks if message.is_empty() => assert_eq!(answers, b""),
@@ -232,8 +186,8 @@ fn expect_answers(framing: Framing, message: &[u8], answers: &[u8]) {
         Framing::Lines => {
             let lines = message.split_inclusive(|&byte| byte == b'\n');
             let expected: Vec<u8> = lines.flat_map(|line| [PREFIX, line].concat()).collect();
-            // Too long to be printed.
-            assert!(answers == expected, "every line comes back in its place, with one prefix");
+            // Too long to print.
+            assert!(answers == expected, "each line comes back in its place, with one prefix");
         }
     }
 }

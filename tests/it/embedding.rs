@@ -1,19 +1,24 @@
-//! The library as a program uses it that has a server among other things.
+//! The library in a program of its own, with a protocol of its own.
 
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::resume_unwind;
 use std::time::Duration;
 
-use okloop::protocol::{BANNER, PREFIX};
-use okloop::reason::Reason;
-use okloop::{Config, Ending, Server, StartError};
+use okloop::{
+    BANNER, Buffer, Config, Ending, Framing, INPUT_BUFFER, OkSession, PREFIX, Reason, Server, Session,
+    StartError, Step,
+};
 
-use crate::harness::{Client, Embedded, loopback, port_of};
+use crate::harness::{Client, Embedded, bind, loopback, port_of};
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3600);
 
 #[test]
-fn a_bound_server_has_an_address_and_clients_can_connect_before_it_runs() {
-    let server = Server::bind(loopback()).expect("a port is free");
+fn clients_can_connect_to_a_bound_server_before_it_runs() {
+    let server = bind(loopback(), Framing::Chunks);
     let address = server.local_addr().expect("a bound server has an address");
     assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], address.port())));
     assert_ne!(address.port(), 0);
@@ -25,8 +30,8 @@ fn a_bound_server_has_an_address_and_clients_can_connect_before_it_runs() {
 }
 
 #[test]
-fn another_thread_stops_the_server_and_is_given_its_ending_and_counters() {
-    let server = Embedded::start(loopback());
+fn a_stop_from_another_thread_returns_the_ending_and_the_counters() {
+    let server = Embedded::start(loopback(), Framing::Chunks);
     let mut client = Client::greeted(server.port());
     client.ask(b"hello");
     client.half_close();
@@ -34,64 +39,63 @@ fn another_thread_stops_the_server_and_is_given_its_ending_and_counters() {
 
     let (ending, stats) = server.stop();
     assert_eq!(ending, Ending::Drained);
-    assert_eq!((stats.open, stats.peak, stats.accepted, stats.refused), (0, 1, 1, 0));
+    assert_eq!((stats.open, stats.peak, stats.accepted), (0, 1, 1));
     assert_eq!((stats.bytes_in, stats.bytes_out), (5, (BANNER.len() + PREFIX.len() + 5) as u64));
-    assert_eq!((stats.closed(Reason::Finished), stats.closed(Reason::Cut)), (1, 0));
+    assert_eq!((stats.closed(Reason::Finished), stats.closed(Reason::DrainTimeout)), (1, 0));
     assert!(stats.uptime > Duration::ZERO);
 }
 
 #[test]
-fn a_server_without_sessions_stops_at_once() {
-    let config = Config { drain_timeout: Duration::from_secs(3600), ..loopback() };
-    assert_eq!(Embedded::start(config).stop().0, Ending::Drained);
+fn a_server_without_sessions_stops_immediately() {
+    let config = Config { drain_timeout: FOR_EVER, ..loopback() };
+    assert_eq!(Embedded::start(config, Framing::Chunks).stop().0, Ending::Drained);
 }
 
 #[test]
-fn a_second_stop_cuts_off_who_is_still_there() {
-    let config = Config { drain_timeout: Duration::from_secs(3600), ..loopback() };
-    let server = Server::bind(config).expect("a port is free");
+fn stop_now_ends_a_drain_and_repeated_stops_are_one() {
+    let server = bind(Config { drain_timeout: FOR_EVER, ..loopback() }, Framing::Chunks);
     let handle = server.handle();
     let server = Embedded::run(server);
-    let _silent = Client::greeted(server.port());
-    for stop in [handle.clone(), handle] {
-        stop.stop().expect("the loop can be woken");
+    let mut client = Client::greeted(server.port());
+    for _ in 0..3 {
+        handle.stop().expect("the loop can be woken");
     }
+    assert_eq!(client.read_to_end(), b"", "the drain ends the server's output");
+    handle.stop_now().expect("the loop can be woken");
     let (ending, stats) = server.finish();
-    assert_eq!((ending, stats.closed(Reason::Cut)), (Ending::Forced, 1));
+    assert_eq!((ending, stats.closed(Reason::DrainTimeout)), (Ending::Forced, 1));
 }
 
 #[test]
 fn a_stop_before_the_start_is_not_lost() {
-    let server = Server::bind(loopback()).expect("a port is free");
+    let server = bind(loopback(), Framing::Chunks);
     server.handle().stop().expect("the loop can be woken");
     assert_eq!(Embedded::run(server).finish().0, Ending::Drained);
 }
 
 #[test]
 fn a_handle_may_outlive_its_server() {
-    let server = Server::bind(loopback()).expect("a port is free");
+    let server = bind(loopback(), Framing::Chunks);
     let handle = server.handle();
     Embedded::run(server).stop();
-    handle.stop().expect("a stop too late does no harm");
+    handle.stop().expect("a late stop does no harm");
 }
 
 #[test]
-fn a_server_that_is_dropped_gives_its_port_back() {
-    let server = Server::bind(loopback()).expect("a port is free");
+fn a_dropped_server_frees_its_port() {
+    let server = bind(loopback(), Framing::Chunks);
     let port = port_of(&server);
     drop(server);
-    let again = Server::bind(Config { port, ..loopback() });
-    assert_eq!(again.map(|server| port_of(&server)).expect("the port is free again"), port);
+    assert_eq!(port_of(&bind(Config { port, ..loopback() }, Framing::Chunks)), port);
 }
 
 #[test]
-fn two_servers_live_in_one_process() {
-    let servers = [Embedded::start(loopback()), Embedded::start(loopback())];
-    let mut clients = servers.each_ref().map(|server| Client::greeted(server.port()));
+fn two_servers_run_in_one_process() {
+    let [first, second] = [(); 2].map(|()| Embedded::start(loopback(), Framing::Chunks));
+    let mut clients = [&first, &second].map(|server| Client::greeted(server.port()));
     for client in &mut clients {
         client.ask(b"hello");
     }
-    let [first, second] = servers;
     drop(first);
     assert_eq!(clients[0].read_to_end(), b"");
     clients[1].ask(b"still there?");
@@ -100,18 +104,88 @@ fn two_servers_live_in_one_process() {
 }
 
 #[test]
-fn a_busy_port_is_an_error_that_says_which_and_why() {
-    let busy = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    let address = busy.local_addr().expect("a bound socket has an address");
-    let result = Server::bind(Config { port: address.port(), ..loopback() });
-    let Err(StartError::Bind(failed, error)) = &result.map(|_| ()) else { panic!("the port is ours") };
-    assert_eq!((*failed, error.kind()), (address, ErrorKind::AddrInUse));
+fn a_start_error_says_which_address_and_why() {
+    let new_session = |_| OkSession::new(Framing::Chunks);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let result = Server::bind(Config { port: address.port(), ..loopback() }, new_session).map(drop);
+    let Err(StartError::Bind(failed, error)) = result else { panic!("the port is in use") };
+    assert_eq!((failed, error.kind()), (address, ErrorKind::AddrInUse));
+
+    let config = Config { host: "no-such-host.invalid".to_owned(), ..loopback() };
+    let error =
+        Server::bind(config, new_session).map(drop).expect_err("this domain is reserved to be unknown");
+    assert!(matches!(&error, StartError::Resolve(host, _) if host == "no-such-host.invalid"), "{error:?}");
+    assert!(error.source().is_some(), "the resolver's error is kept");
+}
+
+/// Repeats each line in capitals. Some lines are commands.
+struct Shout {
+    client: SocketAddr,
+}
+
+impl Session for Shout {
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Step::NeedInput };
+        match &input[..end] {
+            b"who" => output.push(self.client.to_string().as_bytes()),
+            b"quit" => {
+                output.push(b"bye");
+                return Step::Close;
+            }
+            // A panic without a report on the terminal.
+            b"panic" => resume_unwind(Box::new("a protocol panics")),
+            line => output.push(&line.to_ascii_uppercase()),
+        }
+        Step::Consumed(end + 1)
+    }
+}
+
+fn shouting_server() -> Embedded {
+    Embedded::run(Server::bind(loopback(), |client| Shout { client }).expect("a port is free"))
 }
 
 #[test]
-fn an_unknown_host_is_an_error_that_says_which_and_why() {
-    let config = Config { host: "no-such-host.invalid".to_owned(), ..loopback() };
-    let error = Server::bind(config).map(|_| ()).expect_err("the top-level domain is reserved to be unknown");
-    assert!(matches!(&error, StartError::Resolve(host, _) if host == "no-such-host.invalid"), "{error:?}");
-    assert!(error.source().is_some(), "what the resolver said is kept");
+fn a_protocol_of_the_users_own_is_served_and_knows_its_client() {
+    let server = shouting_server();
+    let mut client = Client::connect(server.port());
+    client.send(b"hello\nwho\n");
+    client.expect(format!("HELLO{}", client.address()).as_bytes());
+}
+
+#[test]
+fn a_protocol_that_closes_ends_its_session_in_order_although_the_client_sends() {
+    let server = shouting_server();
+    let mut client = Client::connect(server.port());
+    client.send(b"quit\n");
+    client.send(&[b'x'; 100_000]);
+    assert_eq!(client.read_to_end(), b"bye");
+    client.send(b"is that all?");
+    drop(client);
+    let (_, stats) = server.stop();
+    assert_eq!((stats.closed(Reason::Closed), stats.closed(Reason::Reset)), (1, 0));
+}
+
+#[test]
+fn a_protocol_that_panics_or_is_stuck_ends_its_own_session_only() {
+    let server = shouting_server();
+    let mut witness = Client::connect(server.port());
+    for message in [&b"panic\n"[..], &[b'x'; INPUT_BUFFER]] {
+        let mut client = Client::connect(server.port());
+        client.send(message);
+        assert_eq!(client.read_to_end(), b"");
+        witness.send(b"still there?\n");
+        witness.expect(b"STILL THERE?");
+    }
+    drop(witness);
+    let (_, stats) = server.stop();
+    assert_eq!((stats.closed(Reason::ProtocolError), stats.closed(Reason::Finished)), (2, 1));
+}
+
+#[test]
+fn the_message_for_refused_clients_is_the_users_own() {
+    let config = Config { max_connections: 1, full_message: "Tomorrow!\n".to_owned(), ..loopback() };
+    let server = Embedded::start(config, Framing::Chunks);
+    let _inside = Client::greeted(server.port());
+    assert_eq!(Client::connect(server.port()).read_to_end(), b"Tomorrow!\n");
 }

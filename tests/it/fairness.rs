@@ -1,4 +1,4 @@
-//! One client's flood beside other clients' typing.
+//! One client's flood beside other clients' short messages.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -8,51 +8,56 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use okloop::config::READ_BUDGET;
 
+use crate::alone;
 use crate::harness::{Client, Process};
 use crate::vitals::while_stopped;
 
-/// Measured on two processors, which the server shares with the firehoses: 0.02 to 0.13 ms alone, 0.3 to 0.9 ms beside
-/// four of them, some ten times as long. A loop that serves a firehose for as long as it flows makes it 100 to 3,000 ms.
+/// Measured on two processors, which the server shares with the floods: 0.02 to 0.13 ms alone, 0.3 to 0.9 ms beside four
+/// floods. A loop that reads a flood until its end makes it 100 to 3,000 ms.
 #[test]
-fn a_hundred_typists_are_answered_promptly_beside_firehoses() {
+fn a_hundred_clients_get_prompt_answers_beside_floods() {
+    let _alone = alone();
     let server = Process::okloop(&[]);
     let port = server.port();
-    let mut typists: Vec<Client> = (0..100).map(|_| Client::greeted(port)).collect();
-    let alone = answer_time(&mut typists);
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::greeted(port)).collect();
+    let before = answer_time(&mut clients);
     let beside = {
-        let _firehoses = [(); 4].map(|()| Firehose::turn_on(port));
-        answer_time(&mut typists)
+        let _floods = [(); 4].map(|()| Flood::start(port));
+        answer_time(&mut clients)
     };
-    let bound = (20 * alone).max(Duration::from_millis(50));
-    assert!(beside < bound, "{beside:?} beside the firehoses, {alone:?} alone");
+    let bound = (20 * before).max(Duration::from_millis(50));
+    assert!(beside < bound, "{beside:?} beside the floods, {before:?} before");
 }
 
-/// Both have sent when the loop comes to look, the firehose first. Who comes next in the log is no matter of time.
+/// Both have sent before the loop looks, the flood first. The order of the log needs no clock.
 #[test]
-fn a_flood_is_given_its_share_and_then_it_is_the_next_ones_turn() {
+fn a_flood_gets_one_read_budget_before_the_next_session_has_its_turn() {
+    let _alone = alone();
     let server = Process::okloop(&["--log-level", "trace"]);
-    let (mut flood, mut typist) = (Client::greeted(server.port()), Client::greeted(server.port()));
+    let (mut flood, mut client) = (Client::greeted(server.port()), Client::greeted(server.port()));
     while_stopped(&server, || {
         flood.send_until_full(&vec![b'x'; 64 << 20]);
-        typist.send(b"hello");
+        client.send(b"hello");
     });
-    typist.expect(b"OK...hello");
+    client.expect(b"OK...hello");
 
-    let typists_turn = format!("{}: read 5 bytes", typist.address());
-    server.line_with(&typists_turn);
+    let turn = format!("{}: read 5 bytes", client.address());
+    server.line_with(&turn);
     let log = String::from_utf8(server.stdout()).expect("the log is text");
-    let before = log.lines().take_while(|line| !line.contains(&typists_turn));
-    let floods_turn = format!("{}: read ", flood.address());
-    let share: usize =
-        before.filter_map(|line| line.split_once(&floods_turn)).map(|(_, read)| bytes(read)).sum();
-    assert!((1..=2 * READ_BUDGET).contains(&share), "{share} bytes of the flood before the typist's turn");
+    let before = log.lines().take_while(|line| !line.contains(&turn));
+    let reads = format!("{}: read ", flood.address());
+    let read: usize = before.filter_map(|line| line.split_once(&reads)).map(|(_, read)| bytes(read)).sum();
+    assert!(
+        (1..=2 * READ_BUDGET).contains(&read),
+        "{read} bytes of the flood before the other session's turn"
+    );
 }
 
-/// A client that sends as fast as it can and throws the answers away, until it is dropped.
-struct Firehose(Client);
+/// A client that sends as fast as it can and discards the answers, until it is dropped.
+struct Flood(Client);
 
-impl Firehose {
-    fn turn_on(port: u16) -> Self {
+impl Flood {
+    fn start(port: u16) -> Self {
         let client = Client::greeted(port);
         let (input, output) = (client.split(), client.split());
         let block = vec![b'x'; 1 << 16];
@@ -63,28 +68,28 @@ impl Firehose {
     }
 }
 
-impl Drop for Firehose {
+impl Drop for Flood {
     fn drop(&mut self) {
-        // Both threads end by it. If it fails, the connection is gone and they have ended.
+        // It ends both threads. If it fails, the connection has ended, and the threads too.
         let _ = self.0.stream().shutdown(Shutdown::Both);
     }
 }
 
 /// The 99th percentile of the time that an answer takes.
-fn answer_time(typists: &mut [Client]) -> Duration {
+fn answer_time(clients: &mut [Client]) -> Duration {
     let mut microseconds = Histogram::<u64>::new(3).expect("three digits can be kept");
     for _ in 0..10 {
-        for typist in &mut *typists {
+        for client in &mut *clients {
             let asked = Instant::now();
-            typist.ask(b"a few words");
-            let took = u64::try_from(asked.elapsed().as_micros()).expect("less than an age");
+            client.ask(b"a few words");
+            let took = u64::try_from(asked.elapsed().as_micros()).expect("less than a deadline");
             microseconds.record(took).expect("the histogram grows as needed");
         }
     }
     Duration::from_micros(microseconds.value_at_quantile(0.99))
 }
 
-/// The number at the beginning of "n bytes".
+/// The number at the start of "n bytes".
 fn bytes(text: &str) -> usize {
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }

@@ -1,63 +1,42 @@
-//! Open files, the connection cap, the queue of those who knock, the time-outs, and a port that servers share.
+//! The connection limit, the accept queue, the time-outs' options, and a port that servers share.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use okloop::config::MAX_REFUSALS;
-use okloop::protocol::{BANNER, FULL};
-use okloop::{Config, Server};
+use okloop::config::LINGER_TIMEOUT;
+use okloop::{BANNER, Config, Framing, Reason};
 
-use crate::harness::{Client, DEADLINE, Embedded, Process, binary, loopback, port_of};
-
-#[test]
-fn the_limits_in_force_are_told_at_the_start() {
-    for (soft, hard, arguments, limits) in [
-        ("64", "64", &[][..], "Limits: 64 open files, 32 connections"),
-        // The soft limit is raised.
-        ("64", "80", &[], "Limits: 80 open files, 48 connections"),
-        ("64", "64", &["--max-connections", "5"], "Limits: 64 open files, 5 connections"),
-    ] {
-        start_limited(soft, hard, arguments).line_with(limits);
-    }
-}
+use crate::harness::{Client, DEADLINE, Embedded, FULL, Process, bind, loopback, port_of};
+use crate::vitals::Vitals;
 
 #[test]
-fn a_cap_that_the_open_files_do_not_allow_is_warned_of() {
-    let server = start_limited("64", "64", &["--max-connections", "100"]);
-    let warning = server.line_with("The open files allow 32 connections");
-    assert!(warning.contains("WARN"), "{warning}");
-}
-
-#[test]
-fn a_client_over_the_cap_is_told_so_and_ended_in_order() {
-    let server = Embedded::start(capped(2));
+fn a_client_above_the_limit_gets_one_line_and_a_clean_close() {
+    let server = Embedded::start(limited(2), Framing::Chunks);
     let mut inside = [Client::greeted(server.port()), Client::greeted(server.port())];
     for _ in 0..50 {
-        assert_eq!(Client::connect(server.port()).read_to_end(), FULL);
+        assert_eq!(
+            Client::connect(server.port()).read_to_end(),
+            b"The server is full. Please try again later\n"
+        );
     }
     for client in &mut inside {
         client.ask(b"still there?");
     }
     drop(inside);
     let (_, stats) = server.stop();
-    assert_eq!((stats.peak, stats.accepted, stats.refused), (2, 52, 50));
+    assert_eq!((stats.peak, stats.accepted, stats.closed(Reason::Refused)), (2, 52, 50));
 }
 
 #[test]
-fn the_refusal_reads_as_a_line() {
-    let text = std::str::from_utf8(FULL).expect("the refusal is text");
-    assert_eq!(text, "The server is full. Please try again later\n");
-}
-
-#[test]
-fn a_refusal_reaches_clients_who_have_already_sent_something() {
-    let server = Server::bind(capped(1)).expect("a port is free");
+fn the_message_reaches_refused_clients_that_have_already_sent_something() {
+    let config = limited(1);
+    let refusals = config.max_refusals;
+    let server = bind(config, Framing::Chunks);
     let mut inside = Client::connect(port_of(&server));
-    // Their words wait unread when the server accepts them. Closing then would be a reset.
-    let refused: Vec<Client> = (0..MAX_REFUSALS)
+    // The server accepts them with unread input. If it closed then, the kernel would send a reset.
+    let refused: Vec<Client> = (0..refusals)
         .map(|_| {
             let mut client = Client::connect(port_of(&server));
             client.send(&[b'x'; 10_000]);
@@ -68,66 +47,77 @@ fn a_refusal_reaches_clients_who_have_already_sent_something() {
     inside.expect(BANNER);
     for mut client in refused {
         client.expect(FULL);
-        client.send(b"is that so?");
+        client.send(b"more input");
         client.half_close();
         assert_eq!(client.read_to_end(), b"");
     }
 }
 
 #[test]
-fn a_refused_client_who_does_not_leave_holds_no_place() {
-    let server = Embedded::start(capped(1));
+fn a_refused_client_is_counted_once_as_refused_however_it_ends() {
+    let server = Embedded::start(limited(1), Framing::Chunks);
     let mut inside = Client::greeted(server.port());
-    let mut stubborn = Client::connect(server.port());
-    assert_eq!(stubborn.read_to_end(), FULL);
-    inside.half_close();
-    inside.read_to_end();
-    Client::greeted(server.port()).ask(b"a place at last");
-}
-
-#[test]
-fn a_refused_client_who_does_not_leave_is_cut_off() {
-    // Its silence is no reason to end it before its time.
-    let server = start(&["--max-connections", "1", "--idle-timeout", "1.5", "--log-level", "debug"]);
-    let _inside = Client::greeted(server.port());
-    let stubborn = Client::connect(server.port());
-    server.line_with(&format!("{} closed: refused", stubborn.address()));
-}
-
-#[test]
-fn with_too_few_open_files_to_begin_it_says_so() {
-    for limit in ["4", "5", "6", "7"] {
-        let finished = start_limited(limit, limit, &[]).finish();
-        assert_eq!(finished.status, Some(1), "{limit} open files");
-        // Which step fails depends on how many files it was started with.
-        let (step, error) = finished.stderr.split_once(". ").expect("the step comes first");
-        assert!(step.starts_with("Failed to "), "{step}");
-        assert_eq!(error, "Error Code: 24 Message: Too many open files\n");
+    let refused = || {
+        let mut client = Client::connect(server.port());
+        client.expect(FULL);
+        client
+    };
+    let ends: [fn(Client); 3] = [drop, Client::reset, |mut client| {
+        client.half_close();
+        client.read_to_end();
+    }];
+    for end in ends {
+        end(refused());
     }
+    let stays = refused();
+    inside.ask(b"still there?");
+    drop(inside);
+    // The last one ends at the time-out.
+    let (_, stats) = server.stop();
+    drop(stays);
+    assert_eq!((stats.accepted, stats.closed(Reason::Refused), stats.closed(Reason::Finished)), (5, 4, 1));
 }
 
+/// One more closes the oldest of them. Clients that do not end their connections cannot fill the table.
 #[test]
-fn a_crowd_at_a_full_server_does_not_use_up_its_open_files() {
-    let server = start_limited("64", "64", &[]);
-    let mut inside: Vec<Client> = (0..32).map(|_| Client::greeted(server.port())).collect();
-    let crowd: Vec<Client> = (0..200)
+fn at_most_max_refusals_clients_are_refused_at_the_same_time() {
+    let most = Config::default().max_refusals;
+    let server = start(&["--max-connections", "1"]);
+    let mut inside = Client::greeted(server.port());
+    let vitals = Vitals::of(&server);
+    let before = vitals.open_files();
+    let refused: Vec<Client> = (0..3 * most)
         .map(|_| {
             let mut client = Client::connect(server.port());
             client.expect(FULL);
             client
         })
         .collect();
-    for client in &mut inside {
-        client.ask(b"still there?");
-    }
-    drop(crowd);
-    server.signal(Signal::SIGUSR1);
-    server.line_with("peak 32, accepted 232, refused 200, accept pauses 0,");
+    inside.ask(b"still there?");
+    let open = vitals.open_files() - before;
+    assert!(open <= most, "{open} refused clients are open");
+    drop(refused);
 }
 
 #[test]
-fn a_place_that_frees_up_is_given_to_the_next() {
-    let server = Embedded::start(capped(1));
+fn a_refused_client_takes_no_place_and_is_closed_at_its_time_out() {
+    // Its silence does not end it earlier: the idle time-out is shorter.
+    let server = start(&["--max-connections", "1", "--idle-timeout", "0.5", "--log-level", "debug"]);
+    let mut inside = Client::greeted(server.port());
+    let mut refused = Client::connect(server.port());
+    assert_eq!(refused.read_to_end(), FULL);
+    let since = Instant::now();
+    inside.half_close();
+    inside.read_to_end();
+    let mut next = Client::greeted(server.port());
+    next.ask(b"the place is free");
+    server.line_with(&format!("{} closed: refused", refused.address()));
+    assert!(since.elapsed() > LINGER_TIMEOUT / 2, "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_freed_place_goes_to_the_next_client() {
+    let server = Embedded::start(limited(1), Framing::Chunks);
     for _ in 0..50 {
         let mut inside = Client::greeted(server.port());
         assert_eq!(Client::connect(server.port()).read_to_end(), FULL);
@@ -137,53 +127,47 @@ fn a_place_that_frees_up_is_given_to_the_next() {
 }
 
 #[test]
-fn the_queue_of_those_who_knock_is_as_long_as_asked() {
+fn the_accept_queue_is_as_long_as_the_backlog() {
     let queued = |backlog| {
-        let server = Server::bind(Config { backlog, ..loopback() }).expect("a port is free");
+        let server = bind(Config { backlog, ..loopback() }, Framing::Chunks);
         let address = SocketAddr::from(([127, 0, 0, 1], port_of(&server)));
-        // Nobody accepts: a handshake that finds the queue full is not completed.
-        let knock = |_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok();
-        (0..20).map_while(knock).collect::<Vec<_>>().len()
+        // The server does not run. If the queue is full, the kernel does not complete the handshake.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok();
+        (0..20).map_while(connect).collect::<Vec<_>>().len()
     };
     assert_eq!(queued(20), 20);
-    // Linux lets one more in than asked.
+    // Linux allows one more than the backlog.
     assert_eq!(queued(3), 4);
 }
 
 #[test]
-fn an_idle_session_is_ended_where_that_is_asked_for() {
+fn each_time_out_has_an_option_and_a_line_in_the_log() {
     let server = start(&["--idle-timeout", "0.2"]);
     let mut client = Client::greeted(server.port());
-    server.line_with(&format!("{} closed: idle time-out", client.address()));
+    server.line_with(&format!("{} closed: idle_timeout", client.address()));
     assert_eq!(client.read_to_end(), b"");
-}
 
-#[test]
-fn a_client_that_does_not_read_is_ended_where_that_is_asked_for() {
     let server = start(&["--write-timeout", "0.2"]);
     let mut client = TcpStream::connect(("127.0.0.1", server.port())).expect("the server listens");
     client.set_write_timeout(Some(DEADLINE)).expect("the time-out is not zero");
     let address = client.local_addr().expect("a connected socket has an address");
     while client.write_all(&[b'x'; 10_000]).is_ok() {}
-    server.line_with(&format!("{address} closed: write time-out"));
-}
+    server.line_with(&format!("{address} closed: write_timeout"));
 
-#[test]
-fn a_client_that_does_not_end_is_cut_off_where_that_is_asked_for() {
     let server = start(&["--drain-timeout", "0.2"]);
     let client = Client::greeted(server.port());
     server.signal(Signal::SIGTERM);
-    server.line_with(&format!("{} closed: cut", client.address()));
+    server.line_with(&format!("{} closed: drain_timeout", client.address()));
     assert_eq!(server.finish().status, Some(0));
 }
 
 #[test]
-fn two_servers_share_a_port_where_both_ask_for_it() {
+fn two_servers_share_a_port_if_both_ask_for_it() {
     let first = start(&["--reuse-port"]);
     let port = first.port();
     let second = start(&["--reuse-port", "--port", &port.to_string()]);
     assert_eq!(second.port(), port);
-    // The kernel spreads clients by their port numbers: that all 64 of them go to one server is a matter of 2⁻⁶³.
+    // The kernel chooses by the clients' port numbers. With 64 clients, one server gets none with probability 2⁻⁶³.
     for _ in 0..64 {
         Client::greeted(port).ask(b"hello");
     }
@@ -197,7 +181,7 @@ fn two_servers_share_a_port_where_both_ask_for_it() {
 }
 
 #[test]
-fn a_port_is_not_shared_with_a_server_that_does_not_ask_for_it() {
+fn a_port_is_not_shared_if_only_one_server_asks_for_it() {
     for (first, second) in [(&["--reuse-port"][..], &[][..]), (&[], &["--reuse-port"])] {
         let first = start(first);
         let port = first.port().to_string();
@@ -207,25 +191,12 @@ fn a_port_is_not_shared_with_a_server_that_does_not_ask_for_it() {
     }
 }
 
-fn capped(max_connections: usize) -> Config {
-    Config { max_connections: Some(max_connections), ..loopback() }
+fn limited(max_connections: usize) -> Config {
+    Config { max_connections, ..loopback() }
 }
 
 /// Starts the command on loopback, on a port that the system chooses unless the arguments do.
 fn start(arguments: &[&str]) -> Process {
     let port: &[&str] = if arguments.contains(&"--port") { &[] } else { &["--port", "0"] };
     Process::start("okloop", &[&["--host", "127.0.0.1"], port, arguments].concat())
-}
-
-/// Starts the server with these limits of open files.
-fn start_limited(soft: &str, hard: &str, arguments: &[&str]) -> Process {
-    let script = "ulimit -Sn \"$1\" && ulimit -Hn \"$2\" && shift 2 && exec \"$0\" --port 0 \"$@\"";
-    Process::spawn(
-        Command::new("sh")
-            .args(["-c", script])
-            .arg(binary("okloop"))
-            .args([soft, hard])
-            .args(arguments)
-            .env_remove("RUST_LOG"),
-    )
 }

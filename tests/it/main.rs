@@ -1,8 +1,8 @@
-//! The tests that need a process or a socket, in one binary: it links once, and all of them share the harness.
+//! The tests that need a process or a socket, in one binary: it links once, and they share the harness. `load.rs` is a
+//! second one, for the tests that must run alone.
 //!
-//! Nothing here sleeps to wait for something: a test waits for a line or for bytes, up to a deadline.
+//! A test does not sleep until something has happened: it waits for a line or for bytes, up to a deadline.
 
-mod accepting;
 mod backpressure;
 mod balancer;
 mod clients;
@@ -10,7 +10,6 @@ mod command;
 mod conversation;
 mod documents;
 mod embedding;
-mod fairness;
 mod fleet;
 mod harness;
 mod interleavings;
@@ -21,14 +20,12 @@ mod log_lines;
 mod parity;
 mod scripted;
 mod shutdown;
-mod soak;
 mod state_machine;
 mod steady_state;
 mod system_calls;
 mod systemd;
 mod telnet;
 mod terminal;
-mod time;
 mod vitals;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.

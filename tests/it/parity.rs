@@ -1,15 +1,12 @@
-//! The loop and the thread for each client are the same server to whoever talks to them.
-//!
-//! One difference is theirs by design: a line longer than the input buffer is answered in pieces, and the thread's
-//! buffer is smaller. The lines here fit in both.
+//! okloop and `thread_per_connection` answer alike.
 
-use okloop::protocol::{BANNER, CHUNK, Framing, PREFIX};
+use okloop::{BANNER, CHUNK, Framing, PREFIX};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::harness::{Client, Process};
 
-/// What a client says, and what it must hear before it says the next thing. Only so is it certain where one chunk ends.
+/// What a client sends, and the answer that it reads before it sends more: this decides where a chunk ends.
 type Script<'a> = &'a [(&'a [u8], &'a [u8])];
 
 const CHUNKS: Script<'_> = &[
@@ -33,7 +30,7 @@ const LINES: Script<'_> = &[
 ];
 
 #[test]
-fn a_scripted_conversation_is_the_same_with_both() {
+fn both_servers_have_the_same_scripted_conversation() {
     for (framing, script, at_the_end) in
         [(Framing::Chunks, CHUNKS, &b""[..]), (Framing::Lines, LINES, b"OK...the rest")]
     {
@@ -50,7 +47,7 @@ fn a_scripted_conversation_is_the_same_with_both() {
 }
 
 #[test]
-fn three_thousand_bytes_at_once_are_cut_alike_by_both() {
+fn both_servers_cut_three_thousand_bytes_alike() {
     let said = [b'x'; 3000];
     let answer: Vec<u8> = said.chunks(CHUNK).flat_map(|chunk| [PREFIX, chunk].concat()).collect();
     for server in both(Framing::Chunks) {
@@ -62,7 +59,7 @@ fn three_thousand_bytes_at_once_are_cut_alike_by_both() {
 }
 
 #[test]
-fn any_chunks_are_answered_alike_by_both() {
+fn both_servers_answer_any_chunks_alike() {
     let servers = both(Framing::Chunks);
     let chunk = prop::collection::vec(any::<u8>(), 1..=CHUNK);
     for_any(&prop::collection::vec(chunk, 0..8), |chunks| {
@@ -78,7 +75,7 @@ fn any_chunks_are_answered_alike_by_both() {
 }
 
 #[test]
-fn any_lines_are_answered_alike_by_both() {
+fn both_servers_answer_any_lines_alike() {
     let servers = both(Framing::Lines);
     let byte = prop_oneof![4 => any::<u8>(), 1 => Just(b'\n')];
     let write = prop::collection::vec(byte, 1..300);
@@ -95,7 +92,7 @@ fn any_lines_are_answered_alike_by_both() {
     });
 }
 
-/// The loop and the thread for each client.
+/// okloop, and a thread for each client.
 fn both(framing: Framing) -> [Process; 2] {
     let framing = format!("{framing:?}").to_lowercase();
     [
@@ -104,9 +101,9 @@ fn both(framing: Framing) -> [Process; 2] {
     ]
 }
 
-/// Runs a test with some tens of values, and looks for the smallest one if it fails.
+/// Runs a test with 48 values. If one fails, it looks for the smallest.
 fn for_any<S: Strategy>(strategy: &S, test: impl Fn(S::Value)) {
-    // A value that fails may take a deadline to do so; ten seconds of looking for a smaller one are enough.
+    // A value may fail by a time-out, so the search for a smaller one has a limit (milliseconds).
     let config =
         Config { cases: 48, max_shrink_time: 10_000, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(strategy, |value| {

@@ -1,27 +1,29 @@
-//! Thousands of sessions that come, talk, stall, half-close, reset and go. Every byte is checked, and when they are gone
-//! the server is as it was before.
+//! Thousands of sessions connect, talk, stall, half-close, and reset. Every byte is checked. When all have ended, the
+//! server has as many open files and as much memory as before.
 //!
-//! It takes three seconds, or as many as `OKLOOP_SOAK_SECONDS` says. What happens is random: `OKLOOP_SOAK_SEED` makes it
-//! happen again, as far as threads do.
+//! It takes three seconds, or `OKLOOP_SOAK_SECONDS`. `OKLOOP_SOAK_SEED` repeats the same random choices.
 
 use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use okloop::protocol::{BANNER, CHUNK};
+use okloop::{BANNER, CHUNK, Reason};
 use socket2::SockRef;
+use strum::VariantArray;
 
+use crate::alone;
 use crate::harness::{Client, Process, chunks_of, eventually, numbered_lines};
-use crate::vitals::{Report, Vitals};
+use crate::vitals::Vitals;
 
 const CROWDS: u64 = 4;
 
-/// The most sessions of one crowd that stall at once.
+/// The most sessions of one crowd that stall at the same time.
 const STALLED: usize = 100;
 
 #[test]
-fn after_a_soak_the_server_is_as_it_was_before() {
+fn after_a_soak_the_server_has_the_memory_and_the_files_of_before() {
+    let _alone = alone();
     let seed = setting("OKLOOP_SOAK_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("OKLOOP_SOAK_SEED={seed}");
     let time = Duration::from_secs(setting("OKLOOP_SOAK_SECONDS").unwrap_or(3));
@@ -29,22 +31,23 @@ fn after_a_soak_the_server_is_as_it_was_before() {
     let vitals = Vitals::of(&server);
 
     let warm_up = soak(server.port(), seed, Duration::from_millis(500));
-    eventually("all are gone", || Report::of(&server).count("open") == 0);
+    eventually("all sessions have ended", || server.stats().open == 0);
     let (files, memory) = (vitals.open_files(), vitals.resident_memory());
 
     let sessions = warm_up + soak(server.port(), seed + CROWDS, time);
-    eventually("all are gone", || Report::of(&server).count("open") == 0);
+    eventually("all sessions have ended", || server.stats().open == 0);
     println!("{sessions} sessions");
     assert_eq!(vitals.open_files(), files);
     let grown = vitals.resident_memory().saturating_sub(memory);
     assert!(grown < 2 << 20, "{grown} bytes more than before");
 
-    let report = Report::of(&server);
-    assert_eq!((report.count("accepted"), report.closed()), (sessions, sessions));
-    assert_eq!((report.count("failed"), report.count("accept pauses")), (0, 0));
+    let stats = server.stats();
+    let closed: u64 = Reason::VARIANTS.iter().map(|reason| stats.closed(*reason)).sum();
+    assert_eq!((stats.accepted, closed), (sessions, sessions));
+    assert_eq!((stats.closed(Reason::Failed), stats.accept_pauses), (0, 0));
 }
 
-/// Lets crowds of clients visit the server for some time. Returns how many have come, and gone.
+/// Crowds of clients visit the server for this time. Returns how many sessions they had.
 fn soak(port: u16, seed: u64, time: Duration) -> u64 {
     let end = Instant::now() + time;
     thread::scope(|scope| {
@@ -72,7 +75,7 @@ fn visit_until(end: Instant, port: u16, mut random: Rng) -> u64 {
     visits
 }
 
-/// One of many ways to behave. Returns a client that stalls.
+/// One of nine ways to behave, at random. Returns a client that stalls.
 fn visit(mut client: Client, random: &mut Rng) -> Option<Client> {
     match random.u8(..9) {
         0 => {}
@@ -84,7 +87,7 @@ fn visit(mut client: Client, random: &mut Rng) -> Option<Client> {
         3 => {
             client.expect(BANNER);
             client.send(&numbered_lines(random.usize(1..200_000)));
-            // In the middle of its answers.
+            // It resets in the middle of its answers.
             client.expect(b"OK...0\n1\n2\n"[..random.usize(1..8)].as_ref());
             client.reset();
         }
@@ -119,7 +122,7 @@ fn visit(mut client: Client, random: &mut Rng) -> Option<Client> {
     None
 }
 
-/// Talks for a while, and leaves with or without a good-bye.
+/// Talks for a while, then half-closes or closes.
 fn go_on(mut client: Client, random: &mut Rng) {
     for _ in 0..random.u8(..10) {
         client.ask(&letters(random));
@@ -130,7 +133,7 @@ fn go_on(mut client: Client, random: &mut Rng) {
     }
 }
 
-/// What fits in one chunk. No byte of a prefix is among it.
+/// A message of one chunk, without a byte of the prefix.
 fn letters(random: &mut Rng) -> Vec<u8> {
     (0..random.usize(1..=CHUNK)).map(|_| random.u8(b'a'..=b'z')).collect()
 }

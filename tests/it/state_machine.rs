@@ -1,26 +1,25 @@
-//! The session's state machine over the scripted socket, one nasty input a test.
+//! The state machine of a session over the scripted socket, one difficult case a test.
 
 use std::io::ErrorKind;
 
-use okloop::config::{DRAIN_BUDGET, HIGH_WATER, INPUT_BUFFER, LOW_WATER, READ_BUDGET};
-use okloop::protocol::{BANNER, FULL, Framing, PREFIX};
+use okloop::config::{DRAIN_BUDGET, HIGH_WATER, INPUT_BUFFER, READ_BUDGET, WRITE_BUDGET};
 use okloop::readiness::{Readable, Readiness};
-use okloop::reason::Reason;
+use okloop::{BANNER, Buffer, Framing, OkSession, Reason, Session, Step};
 
-use crate::harness::numbered_lines;
+use crate::harness::{FULL, numbered_lines};
 use crate::scripted::{Happening, Scripted};
 
-/// A peer that keeps up.
+/// More room than any answer here needs.
 const ROOMY: usize = 1 << 20;
 
-const INPUT_WAITS: Readiness = Readiness { readable: Readable::UntilShort, writable: false };
+const READABLE: Readiness = Readiness { readable: Readable::UntilShort, writable: false };
 
-fn session() -> Scripted {
+fn session() -> Scripted<OkSession> {
     Scripted::greet(Framing::Chunks, ROOMY)
 }
 
-/// A session over a socket that has room for the banner, and then no more until the peer takes it.
-fn stalled(framing: Framing) -> Scripted {
+/// A session over a socket that has room for the banner only, until the client reads.
+fn stalled(framing: Framing) -> Scripted<OkSession> {
     Scripted::greet(framing, BANNER.len())
 }
 
@@ -32,103 +31,47 @@ fn the_banner_goes_out_in_the_first_turn() {
 }
 
 #[test]
-fn a_short_read_needs_no_second_one_to_say_that_nothing_is_left() {
+fn a_short_read_is_not_followed_by_one_that_would_block() {
     let mut session = session();
     session.receive(b"hello\n");
-    assert_eq!(session.socket().answers(), b"OK...hello\n");
+    assert_eq!(session.answers(), b"OK...hello\n");
     assert_eq!(session.socket().calls, 3, "the banner's write, a read, a write");
 }
 
 #[test]
-fn a_socket_that_was_full_is_not_written_to_before_it_has_room() {
+fn a_full_socket_is_not_written_to_before_it_is_writable() {
     let mut session = stalled(Framing::Chunks);
     session.receive(b"hello\n");
     session.receive(b"again\n");
-    assert_eq!(session.socket().calls, 4, "the banner's write, a read, a write in vain, a read");
+    assert_eq!(session.socket().calls, 4, "the banner's write, a read, a write that would block, a read");
 }
 
 #[test]
-fn an_end_of_input_behind_the_last_bytes_is_seen_though_no_event_tells_of_it_alone() {
+fn an_end_of_input_after_the_last_bytes_is_read_in_the_same_turn() {
     let mut session = session();
     session.happen(Happening::Arrive(b"bye\n".to_vec()));
     assert_eq!(session.end(), Reason::Finished);
-    assert_eq!(session.socket().answers(), b"OK...bye\n");
+    assert_eq!(session.answers(), b"OK...bye\n");
 }
 
 #[test]
-fn bytes_behind_an_urgent_mark_do_not_wait_for_more() {
+fn bytes_after_an_urgent_mark_are_read_without_another_event() {
     let mut session = session();
     session.happen(Happening::Arrive(b"before".to_vec()));
     session.happen(Happening::Urgent);
     session.receive(b"behind");
-    assert_eq!(session.socket().answers(), b"OK...beforeOK...behind");
+    assert_eq!(session.answers(), b"OK...beforeOK...behind");
 }
 
 #[test]
-fn a_socket_that_takes_one_byte_at_a_time_gets_them_all_in_order() {
-    let mut session = Scripted::greet(Framing::Lines, 1);
-    session.receive(b"one\ntwo\n");
-    assert_eq!(session.end(), Reason::Finished);
-    assert_eq!(session.socket().written, [BANNER, b"OK...one\nOK...two\n"].concat());
-}
-
-#[test]
-fn a_peer_that_does_not_take_the_banner_is_read_and_answered_all_the_same() {
-    let mut session = Scripted::greet(Framing::Chunks, 10);
-    session.receive(b"hello\n");
-    assert_eq!(session.socket().read, 6);
-    assert_eq!(session.end(), Reason::Finished);
-    assert_eq!(session.socket().answers(), b"OK...hello\n");
-}
-
-#[test]
-fn an_interrupted_read_is_taken_up_again() {
-    let mut session = session();
-    session.happen(Happening::Return(Err(ErrorKind::Interrupted)));
-    session.receive(b"hello\n");
-    assert_eq!(session.socket().answers(), b"OK...hello\n");
-}
-
-#[test]
-fn an_interrupted_write_is_taken_up_again() {
-    let mut session =
-        Scripted::greet_after(vec![Happening::Return(Err(ErrorKind::Interrupted))], Framing::Chunks, ROOMY);
-    assert_eq!(session.socket().written, b"");
-    session.rest();
+fn interrupted_calls_are_repeated_in_the_same_turn() {
+    let interrupt = || vec![Happening::Fail(ErrorKind::Interrupted), Happening::Fail(ErrorKind::Interrupted)];
+    let mut session = Scripted::open(OkSession::new(Framing::Chunks), interrupt(), ROOMY);
     assert_eq!(session.socket().written, BANNER);
-}
-
-#[test]
-fn a_read_that_blocks_though_bytes_were_announced_is_taken_up_again() {
-    let mut session = session();
-    session.happen(Happening::Return(Err(ErrorKind::WouldBlock)));
-    session.receive(b"hello\n");
-    assert_eq!(session.socket().answers(), b"OK...hello\n");
-}
-
-#[test]
-fn a_read_that_blocks_though_the_end_was_announced_is_taken_up_again() {
-    // In front of the bytes, and between them and the end.
-    for reads_before in 0..2 {
-        let mut session = session();
-        session.happen(Happening::Arrive(b"bye\n".to_vec()));
-        for _ in 0..reads_before {
-            session.socket().meanwhile(Happening::Take(0));
-        }
-        session.socket().meanwhile(Happening::Return(Err(ErrorKind::WouldBlock)));
-        assert_eq!(session.end(), Reason::Finished);
-        assert_eq!(session.socket().answers(), b"OK...bye\n");
-    }
-}
-
-#[test]
-fn a_write_that_blocks_though_room_was_announced_is_taken_up_again() {
-    let mut session = stalled(Framing::Chunks);
-    session.receive(b"hello\n");
-    session.happen(Happening::Return(Err(ErrorKind::WouldBlock)));
-    session.happen(Happening::Take(usize::MAX));
-    session.rest();
-    assert_eq!(session.socket().answers(), b"OK...hello\n");
+    interrupt().into_iter().for_each(|interrupt| session.happen(interrupt));
+    session.happen(Happening::Arrive(b"hello\n".to_vec()));
+    assert!(session.poll());
+    assert_eq!(session.answers(), b"OK...hello\n");
 }
 
 #[test]
@@ -141,55 +84,36 @@ fn an_event_without_a_cause_changes_nothing() {
 }
 
 #[test]
-fn a_write_of_zero_bytes_ends_the_session() {
-    let mut session = Scripted::greet_after(vec![Happening::Return(Ok(0))], Framing::Chunks, ROOMY);
-    assert_eq!(session.closed(), Some(Reason::Failed));
-    assert!(!session.poll());
-}
-
-#[test]
-fn each_error_of_the_socket_ends_the_session_and_is_counted_as_what_it_is() {
+fn each_error_of_the_socket_ends_the_session_with_its_own_reason() {
     for (error, reason) in [
         (ErrorKind::ConnectionReset, Reason::Reset),
         (ErrorKind::BrokenPipe, Reason::Reset),
-        (ErrorKind::TimedOut, Reason::Vanished),
-        (ErrorKind::HostUnreachable, Reason::Vanished),
+        (ErrorKind::TimedOut, Reason::PeerUnreachable),
+        (ErrorKind::HostUnreachable, Reason::PeerUnreachable),
         (ErrorKind::OutOfMemory, Reason::Failed),
     ] {
         let mut session = session();
-        session.happen(Happening::Return(Err(error)));
+        session.happen(Happening::Fail(error));
         session.receive(b"hello\n");
         assert_eq!(session.closed(), Some(reason), "{error:?}");
-        assert_eq!(session.socket().answers(), b"");
+        assert_eq!(session.answers(), b"");
     }
 }
 
 #[test]
-fn a_reset_with_answers_owed_ends_the_session() {
-    let mut session = stalled(Framing::Chunks);
-    session.receive(b"hello\n");
-    session.happen(Happening::Reset);
-    session.rest();
-    assert_eq!(session.closed(), Some(Reason::Reset));
-}
-
-#[test]
-fn a_reset_of_a_half_closed_peer_ends_the_session() {
-    let mut session = stalled(Framing::Chunks);
-    session.receive(b"hello\n");
-    session.happen(Happening::End);
-    session.rest();
-    assert_eq!(session.closed(), None, "an answer is owed");
-    session.happen(Happening::Reset);
-    session.rest();
-    assert_eq!(session.closed(), Some(Reason::Reset));
-}
-
-#[test]
-fn a_peer_that_half_closes_before_the_banner_gets_it_whole() {
-    let mut session = Scripted::greet_after(vec![Happening::End], Framing::Chunks, 10);
-    assert_eq!(session.end(), Reason::Finished);
-    assert_eq!(session.socket().written, BANNER);
+fn a_reset_ends_a_session_with_pending_output_before_and_after_a_half_close() {
+    for half_closed in [false, true] {
+        let mut session = stalled(Framing::Chunks);
+        session.receive(b"hello\n");
+        if half_closed {
+            session.happen(Happening::End);
+            session.rest();
+        }
+        assert_eq!(session.closed(), None, "an answer is pending");
+        session.happen(Happening::Reset);
+        session.rest();
+        assert_eq!(session.closed(), Some(Reason::Reset));
+    }
 }
 
 #[test]
@@ -197,70 +121,62 @@ fn a_last_line_without_an_ending_is_answered_at_the_end_of_input() {
     let mut session = Scripted::greet(Framing::Lines, ROOMY);
     session.receive(b"half a li");
     session.receive(b"ne");
-    assert_eq!(session.socket().answers(), b"");
+    assert_eq!(session.answers(), b"");
     assert_eq!(session.end(), Reason::Finished);
-    assert_eq!(session.socket().answers(), b"OK...half a line");
+    assert_eq!(session.answers(), b"OK...half a line");
 }
 
 #[test]
-fn a_firehose_is_left_after_its_share_and_comes_back_without_a_new_event() {
-    let mut session = session();
-    let flood = numbered_lines(4 * READ_BUDGET);
-    session.happen(Happening::Arrive(flood.clone()));
-    let turn = session.turn(INPUT_WAITS);
-    assert!(turn.stopped_early);
-    assert!((READ_BUDGET..READ_BUDGET + INPUT_BUFFER).contains(&turn.read), "{} bytes read", turn.read);
-    session.rest();
-    assert_eq!(session.socket().read, flood.len());
+fn a_turn_stops_at_the_read_budget_and_the_session_is_rearmed() {
+    for drains in [false, true] {
+        let mut session = session();
+        if drains {
+            // What a draining session discards counts too.
+            session.drain();
+        }
+        let flood = numbered_lines(4 * READ_BUDGET);
+        session.happen(Happening::Arrive(flood.clone()));
+        let turn = session.turn(READABLE);
+        assert!(turn.stopped_early);
+        assert!((READ_BUDGET..READ_BUDGET + INPUT_BUFFER).contains(&turn.read), "{} bytes read", turn.read);
+        session.rest();
+        assert_eq!(session.socket().read, flood.len());
+    }
 }
 
 #[test]
-fn a_firehose_whose_bytes_are_thrown_away_has_no_more_than_its_share_either() {
-    let mut session = session();
-    session.drain();
-    session.happen(Happening::Arrive(numbered_lines(4 * READ_BUDGET)));
-    let turn = session.turn(INPUT_WAITS);
-    assert!(turn.stopped_early);
-    assert!(turn.read < READ_BUDGET + INPUT_BUFFER, "{} bytes read", turn.read);
-    assert_eq!(session.end(), Reason::Drained);
-}
-
-#[test]
-fn a_peer_that_never_reads_is_not_read_beyond_the_limits() {
+fn a_client_that_never_reads_is_not_read_beyond_the_limits() {
     for framing in [Framing::Chunks, Framing::Lines] {
         let mut session = stalled(framing);
         session.receive(&numbered_lines(1 << 20));
         let read = session.socket().read;
-        // Short lines fill the output sooner, with their prefixes.
+        // Short lines fill the output sooner, because each has a prefix.
         assert!((INPUT_BUFFER..=HIGH_WATER + INPUT_BUFFER).contains(&read), "{read} bytes read");
         assert!(!session.interest().expect("the session is open").is_readable());
     }
 }
 
 #[test]
-fn a_peer_that_reads_again_is_read_again_below_the_low_water_mark_and_not_before() {
+fn reading_resumes_when_the_client_has_read_its_answers() {
     let mut session = Scripted::greet(Framing::Chunks, 1000);
-    session.receive(&numbered_lines(1 << 20));
-    let (held, mut taken) = (session.socket().read, 0);
-    while session.socket().read == held {
-        taken += 1000;
-        session.happen(Happening::Take(1000));
-        assert!(session.poll(), "there is room again");
-    }
-    assert!(taken > HIGH_WATER - LOW_WATER, "read again after {taken} bytes");
+    let flood = numbered_lines(1 << 20);
+    session.receive(&flood);
+    assert!(session.socket().read < flood.len());
+    session.fall_silent();
+    assert_eq!(session.socket().read, flood.len());
     assert_eq!(session.end(), Reason::Finished);
 }
 
 #[test]
-fn a_drain_answers_what_has_arrived_and_nothing_that_comes_later() {
+fn a_drain_answers_what_has_arrived_and_nothing_that_arrives_later() {
     let mut session = session();
     session.happen(Happening::Arrive(b"before\n".to_vec()));
     session.drain();
     session.receive(b"after\n");
-    assert_eq!(session.closed(), None, "it waits for the peer's end");
+    assert_eq!(session.closed(), None, "the session waits for the client's end");
     assert_eq!(session.end(), Reason::Drained);
-    assert_eq!(session.socket().answers(), b"OK...before\n");
-    assert_eq!(session.socket().read, 13, "what comes later is read: unread, it would cause a reset");
+    assert_eq!(session.answers(), b"OK...before\n");
+    assert_eq!(session.socket().read, 13, "unread input would cause a reset");
 }
 
 #[test]
@@ -269,11 +185,11 @@ fn a_drain_answers_a_half_line() {
     session.receive(b"half a li");
     session.drain();
     assert_eq!(session.end(), Reason::Drained);
-    assert_eq!(session.socket().answers(), b"OK...half a li");
+    assert_eq!(session.answers(), b"OK...half a li");
 }
 
 #[test]
-fn a_drain_of_a_silent_session_ends_its_output_at_once() {
+fn a_drain_of_a_silent_session_ends_its_output_immediately() {
     let mut session = session();
     session.drain();
     assert_eq!(session.socket().shut_down, Some(0));
@@ -282,7 +198,7 @@ fn a_drain_of_a_silent_session_ends_its_output_at_once() {
 }
 
 #[test]
-fn a_drain_of_a_peer_that_does_not_read_waits_for_it_and_still_answers_what_had_arrived() {
+fn a_drain_of_a_slow_reader_waits_and_answers_everything_that_had_arrived() {
     let flood = numbered_lines(4 * HIGH_WATER);
     let mut session = stalled(Framing::Lines);
     session.receive(&flood);
@@ -290,13 +206,12 @@ fn a_drain_of_a_peer_that_does_not_read_waits_for_it_and_still_answers_what_had_
     session.rest();
     assert_eq!(session.socket().shut_down, None);
     assert_eq!(session.end(), Reason::Finished);
-    assert_eq!(session.socket().read, flood.len());
-    assert_eq!(session.socket().answered, flood.len());
+    assert_eq!(session.record().consumed, flood);
 }
 
 #[test]
-fn a_drain_finds_its_end_though_no_event_says_that_nothing_more_has_arrived() {
-    // As much as one turn's share, more than the water marks let in, and as much as one read takes.
+fn a_drain_notices_that_nothing_more_has_arrived_although_no_event_says_it() {
+    // One read budget, more than the high water mark lets in, and as much as one read takes.
     for length in [READ_BUDGET, 4 * HIGH_WATER, INPUT_BUFFER] {
         for room in [BANNER.len(), ROOMY] {
             let mut session = Scripted::greet(Framing::Chunks, room);
@@ -304,52 +219,51 @@ fn a_drain_finds_its_end_though_no_event_says_that_nothing_more_has_arrived() {
             session.drain();
             while session.socket().shut_down.is_none() {
                 session.happen(Happening::Take(usize::MAX));
-                assert!(
-                    session.poll(),
-                    "{length} bytes, {room} of room: nobody would ever wake this session"
-                );
+                assert!(session.poll(), "{length} bytes, {room} of room: no event would ever come");
             }
-            assert_eq!(session.socket().answered, length);
+            assert_eq!(session.record().consumed.len(), length);
         }
     }
 }
 
 #[test]
-fn a_drain_of_a_peer_that_sends_without_a_pause_answers_its_share_and_ends() {
-    let (mut session, share) = (session(), DRAIN_BUDGET as usize);
-    session.happen(Happening::Arrive(vec![b'x'; share + HIGH_WATER]));
+fn a_drain_of_a_flood_answers_the_drain_budget_and_ends() {
+    let mut session = session();
+    session.happen(Happening::Arrive(vec![b'x'; DRAIN_BUDGET + HIGH_WATER]));
     session.drain();
     while session.socket().shut_down.is_none() {
         session.happen(Happening::Take(usize::MAX));
-        assert!(session.poll(), "nobody would ever wake this session");
+        assert!(session.poll(), "no event would ever come");
     }
-    let answered = session.socket().answered;
-    assert!((share..share + INPUT_BUFFER).contains(&answered), "{answered} bytes were answered");
+    let answered = session.record().consumed.len();
+    assert!(
+        (DRAIN_BUDGET..DRAIN_BUDGET + INPUT_BUFFER).contains(&answered),
+        "{answered} bytes were answered"
+    );
 }
 
 #[test]
-fn a_drain_of_a_half_closed_session_delivers_what_it_is_owed() {
+fn a_drain_of_a_half_closed_session_delivers_the_pending_output() {
     let mut session = stalled(Framing::Chunks);
     session.receive(b"hello\n");
     session.happen(Happening::End);
     session.rest();
     session.drain();
     assert_eq!(session.end(), Reason::Finished);
-    assert_eq!(session.socket().answers(), b"OK...hello\n");
+    assert_eq!(session.answers(), b"OK...hello\n");
 }
 
 #[test]
-fn a_reset_between_the_last_read_and_our_end_of_output_is_counted_as_one() {
+fn a_reset_between_the_last_read_and_the_shutdown_is_counted_as_a_reset() {
     let mut session = session();
-    let before_the_read = Happening::Take(BANNER.len());
-    session.socket().meanwhile(before_the_read);
+    session.socket().meanwhile(Happening::Take(BANNER.len()));
     session.socket().meanwhile(Happening::Reset);
     session.drain();
     assert_eq!(session.closed(), Some(Reason::Reset));
 }
 
 #[test]
-fn a_reset_after_our_end_of_output_ends_a_drained_session() {
+fn a_reset_ends_a_session_that_lingers_after_a_drain() {
     let mut session = session();
     session.drain();
     session.happen(Happening::Reset);
@@ -358,20 +272,80 @@ fn a_reset_after_our_end_of_output_ends_a_drained_session() {
 }
 
 #[test]
-fn a_refused_client_is_told_so_and_what_it_says_is_thrown_away() {
-    let mut session = Scripted::refuse(10);
+fn a_refused_client_gets_the_message_and_its_input_is_discarded() {
+    let mut session = Scripted::refuse(3);
     session.receive(b"hello\n");
     assert_eq!(session.end(), Reason::Refused);
     assert_eq!(session.socket().written, FULL);
-    assert_eq!(session.socket().read, 6, "unread, it would cause a reset that could destroy the refusal");
+    assert_eq!(session.socket().read, 6, "unread input would cause a reset, which can destroy the message");
+}
+
+/// Answers nothing, and asks for more.
+#[derive(Debug)]
+struct Stuck;
+
+impl Session for Stuck {
+    fn answer(&mut self, _input: &mut [u8], _output: &mut Buffer) -> Step {
+        Step::NeedInput
+    }
 }
 
 #[test]
-fn a_line_longer_than_the_input_buffer_is_answered_in_pieces_of_it() {
-    let mut session = Scripted::greet(Framing::Lines, ROOMY);
-    let line = vec![b'x'; INPUT_BUFFER + 1];
-    session.receive(&line);
-    session.receive(b"\n");
-    let (first, rest) = (&line[..INPUT_BUFFER], b"x\n");
-    assert_eq!(session.socket().answers(), [PREFIX, first, PREFIX, rest].concat());
+fn a_protocol_that_needs_more_than_a_full_input_buffer_ends_with_an_error() {
+    let mut session = Scripted::open(Stuck, Vec::new(), ROOMY);
+    session.receive(&vec![b'x'; INPUT_BUFFER - 1]);
+    assert_eq!(session.closed(), None);
+    session.receive(b"x");
+    assert_eq!(session.closed(), Some(Reason::ProtocolError));
+}
+
+/// Answers each byte with 100 kB, and the byte `q` with a last word.
+#[derive(Debug)]
+struct Verbose;
+
+impl Verbose {
+    const ANSWER: [u8; 100_000] = [b'v'; 100_000];
+}
+
+impl Session for Verbose {
+    const LARGEST_ANSWER: usize = Self::ANSWER.len();
+
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        match input {
+            [] => Step::NeedInput,
+            [b'q', ..] => {
+                output.push(b"bye");
+                Step::Close
+            }
+            _ => {
+                output.push(&Self::ANSWER);
+                Step::Consumed(1)
+            }
+        }
+    }
+}
+
+#[test]
+fn a_turn_stops_at_the_write_budget_and_the_session_is_rearmed() {
+    let mut session = Scripted::open(Verbose, Vec::new(), 100 * Verbose::ANSWER.len());
+    session.happen(Happening::Arrive(vec![b'x'; 20]));
+    let turn = session.turn(READABLE);
+    assert!(turn.stopped_early);
+    let most = WRITE_BUDGET + HIGH_WATER + Verbose::ANSWER.len();
+    assert!((WRITE_BUDGET..most).contains(&turn.written), "{} bytes written", turn.written);
+    session.rest();
+    assert_eq!(session.socket().written.len(), 20 * Verbose::ANSWER.len());
+}
+
+#[test]
+fn a_protocol_that_closes_delivers_its_last_word_and_discards_the_rest() {
+    let mut session = Scripted::open(Verbose, Vec::new(), 1000);
+    session.receive(b"xqx");
+    assert_eq!(session.socket().shut_down, None, "output is pending");
+    session.fall_silent();
+    assert!(session.socket().written.ends_with(b"vbye"));
+    session.receive(b"more");
+    assert_eq!(session.socket().read, 7, "unread input would cause a reset");
+    assert_eq!(session.closed(), None, "the session waits for the client's end");
+    assert_eq!(session.end(), Reason::Closed);
 }

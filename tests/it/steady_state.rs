@@ -1,18 +1,15 @@
-//! What an answer costs beside its system calls: nothing from the allocator.
+//! The loop answers without asking the allocator for memory.
 
 use std::thread;
 
-use okloop::{Config, Server};
+use okloop::Framing;
 
-use crate::harness::Client;
+use crate::harness::{Client, bind, loopback, port_of};
 
-/// How often the loop's thread asks the allocator for memory, from its start to its end, with one client that is given
-/// so many answers.
+/// How many times the loop's thread allocates, from start to end, with one client that gets this many answers.
 fn allocations_with(answers: usize) -> u64 {
-    let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
-    let server = Server::bind(config).expect("a port is free");
-    let port = server.local_addr().expect("a bound server has an address").port();
-    let handle = server.handle();
+    let server = bind(loopback(), Framing::Chunks);
+    let (port, handle) = (port_of(&server), server.handle());
     let run = || {
         server.run().expect("polling works");
     };

@@ -1,10 +1,12 @@
-//! What Linux tells of a running process from outside: whether it works, and what it holds. See proc(5).
+//! What Linux says about a running process: its memory, its processor time, its open files (proc(5)).
+
+#![allow(dead_code, reason = "main.rs and load.rs use different parts")]
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::Signal::{SIGCONT, SIGSTOP, SIGUSR1};
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 
 use crate::harness::{Process, eventually};
 
@@ -18,7 +20,7 @@ impl Vitals {
         Self { directory: format!("/proc/{}", process.id()).into() }
     }
 
-    /// The memory that is really there (bytes).
+    /// Resident memory (bytes).
     pub fn resident_memory(&self) -> u64 {
         1024 * field(&self.read("status"), "VmRSS:")
     }
@@ -31,17 +33,17 @@ impl Vitals {
         Duration::from_nanos(times.iter().map(|text| nanoseconds(text).expect("a time comes first")).sum())
     }
 
-    /// How often one of its threads has gone to sleep: each time it was awake before.
+    /// How many times a thread of it has gone to sleep. It was awake before each of them.
     pub fn sleeps(&self) -> u64 {
         self.of_each_thread("status").iter().map(|text| field(text, "voluntary_ctxt_switches:")).sum()
     }
 
-    /// How many files it has open, sockets among them.
+    /// How many files it has open, sockets included.
     pub fn open_files(&self) -> usize {
         self.list("fd").len()
     }
 
-    /// Whether the loop waits in `poll`, as nothing else in it does.
+    /// Whether the main thread sleeps. The loop sleeps nowhere but in `poll`.
     pub fn is_asleep(&self) -> bool {
         self.is("sleeping")
     }
@@ -67,7 +69,7 @@ impl Vitals {
     }
 }
 
-/// Holds the process still while `act` runs: whatever the clients do meanwhile has happened when it goes on.
+/// Stops the process (SIGSTOP) while `act` runs. What the clients do meanwhile has all happened when it goes on.
 pub fn while_stopped<T>(process: &Process, act: impl FnOnce() -> T) -> T {
     process.signal(SIGSTOP);
     let vitals = Vitals::of(process);
@@ -77,39 +79,7 @@ pub fn while_stopped<T>(process: &Process, act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The counters that a server logs when it is asked for them.
-pub struct Report(String);
-
-impl Report {
-    /// Asks the server, and waits for its answer.
-    pub fn of(process: &Process) -> Self {
-        let reports = || {
-            let output = String::from_utf8_lossy(&process.stdout()).into_owned();
-            let lines = output.lines().filter_map(|line| line.split_once("[okloop::server] open "));
-            lines.map(|(_, counters)| format!("open {counters}")).collect::<Vec<_>>()
-        };
-        let before = reports().len();
-        process.signal(SIGUSR1);
-        eventually("the counters are logged", || reports().len() > before);
-        Self(reports().pop().expect("there is one more than before"))
-    }
-
-    /// The first counter of this name: who is refused is counted again when it has gone.
-    pub fn count(&self, name: &str) -> u64 {
-        let counters = self.0.split(", ").map(|counter| counter.trim_start_matches("closed: "));
-        let mut values = counters.filter_map(|counter| counter.strip_prefix(name)?.trim_start().parse().ok());
-        values.next().unwrap_or_else(|| panic!("no {name} in {}", self.0))
-    }
-
-    /// How many sessions have ended, for whatever reason.
-    pub fn closed(&self) -> u64 {
-        let of_closed = self.0.split_once("closed: ").and_then(|(_, rest)| rest.split_once(", bytes"));
-        let (of_closed, _) = of_closed.unwrap_or_else(|| panic!("no reasons in {}", self.0));
-        of_closed.split(", ").filter_map(|counter| counter.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-    }
-}
-
-/// The number behind `name` in a text of one `name number` a line.
+/// The number behind `name` in a text with one `name number` on each line.
 fn field(text: &str, name: &str) -> u64 {
     let value =
         text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());

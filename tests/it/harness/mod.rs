@@ -1,7 +1,7 @@
-//! What the tests stand on: a [`Process`] or an [`Embedded`] server that ends with its test, and a [`Client`] that never
-//! waits for ever.
-//!
-//! Knows the banner and the prefix of the protocol, and nothing of any one server.
+//! What all tests use: a [`Process`] or an [`Embedded`] server that ends with its test, and a [`Client`] whose every wait
+//! has a time-out.
+
+#![allow(dead_code, unused_imports, reason = "main.rs and load.rs use different parts")]
 
 mod payload;
 mod process;
@@ -9,21 +9,24 @@ mod process;
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::protocol::{BANNER, PREFIX};
-use okloop::{Config, Ending, Handle, Server, Stats};
+use okloop::{BANNER, Config, Ending, Framing, Handle, OkSession, PREFIX, Server, Session, Stats};
 use socket2::SockRef;
 
 pub use self::payload::{chunks_of, numbered_lines};
 pub use self::process::{Finished, Process, binary, full_device, lossy};
 
-/// How long anything may take. Far more than it does: a busy machine is no failure.
+/// How long a test waits for anything. It is far more than needed: a busy machine is no failure.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A server that runs in a thread of the test. Dropping it ends it at once.
+/// What a refused client reads.
+pub const FULL: &[u8] = b"The server is full. Please try again later\n";
+
+/// A server that runs in a thread of the test. Dropping it ends it immediately.
 pub struct Embedded {
     port: u16,
     handle: Handle,
@@ -31,16 +34,16 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Binds a server and runs it.
-    pub fn start(config: Config) -> Self {
-        Self::run(Server::bind(config).expect("a port is free"))
+    /// Binds a server of the `OK...` protocol and runs it.
+    pub fn start(config: Config, framing: Framing) -> Self {
+        Self::run(bind(config, framing))
     }
 
     /// Runs a server that the caller has bound.
-    pub fn run(server: Server) -> Self {
+    pub fn run<S: Session + Send + 'static>(server: Server<S>) -> Self {
         let (port, handle) = (port_of(&server), server.handle());
         let (sender, result) = channel();
-        // Nobody receives the result where the test has dropped its server.
+        // Sending fails if the test has dropped its server.
         thread::spawn(move || drop(sender.send(server.run())));
         Self { port, handle, result }
     }
@@ -64,8 +67,8 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        // Fails only when the loop has ended already, which is as good. The second stop is the one that does not drain.
-        let _ = self.handle.stop().and_then(|()| self.handle.stop());
+        // Fails only if the loop has ended already.
+        let _ = self.handle.stop_now();
     }
 }
 
@@ -74,8 +77,13 @@ pub fn loopback() -> Config {
     Config { host: Ipv4Addr::LOCALHOST.to_string(), port: 0, ..Config::default() }
 }
 
-/// The port of a server that is bound and need not run yet.
-pub fn port_of(server: &Server) -> u16 {
+/// A bound server of the `OK...` protocol.
+pub fn bind(config: Config, framing: Framing) -> Server<OkSession> {
+    Server::bind(config, move |_| OkSession::new(framing)).expect("a port is free")
+}
+
+/// The port of a bound server.
+pub fn port_of<S: Session>(server: &Server<S>) -> u16 {
     server.local_addr().expect("a bound server has an address").port()
 }
 
@@ -103,7 +111,7 @@ impl Client {
         self.stream.write_all(bytes).expect("the server takes what is sent");
     }
 
-    /// Sends of `bytes` as much as the server takes while nobody reads its answers, and returns how much that is.
+    /// Sends as many of `bytes` as the server takes while its answers are not read. Returns how many.
     pub fn send_until_full(&mut self, bytes: &[u8]) -> usize {
         let patience = |time| self.stream.set_write_timeout(Some(time)).expect("the time-out is not zero");
         patience(Duration::from_millis(300));
@@ -120,7 +128,7 @@ impl Client {
         sent
     }
 
-    /// Reads as many bytes as `expected` has, which must be those.
+    /// Reads exactly the bytes `expected`.
     pub fn expect(&mut self, expected: &[u8]) {
         let mut received = vec![0; expected.len()];
         let result = self.stream.read_exact(&mut received);
@@ -131,7 +139,7 @@ impl Client {
         assert!(same == expected.len(), "at byte {same}: {wrong} instead of {right}");
     }
 
-    /// Sends a short message and reads its answer, in one piece as such a message travels.
+    /// Sends a message of one segment, and reads its answer.
     pub fn ask(&mut self, message: &[u8]) {
         self.send(message);
         self.expect(&[PREFIX, message].concat());
@@ -142,8 +150,8 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).expect("the connection is open");
     }
 
-    /// Sends all of `bytes` and ends the sending direction, and reads meanwhile: more than the buffers on the way can
-    /// hold moves only while both ends read.
+    /// Sends all of `bytes`, ends the sending direction, and reads meanwhile: `bytes` may be more than the buffers on the
+    /// way hold.
     pub fn exchange(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut sender = self.split();
         thread::scope(|scope| {
@@ -155,14 +163,14 @@ impl Client {
         })
     }
 
-    /// Everything that comes until the server closes, which must be an orderly close.
+    /// Everything up to the server's end of output. A reset is a failure.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut received = Vec::new();
         self.stream.read_to_end(&mut received).expect("the server closes in order and in time");
         received
     }
 
-    /// What comes until nothing more has come for `patience`.
+    /// What arrives until nothing more has arrived for `patience`.
     pub fn receive_for(&mut self, patience: Duration) -> Vec<u8> {
         let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
         wait_for(patience);
@@ -173,22 +181,22 @@ impl Client {
         received
     }
 
-    /// Closes with a reset, as a client that crashes in the middle of something.
+    /// Closes with a reset, as the kernel does for a client that crashes.
     pub fn reset(self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("the socket can linger");
     }
 
-    /// The socket, for what is not worth a word of its own here.
+    /// The socket itself.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// The client's own address, by which the server's log calls it.
+    /// The client's own address, as the server's log names it.
     pub fn address(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket has an address")
     }
 
-    /// A second handle on the connection, to send and receive at once.
+    /// A second handle on the connection, to send and receive in two threads.
     pub fn split(&self) -> Self {
         Self::from(self.stream.try_clone().expect("a descriptor is left"))
     }
@@ -203,8 +211,7 @@ impl From<TcpStream> for Client {
     }
 }
 
-/// So many clients who have read their banners; all connect first, so that none waits for another's. No more than the
-/// backlog holds.
+/// `count` clients that have read their banners. All of them connect first, so `count` is at most the backlog.
 pub fn crowd(count: usize, port: u16) -> Vec<Client> {
     allow_open_files();
     let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(port)).collect();
@@ -214,21 +221,38 @@ pub fn crowd(count: usize, port: u16) -> Vec<Client> {
     clients
 }
 
-/// Every client is an open file here, as it is in the server.
+/// Counts how many answers `client` gets, one after the other, while `event` runs.
+pub fn answers_until(client: &mut Client, event: impl FnOnce() + Send) -> usize {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            event();
+            is_over.store(true, Ordering::Relaxed);
+        });
+        let mut answers = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            client.ask(b"hello");
+            answers += 1;
+        }
+        answers
+    })
+}
+
+/// Raises the limit of open files: every client is an open file of the tests.
 pub fn allow_open_files() {
     rlimit::increase_nofile_limit(u64::MAX).expect("the hard limit is ours to use");
 }
 
-/// Waits until `holds` does: for what nobody announces, such as a number in /proc.
+/// Waits until `holds` returns true: for what causes no event, such as a number in /proc.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {
-        assert!(Instant::now() < deadline, "in vain for {DEADLINE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// As much of it as a person wants to read.
+/// The first bytes, for a message.
 fn beginning(bytes: &[u8]) -> String {
     format!("{:?} ({} bytes)", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]), bytes.len())
 }

@@ -1,9 +1,9 @@
-//! What clients send, and how the answers to it are taken apart.
+//! What clients send, and how the test checks the answers.
 
-use okloop::protocol::{CHUNK, PREFIX};
+use okloop::{CHUNK, PREFIX};
 
-/// Takes `answers` apart, which must be `payload` in chunks of 1 to 1024 bytes with a prefix before each, and returns
-/// the chunks' lengths. How TCP cuts the payload is not for a test to know, so the payload may not contain the prefix.
+/// Checks that `answers` are `payload` in chunks of 1 to 1024 bytes with a prefix before each. Returns the lengths of the
+/// chunks. The network decides where it cuts the payload, so the prefixes show it, and the payload may not contain one.
 pub fn chunks_of(payload: &[u8], answers: &[u8]) -> Vec<usize> {
     let starts_with_prefix = |at: &usize| answers[*at..].starts_with(PREFIX);
     let mut starts: Vec<usize> = (0..answers.len()).filter(starts_with_prefix).collect();
@@ -18,7 +18,7 @@ pub fn chunks_of(payload: &[u8], answers: &[u8]) -> Vec<usize> {
     lengths
 }
 
-/// Numbered lines, `length` bytes in all: no two places look the same, and none looks like a prefix.
+/// Numbered lines, `length` bytes together: no two places look the same, and none looks like a prefix.
 pub fn numbered_lines(length: usize) -> Vec<u8> {
     (0..).flat_map(|number: u32| format!("{number}\n").into_bytes()).take(length).collect()
 }

@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use okloop::Stats;
 
-use super::DEADLINE;
+use super::{DEADLINE, eventually};
 
-/// The examples, built once and as they are now: `cargo test --test it` builds none, and `cargo test` builds only the
-/// unit tests of those that have any.
+/// The examples, built once: `cargo test --test it` builds none.
 static EXAMPLES: LazyLock<()> = LazyLock::new(|| {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let target =
@@ -50,10 +50,20 @@ pub struct Finished {
     pub stderr: String,
 }
 
+impl Finished {
+    /// The server's counters at its end.
+    pub fn stats(&self) -> Stats {
+        let stdout = lossy(&self.stdout);
+        let (_, counters) = stdout.rsplit_once("open=").expect("the counters are logged");
+        let line = counters.lines().next().unwrap_or_default();
+        format!("open={line}").parse().expect("the line holds counters")
+    }
+}
+
 impl Process {
     /// Starts the server or an example; see [`binary`].
     pub fn start(name: &str, arguments: &[&str]) -> Self {
-        // Whoever runs the tests may log as they like; the tests read what the server logs by itself.
+        // The tests read the default log, whatever the environment asks for.
         Self::spawn(Command::new(binary(name)).args(arguments).env_remove("RUST_LOG"))
     }
 
@@ -108,6 +118,20 @@ impl Process {
         kill(Pid::from_raw(id), signal).expect("the child is ours to signal");
     }
 
+    /// Lets the server log its counters, and returns them.
+    pub fn stats(&self) -> Stats {
+        let lines = || {
+            let stdout = lossy(&self.stdout());
+            let counters =
+                stdout.lines().filter_map(|line| line.find("open=").map(|at| line[at..].to_owned()));
+            counters.collect::<Vec<_>>()
+        };
+        let before = lines().len();
+        self.signal(Signal::SIGUSR1);
+        eventually("the counters are logged", || lines().len() > before);
+        lines()[before].parse().expect("the line holds counters")
+    }
+
     /// Collects from now on what comes from a standard output that the test has taken before.
     pub fn reading(mut self, stdout: impl Read + Send + 'static) -> Self {
         self.stdout = Output::collect(Some(stdout));
@@ -122,7 +146,7 @@ impl Process {
         finished
     }
 
-    /// Waits for the end of the process: the end of both its outputs comes with it.
+    /// Waits for the end of the process, which ends both its outputs.
     pub fn finish(mut self) -> Finished {
         for output in [&self.stdout, &self.stderr] {
             let ended = output.wait_for(|output| output.ended.then_some(()));
@@ -134,7 +158,7 @@ impl Process {
 }
 
 impl From<Child> for Process {
-    /// Takes over a child, and collects those of its outputs that are piped and that nobody has taken.
+    /// Takes over a child, and collects those of its outputs that are piped and not taken.
     fn from(mut child: Child) -> Self {
         let (stdout, stderr) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
         Self { child, stdout, stderr }
@@ -143,7 +167,7 @@ impl From<Child> for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it has ended already, which is as good.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,64 +1,83 @@
-//! One session over a scripted socket, treated as the server treats its sessions: what arrives, what the peer takes and
-//! what each system call returns is the test's to say, and no time passes.
+//! One session over a scripted socket. The test decides what arrives, how much the client reads, and when. No time passes.
 
+mod recorded;
 mod socket;
 
+use std::cell::{Ref, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use mio::Interest;
 use okloop::buffer::Pool;
-use okloop::config::{HIGH_WATER, INPUT_BUFFER, OUTPUT_BUFFER};
+use okloop::config::{HIGH_WATER, INPUT_BUFFER};
 use okloop::connection::{Connection, Turn};
-use okloop::protocol::{BANNER, FULL, Framing};
 use okloop::readiness::Readiness;
-use okloop::reason::Reason;
+use okloop::{BANNER, Framing, OkSession, Reason, Session};
 
+pub use self::recorded::{Record, Recorded};
 pub use self::socket::{Happening, Socket};
+use crate::harness::FULL;
 
-/// More turns than any session here needs: one that takes more is in a loop that spins.
+/// More turns than any session here needs. A session that takes more is in a loop that spins.
 const MOST_TURNS: usize = 100_000;
 
-/// A session and its socket.
+/// A session of the protocol `S` and its socket, driven as the server drives its sessions.
 #[derive(Debug)]
-pub struct Scripted {
-    connection: Connection<Socket>,
-    pub framing: Framing,
-    draining: bool,
+pub struct Scripted<S: Session> {
+    connection: Connection<Socket, Recorded<S>>,
+    record: Rc<RefCell<Record>>,
+    /// How many written bytes were compared with the record.
+    compared: usize,
+    is_refused: bool,
+    is_draining: bool,
     pool: Pool,
 }
 
-impl Scripted {
-    /// A session that has had its first turn, over a socket with `room` bytes of room for the peer to take.
+impl Scripted<OkSession> {
+    /// A session after its first turn. The socket has `room` bytes of room before the client reads.
     pub fn greet(framing: Framing, room: usize) -> Self {
-        Self::greet_after(Vec::new(), framing, room)
+        Self::open(OkSession::new(framing), Vec::new(), room)
     }
 
-    /// The same, when all this has happened before the session is accepted.
-    pub fn greet_after(happenings: Vec<Happening>, framing: Framing, room: usize) -> Self {
-        let mut socket = Socket::new(BANNER, room);
+    /// A client above the connection limit, after its first turn.
+    pub fn refuse(room: usize) -> Self {
+        let mut pool = Self::pool();
+        let connection = Connection::refuse(Socket::new(room), Self::peer(), FULL, &mut pool);
+        let record = Record { said: FULL.to_vec(), ..Record::default() };
+        Self::start(connection, Rc::new(RefCell::new(record)), true, pool)
+    }
+
+    /// The answers that were written.
+    pub fn answers(&mut self) -> &[u8] {
+        self.socket().written.strip_prefix(BANNER).expect("the banner comes first, whole")
+    }
+}
+
+impl<S: Session> Scripted<S> {
+    /// A session after its first turn. All the `happenings` came before it.
+    pub fn open(session: S, happenings: Vec<Happening>, room: usize) -> Self {
+        let mut socket = Socket::new(room);
         for happening in happenings {
             socket.happen(happening);
         }
-        let mut pool = Self::pool();
-        let connection = Connection::greet(socket, Self::peer(), framing, &mut pool);
-        Self::begin(connection, framing, pool)
+        let record = Rc::default();
+        let connection = Connection::open(socket, Self::peer(), Recorded::new(session, Rc::clone(&record)));
+        Self::start(connection, record, false, Self::pool())
     }
 
-    /// A client over the connection cap, after the first turn.
-    pub fn refuse(room: usize) -> Self {
-        let mut pool = Self::pool();
-        let connection = Connection::refuse(Socket::new(FULL, room), Self::peer(), &mut pool);
-        Self::begin(connection, Framing::Chunks, pool)
-    }
-
-    fn begin(connection: Connection<Socket>, framing: Framing, pool: Pool) -> Self {
-        let mut session = Self { connection, framing, draining: false, pool };
+    fn start(
+        connection: Connection<Socket, Recorded<S>>,
+        record: Rc<RefCell<Record>>,
+        is_refused: bool,
+        pool: Pool,
+    ) -> Self {
+        let mut session = Self { connection, record, compared: 0, is_refused, is_draining: false, pool };
         session.turn(Readiness::WRITABLE);
         session
     }
 
     fn pool() -> Pool {
-        Pool::new(INPUT_BUFFER, OUTPUT_BUFFER, 1)
+        Pool::new(INPUT_BUFFER, HIGH_WATER + S::LARGEST_ANSWER, 1)
     }
 
     fn peer() -> SocketAddr {
@@ -69,6 +88,10 @@ impl Scripted {
         self.connection.stream_mut()
     }
 
+    pub fn record(&self) -> Ref<'_, Record> {
+        self.record.borrow()
+    }
+
     pub fn closed(&self) -> Option<Reason> {
         self.connection.closed()
     }
@@ -77,36 +100,36 @@ impl Scripted {
         self.connection.interest()
     }
 
-    /// Lets something happen now.
+    /// Something happens now.
     pub fn happen(&mut self, happening: Happening) {
         self.socket().happen(happening);
     }
 
-    /// These bytes arrive, and the session is given its turns.
+    /// These bytes arrive, and the session gets its turns.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.happen(Happening::Arrive(bytes.to_vec()));
         self.rest();
     }
 
-    /// One wait for events. Returns whether there was one.
+    /// One `poll`. Returns whether there was an event.
     pub fn poll(&mut self) -> bool {
         let event = self.socket().event();
         event.map(|ready| self.turn(ready)).is_some()
     }
 
-    /// Waits for events until there are none.
+    /// Polls until there is no event.
     pub fn rest(&mut self) {
         assert!((0..MOST_TURNS).any(|_| !self.poll()), "the loop spins");
     }
 
     /// What the server does with every session when it stops.
     pub fn drain(&mut self) {
-        self.draining = true;
+        self.is_draining = true;
         self.connection.drain();
         self.turn(Readiness::READABLE);
     }
 
-    /// What the server does with a readiness, in its `turn` and `settle`.
+    /// What the server does with a readiness, in `turn` and `update_registration`.
     pub fn turn(&mut self, ready: Readiness) -> Turn {
         if self.closed().is_some() {
             return Turn::default();
@@ -121,34 +144,45 @@ impl Scripted {
 
     /// What holds after every turn.
     fn check(&mut self) {
-        let (interest, owes, framing) = (self.interest(), self.connection.owes(), self.framing);
+        let (interest, record) = (self.interest(), Rc::clone(&self.record));
+        let (record, compared) = (record.borrow(), self.compared);
+        let (is_refused, is_draining) = (self.is_refused, self.is_draining);
+        let socket = self.socket();
+
+        assert_eq!(socket.broken.or(record.broken), None);
+        let written = &socket.written[compared..];
+        assert!(
+            record.said[compared..].starts_with(written),
+            "the client gets what the protocol said, in order"
+        );
+        let pending = record.said.len() - socket.written.len();
+        let (read, is_answered) = (socket.read, !record.is_over && !is_refused && socket.shut_down.is_none());
+        self.compared += written.len();
+
         assert_eq!(interest.is_none(), self.closed().is_some(), "a session waits until it is closed");
         let Some(interest) = interest else { return };
-        assert!(interest.is_writable() || !owes, "it waits for room while it has bytes to put there");
-        assert!(
-            owes || self.draining || !interest.is_writable(),
-            "and only then, unless it needs a turn to find its end"
-        );
-
-        let unanswered = self.socket().unanswered();
-        assert!(unanswered.len() <= HIGH_WATER + INPUT_BUFFER, "{} bytes are held", unanswered.len());
-        let waits_for_more = match framing {
-            Framing::Chunks => unanswered.is_empty(),
-            Framing::Lines => !unanswered.contains(&b'\n'),
-        };
-        assert!(owes || waits_for_more, "what can be answered is answered, or owed");
+        assert!(interest.is_writable() || pending == 0, "pending output waits for writable");
+        assert!(pending > 0 || is_draining || !interest.is_writable(), "an idle session does not");
+        assert!(pending <= HIGH_WATER + S::LARGEST_ANSWER, "{pending} bytes are pending");
+        if is_answered {
+            let held = read - record.consumed.len();
+            assert!(held <= INPUT_BUFFER, "{held} bytes of input are held");
+            assert_eq!(held, record.left, "the protocol has been given all that was read");
+            assert!(pending > 0 || record.needs_input, "the protocol is asked until it can do no more");
+            assert!(pending < HIGH_WATER || !interest.is_readable(), "much pending output stops the reading");
+        }
     }
 
-    /// The peer sends nothing more and takes all there is, until that wakes the session no longer.
+    /// The client sends nothing more and reads everything, until there is no event.
     pub fn fall_silent(&mut self) {
-        let quiet = (0..MOST_TURNS).any(|_| {
+        let is_quiet = (0..MOST_TURNS).any(|_| {
             self.happen(Happening::Take(usize::MAX));
             !self.poll()
         });
-        assert!(quiet, "the loop spins");
+        assert!(is_quiet, "the loop spins");
     }
 
-    /// The peer ends its direction and takes all there is, for as long as it takes. Returns why the session ended.
+    /// The client ends its direction and reads everything. Returns why the session ended.
     pub fn end(&mut self) -> Reason {
         self.happen(Happening::End);
         for _ in 0..MOST_TURNS {
@@ -156,7 +190,7 @@ impl Scripted {
             if let Some(reason) = self.closed() {
                 return reason;
             }
-            assert!(self.poll(), "nobody would ever wake this session: {:?}", self.interest());
+            assert!(self.poll(), "no event would ever come for this session: {:?}", self.interest());
         }
         panic!("the loop spins: {:?}", self.interest());
     }
