@@ -5,36 +5,76 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! It teaches what a server does beyond a client: `accept` waits until somebody connects and returns a second socket,
-//! for this client alone; the first goes on listening. `read` then waits until the client sends something, and returns
-//! whatever has arrived, which need not be all that was sent: TCP carries a stream of bytes, not messages.
+//! It teaches the seven calls of a server. `accept` waits until a client connects and returns a second socket, for this
+//! client alone; the first socket goes on listening. `recv` waits until the client sends, and returns what has arrived.
+//! That can be a part of what the client sent: TCP carries a stream of bytes, not messages.
 //!
-//! What it does not do: serve anybody else. The next rung, `one_at_a_time`, puts the same calls in a loop.
+//! What it does not do: serve a second client. The next rung, `one_at_a_time`, puts the same calls in a loop.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
 
-mod listening;
+use okloop::StartError::{Bind, Create, Listen};
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketType, acceptfrom, bind, getsockname, listen, recv, send,
+    socket,
+};
+
+use self::terminal::say;
+
+mod terminal;
 
 fn main() {
-    let [port] = listening::arguments(["PORT"]);
-    let listener = listening::listen(listening::port(port, 8888));
-    let echoed = listener.accept().and_then(|(client, address)| {
-        listening::say(format_args!("Connected with {address}"));
-        echo(client)
-    });
-    if let Err(error) = echoed {
-        listening::exit(1, format_args!("Client lost: {error}"));
+    let [port] = terminal::arguments(["PORT"]);
+    if let Err(error) = echo(terminal::port(port, 8888)) {
+        terminal::exit(1, error);
     }
 }
 
-fn echo(mut client: TcpStream) -> io::Result<()> {
-    let mut data = [0; 1024];
-    let count = client.read(&mut data)?;
-    // Not `write`: that may send less than it is given. `write_all` calls it until everything is on its way.
-    client.write_all(&data[..count])
+fn echo(port: u16) -> Result<(), Box<dyn Error>> {
+    // An endpoint for TCP over IPv4. It is a file descriptor, a number.
+    let listener =
+        socket(AddressFamily::INET, SocketType::STREAM, None).map_err(|error| Create(error.into()))?;
+    say("Socket created");
 
-    // The client's socket closes here, as its owner goes out of scope, and the listener after it. Closing one that
-    // still holds unread input resets the connection: of a client that sends more than 1024 bytes, even the echo may
-    // be lost.
+    // Without this option a second run within a minute could not bind the port: the kernel still remembers the session
+    // of the first one (TIME_WAIT).
+    set_socket_reuseaddr(&listener, true)?;
+    // The address is the tutorial's `HOST = ''`: every IPv4 interface of this machine.
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    bind(&listener, &address).map_err(|error| Bind(address, error.into()))?;
+    say("Socket bind complete");
+
+    // From now on the kernel completes the handshakes of clients. It queues 10 of them until they are accepted.
+    listen(&listener, 10).map_err(|error| Listen(address, error.into()))?;
+    say(format_args!("Socket now listening on {}", SocketAddr::try_from(getsockname(&listener)?)?));
+
+    // Waits for a client. `from` means that the call also returns the client's address.
+    let (client, peer) = acceptfrom(&listener)?;
+    if let Some(peer) = peer {
+        say(format_args!("Connected with {}", SocketAddr::try_from(peer)?));
+    }
+
+    // Waits for bytes. A count of 0 means that the client has ended its direction.
+    let mut data = [0; 1024];
+    let (count, _) = recv(&client, &mut data, RecvFlags::empty()).map_err(client_lost)?;
+
+    // One `send` can take fewer bytes than it is given.
+    let mut rest = &data[..count];
+    while !rest.is_empty() {
+        let sent = send(&client, rest, SendFlags::empty()).map_err(client_lost)?;
+        rest = &rest[sent..];
+    }
+
+    // In Rust, `close` is what happens when the owner of a descriptor is dropped. If the socket still holds unread
+    // input, the kernel resets the connection: a client that sends more than 1024 bytes can lose even its echo.
+    drop(client);
+    drop(listener);
+    Ok(())
+}
+
+fn client_lost(error: Errno) -> String {
+    format!("Client lost: {error}")
 }

@@ -1,41 +1,51 @@
-//! Many clients at once: a thread for each.
+//! Many clients at the same time: a thread for each.
 //!
 //! ```text
 //! cargo run --example thread_per_connection
 //! telnet localhost 8888
 //! ```
 //!
-//! The port may be followed by `lines`: one answer a line instead of one a chunk.
+//! `lines` after the port asks for one answer a line instead of one a chunk.
 //!
-//! It teaches that blocking calls are no trouble when each client has a thread to block: `converse` below reads as
-//! simply as a server for one client. The conversation itself is [`Session`], the same code that the event loop runs.
+//! It teaches that blocking calls do no harm when each client has a thread to block: `converse` below reads as simply as
+//! a server for one client. From here on every rung greets its clients and answers all that they send.
 //!
 //! What it does not do: cost little. A thread that waits for a silent client still is a stack, a kernel stack and an
 //! entry in the scheduler. The stack is the default of `std`, 2 MiB (`RUST_MIN_STACK` sets another; the tutorial's
-//! Python takes the system's, mostly 8 MiB): address space rather than memory, as only the pages touched are real, but
-//! each stack takes up several of the process's memory mappings, and those are counted (`vm.max_map_count`). Open
-//! files are counted too (`ulimit -n`). The last rungs, `tiny_event_loop` and okloop itself, wait for all in one call.
+//! Python takes the system's, mostly 8 MiB). That is address space, not memory: only the touched pages are real. But
+//! each stack takes several of the process's memory mappings, which are limited (`vm.max_map_count`), as open files are
+//! (`ulimit -n`). And it has no time-outs: a client that vanished keeps its thread. From the next rung on, `poll_all`, one
+//! thread waits for all clients in one call.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use okloop::{BANNER, Buffer, CHUNK, Framing, INPUT_BUFFER, OkSession, Session, Step};
+use okloop::{BANNER, CHUNK, Framing, PREFIX};
 
 mod listening;
+mod terminal;
+
+/// A longer line is answered in pieces of this length (bytes), as okloop does it.
+const LONGEST_LINE: u64 = 16 * CHUNK as u64;
 
 fn main() {
-    let [port, framing] = listening::arguments(["PORT", "chunks|lines"]);
-    let (port, framing) = (listening::port(port, 8888), framing_of(framing));
+    let [port, framing] = terminal::arguments(["PORT", "chunks|lines"]);
+    let (port, framing) = (terminal::port(port, 8888), framing_of(framing));
     let listener = listening::listen(port);
     loop {
-        if let Err(error) = accept(&listener, framing) {
-            listening::complain(format_args!("No session: {error}"));
-            // A lack of descriptors, of memory or of threads: only the end of another session helps, and meanwhile
-            // accept would fail as fast as it is called.
-            thread::sleep(Duration::from_millis(100));
+        match accept(&listener, framing) {
+            Ok(()) => {}
+            // This client has left the queue. The next one need not wait.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                terminal::complain(format_args!("No session: {error}"));
+                // Descriptors, memory or threads are lacking. Only the end of another session helps, and meanwhile
+                // `accept` would fail as fast as it is called.
+                thread::sleep(Duration::from_millis(100));
+            }
         }
     }
 }
@@ -45,51 +55,52 @@ fn framing_of(argument: Option<OsString>) -> Framing {
     match text.to_str() {
         Some("chunks") => Framing::Chunks,
         Some("lines") => Framing::Lines,
-        _ => listening::exit(2, format_args!("The framing is chunks or lines, not {}", text.display())),
+        _ => terminal::exit(2, format_args!("The framing is chunks or lines, not {}", text.display())),
     }
 }
 
-/// Waits for one client and starts its thread. Where the thread cannot be started, the client is closed with the
-/// closure that held it, and everybody else is served as before: `thread::spawn` would panic instead. (Memory that runs
-/// out a moment later, inside the new thread, still aborts the process, as it does every Rust program.)
+/// Waits for one client and starts its thread. If the thread cannot be started, the client is closed together with the
+/// closure that held it, and the server goes on: `thread::spawn` would panic instead. (If memory runs out a moment later,
+/// inside the new thread, the process aborts, as every Rust program does.)
 fn accept(listener: &TcpListener, framing: Framing) -> io::Result<()> {
     let (client, address) = listener.accept()?;
-    listening::say(format_args!("Connected with {address}"));
-    thread::Builder::new().spawn(move || report(address, converse(client, framing)))?;
+    terminal::say(format_args!("Connected with {address}"));
+    thread::Builder::new().spawn(move || report(address, converse(&client, framing)))?;
     Ok(())
 }
 
-/// One session from the banner to the client's end of input. What is owed by then has been written: `write_all` blocks
-/// until the kernel has taken it, so a client that does not read waits in its own thread and nowhere else.
-fn converse(mut client: TcpStream, framing: Framing) -> io::Result<()> {
-    // An answer leaves at once, even while the client has not acknowledged the one before.
+/// One session, from the banner to the client's end of input. By then every answer has been written: `write_all` blocks
+/// until the kernel has taken it, so a client that does not read blocks its own thread and no other.
+fn converse(mut client: &TcpStream, framing: Framing) -> io::Result<()> {
+    // An answer leaves immediately, even while the client has not acknowledged the one before.
     client.set_nodelay(true)?;
     client.write_all(BANNER)?;
 
-    let mut session = OkSession::new(framing);
-    let mut input = Vec::new();
-    let mut chunk = [0; CHUNK];
-    let mut output = Buffer::with_capacity(OkSession::LARGEST_ANSWER)?;
+    let mut input = BufReader::with_capacity(CHUNK, client);
+    let mut answer = Vec::new();
     loop {
-        let room = CHUNK.min(INPUT_BUFFER - input.len());
-        let count = client.read(&mut chunk[..room])?;
-        input.extend(&chunk[..count]);
-        if count == 0 {
-            session.end_of_input();
+        answer.clear();
+        answer.extend(PREFIX);
+        match framing {
+            Framing::Chunks => {
+                let chunk = input.fill_buf()?;
+                let count = chunk.len();
+                answer.extend(chunk);
+                input.consume(count);
+            }
+            Framing::Lines => {
+                input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut answer)?;
+            }
         }
-        while let Step::Consumed(count) = session.answer(&mut input, &mut output) {
-            input.drain(..count);
-            client.write_all(output.unread())?;
-            output.clear();
-        }
-        if count == 0 {
+        if answer.len() == PREFIX.len() {
             return Ok(());
         }
+        client.write_all(&answer)?;
     }
 }
 
 fn report(address: SocketAddr, session: io::Result<()>) {
     if let Err(error) = session {
-        listening::complain(format_args!("Session with {address} ended: {error}"));
+        terminal::complain(format_args!("Session with {address} ended: {error}"));
     }
 }

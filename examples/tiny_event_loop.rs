@@ -1,120 +1,183 @@
-//! Many clients at once in one thread: the smallest readiness loop that works.
+//! Many clients in one thread: the smallest readiness loop on mio.
 //!
 //! ```text
 //! cargo run --example tiny_event_loop
 //! telnet localhost 8888
 //! ```
 //!
-//! It teaches what changes from the rungs before: no call waits for one client any more. Sockets are non-blocking, and one
-//! call, `poll`, waits until any of them is ready to be read or written. What a thread kept on its stack, where in the
-//! conversation its client is, becomes a value in a [`Slab`], found by the token that `poll` returns.
+//! Its idea: the kernel keeps the list of sockets (epoll on Linux), and `poll` returns only those that have something
+//! to report. Each socket is registered with a token, a number that comes back with its events. Here the token is the
+//! session's key in a [`Slab`], a vector that reuses its free places.
 //!
-//! Readiness is edge-triggered: `poll` tells of a change once. So whoever is told must go on until `WouldBlock`, or the
-//! rest is never heard of again.
+//! Readiness is edge-triggered: `poll` reports that a socket *became* ready, once. So a turn goes on until the call
+//! would block. If it stopped earlier, the kernel would not report the rest again.
 //!
-//! What it does not do is said where it does not do it, after the word "Simplification". okloop itself, in `src/`, is
-//! this loop with each of them repaired.
+//! What it does not do, and the rung that repairs it:
+//! - Save system calls: one write for each chunk, and an event without a use for each new client. `loop_backpressure`.
+//! - Stay fair: a client that reads as fast as it sends (a flood) keeps the loop, and all others wait. `loop_fair`.
+//! - Recover when descriptors are lacking: clients in the accept queue are stuck. `loop_fair`.
+//! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
+//! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 use okloop::{BANNER, CHUNK, PREFIX};
 use slab::Slab;
 
 mod listening;
+mod terminal;
 
-/// No slab key comes near it.
+/// The listener's token. No key of the slab comes near it.
 const LISTENER: Token = Token(usize::MAX);
 
-fn main() -> io::Result<()> {
-    let [port] = listening::arguments(["PORT"]);
-    let listener = listening::listen(listening::port(port, 8888));
-    listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener);
+/// Events taken from one `poll` (events). More stay in the kernel for the next one.
+const EVENTS: usize = 1024;
 
-    let mut poll = Poll::new()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut events = Events::with_capacity(1024);
-    let mut connections = Slab::new();
-    loop {
-        match poll.poll(&mut events, None) {
-            // Stopped with Ctrl-Z and continued with `fg`, for one.
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            result => result?,
-        }
-        for event in &events {
-            if event.token() == LISTENER {
-                if let Err(error) = accept_all(&listener, poll.registry(), &mut connections) {
-                    listening::complain(format_args!("No session: {error}"));
-                }
-                continue;
-            }
-            let key = event.token().0;
-            // Simplification: the key of a closed connection is free at once. That is safe as long as a connection ends
-            // in its own event only, since each has one event a batch. If one could end another (a chat, a time-out),
-            // the next client might be given the key of one whose event is still to come.
-            if connections.get_mut(key).is_some_and(|connection: &mut Connection| connection.turn().is_err())
-            {
-                connections.remove(key);
-            }
-        }
-    }
+fn main() -> io::Result<()> {
+    let [port] = terminal::arguments(["PORT"]);
+    Server::new(listening::listen(terminal::port(port, 8888)))?.run()
 }
 
-/// Simplification: any error ends the round like `WouldBlock`. With no descriptor left (EMFILE) the clients that wait
-/// in the queue make no new edge: they wait until somebody else connects, even if descriptors are free again.
-///
-/// Simplification: no limit to connections but that one, and no timeout. A client that has silently gone keeps its
-/// descriptor for ever.
-fn accept_all(listener: &TcpListener, registry: &Registry, slab: &mut Slab<Connection>) -> io::Result<()> {
-    while let Some((mut stream, address)) = unless_blocked(listener.accept())? {
-        // Simplification: a blocking write, so a terminal stopped with Ctrl-S stops every client with it.
-        listening::say(format_args!("Connected with {address}"));
-        // An answer leaves at once, even while the client has not acknowledged the one before.
-        let _ = stream.set_nodelay(true);
-        let entry = slab.vacant_entry();
-        // Simplification: always interested in both, so interest never changes. It costs an event for each new socket,
-        // which is writable; a welcome one here, as it sends the banner.
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut stream, Token(entry.key()), interest)?;
-        entry.insert(Connection { stream, owed: BANNER.to_vec() });
+struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    /// Every session by its key, which is also its token.
+    sessions: Slab<Connection>,
+}
+
+impl Server {
+    fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self { poll, listener, sessions: Slab::new() })
     }
-    Ok(())
+
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.wait(&mut events)?;
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept_new(),
+                    Token(key) => self.turn(key),
+                }
+            }
+        }
+    }
+
+    /// Waits until a socket is ready.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, None) {
+            // Ctrl-Z and `fg`, for example. There are no events then.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    fn accept_new(&mut self) {
+        loop {
+            match unless_blocked(self.listener.accept()) {
+                Ok(Some((stream, address))) => {
+                    // Simplification: this write blocks, so a terminal stopped with Ctrl-S stops every client with it.
+                    terminal::say(format_args!("Connected with {address}"));
+                    self.open(stream);
+                }
+                Ok(None) => return,
+                // Simplification: any error ends the accepting like an empty queue. If descriptors are lacking, the
+                // clients in the queue are stuck: their one event is used up. They wait until another client connects.
+                Err(error) => {
+                    terminal::complain(format_args!("No session: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Starts a session. Its socket is writable, and that event sends the banner.
+    fn open(&mut self, stream: TcpStream) {
+        // An answer leaves immediately, even while the client has not acknowledged the one before.
+        let _ = stream.set_nodelay(true);
+        let key = self.sessions.insert(Connection::new(stream));
+        // Simplification: the interest is always both, so it never changes.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let stream = &mut self.sessions[key].stream;
+        if let Err(error) = self.poll.registry().register(stream, Token(key), interest) {
+            terminal::complain(format_args!("No session: {error}"));
+            self.remove(key);
+        }
+    }
+
+    /// Gives a session its turn. The key may be that of no session: an event is a hint.
+    fn turn(&mut self, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.turn().is_err() {
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        // Closing the socket also ends its registration (epoll(7), "Questions and answers").
+        //
+        // Simplification: the key is free before the batch is through. That is safe while a session ends only in its own
+        // event, because each has one event a batch. A time-out or a chat would end sessions in other events.
+        self.sessions.remove(key);
+    }
 }
 
 struct Connection {
     stream: TcpStream,
-    /// What the client has not been sent yet: what a thread would know by being inside `write_all`.
-    owed: Vec<u8>,
+    /// Output that the client has not been sent yet. A thread would know it by its place inside `write_all`.
+    pending: Vec<u8>,
 }
 
 impl Connection {
-    /// Writes and reads until the socket would block; an error when the session is over, be it an orderly end.
+    /// A session begins with the banner.
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, pending: BANNER.to_vec() }
+    }
+
+    /// Writes and reads until the socket would block. An error is the end of the session, also when the end is orderly.
     ///
-    /// It reads only when nothing is owed. So a client that does not read is not read from either and `owed` stays
-    /// small, and at the end of input every answer has gone out. Simplification: one write for each chunk, where a
-    /// buffer for many would save system calls.
+    /// A session reads only when nothing is pending: a client that does not read its answers is not read either, and
+    /// `pending` stays small.
     ///
-    /// Simplification: no fair turn. A client that sends as fast as it reads can keep us here, and all others waiting.
+    /// Simplification: a turn has no limit. The turn of a flood does not end.
     fn turn(&mut self) -> io::Result<()> {
-        let mut chunk = [0; CHUNK];
         loop {
-            while !self.owed.is_empty() {
-                let Some(count) = unless_blocked(self.stream.write(&self.owed))? else { return Ok(()) };
-                self.owed.drain(..count);
+            self.flush()?;
+            if !self.pending.is_empty() || !self.read()? {
+                return Ok(());
             }
-            let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(()) };
-            if count == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            self.owed.extend(PREFIX);
-            self.owed.extend(&chunk[..count]);
         }
+    }
+
+    /// Writes as much as the socket takes.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            let Some(count) = unless_blocked(self.stream.write(&self.pending))? else { break };
+            self.pending.drain(..count);
+        }
+        Ok(())
+    }
+
+    /// Reads one chunk and appends its answer. Returns whether the socket may hold more.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut chunk = [0; CHUNK];
+        let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
+        if count == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.pending.extend(PREFIX);
+        self.pending.extend(&chunk[..count]);
+        Ok(true)
     }
 }
 
-/// `None` where a blocking call would have waited: not a failure, but the sign to serve somebody else.
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
 fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -23,8 +23,10 @@ pub struct Config {
     /// normal case.
     pub idle_timeout: Option<Duration>,
     /// How long pending output may wait without progress. `None` is for ever. Progress is that the kernel takes more
-    /// output. It does so in steps: half of [`NOTSENT_LOWAT`], or what the client's kernel makes free before it opens
-    /// a closed window again, which is a good part of the client's receive buffer.
+    /// output, and it shows in steps. A step is half of [`NOTSENT_LOWAT`], or what the client's kernel lets become free
+    /// before it opens a closed window again: a sixteenth of the client's receive buffer, at least one segment (Linux
+    /// `net/ipv4/tcp_output.c`, `__tcp_select_window`). Within this time a client must read the larger one: with 60 s
+    /// that is 550 B/s for a receive buffer of 128 KiB, and 35 kB/s for one of 32 MiB.
     pub write_timeout: Option<Duration>,
     /// How long a stopping server waits until clients have read their answers and ended the connection.
     pub drain_timeout: Duration,
@@ -41,7 +43,7 @@ impl Default for Config {
             backlog: 4096,
             max_connections: 10_000,
             max_refusals: 16,
-            full_message: "The server is full. Please try again later\n".to_owned(),
+            full_message: FULL_MESSAGE.to_owned(),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             drain_timeout: Duration::from_secs(10),
@@ -49,6 +51,9 @@ impl Default for Config {
         }
     }
 }
+
+/// What refused clients are told if nothing else is configured.
+pub const FULL_MESSAGE: &str = "The server is full. Please try again later\n";
 
 /// How long a refused client has to read its message and end the connection, and how long a client has to end it after
 /// the protocol has.

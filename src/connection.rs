@@ -160,7 +160,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// The time-out that applies now.
     pub fn timeout(&self) -> Timeout {
         match self.state {
-            State::Lingering(Reason::Closed) => Timeout::Linger,
+            State::Lingering(Reason::Closed | Reason::Refused) => Timeout::Linger,
             _ if self.has_pending_output() => Timeout::Write,
             _ => Timeout::Idle,
         }

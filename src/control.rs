@@ -90,10 +90,11 @@ impl Control {
         self.handle.clone()
     }
 
-    /// Turns the signals of the process into requests, and wakes the loop with `token`.
+    /// Turns these signals into requests, and wakes the loop with `token`: SIGUSR1 reports, all others stop.
     #[cfg(feature = "cli")]
-    pub fn watch_signals(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.signals = Some(crate::platform::Signals::watch(registry, token, &self.handle)?);
+    pub fn watch_signals(&mut self, registry: &Registry, token: Token, signals: &[i32]) -> io::Result<()> {
+        let signals = crate::platform::Signals::watch(registry, token, signals, &self.handle)?;
+        self.signals = Some(signals);
         Ok(())
     }
 

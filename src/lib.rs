@@ -1,71 +1,153 @@
-//! A single-threaded readiness loop on raw [mio] that greets every telnet session with a banner and answers `OK...` to
-//! whatever it is sent. It is the missing last chapter of a socket tutorial that ends with a thread for each client,
-//! and it is written to be read: by those who study non-blocking I/O, run it for very many sessions, or compare it with
-//! the threads.
+//! A server for very many TCP sessions in one thread: a readiness loop on raw [mio].
 //!
-//! # One byte's way through
+//! The loop waits in one call, `poll`, until the kernel reports that sockets are ready. Then each ready session gets a
+//! short turn. The loop knows no protocol: a program brings its own, as a type that implements [`Session`]. The command
+//! `okloop` serves [`OkSession`], which answers `OK...` and the bytes that the client sent.
 //!
-//! ```text
-//!        kernel                                    okloop
-//!  ┌───────────────┐  token   ┌──────────────────────────────────────────────────────┐
-//!  │ epoll         ├─────────►│ Server: wait ─► look the token up in the slab        │
-//!  │               │          │   ▲                      │ turn(readiness)           │
-//!  │               │ interest │   │                      ▼                           │
-//!  │               │◄─────────┼─ settle ◄──── Connection (one session's state)       │
-//!  └───────────────┘          │                │                    ▲                │
-//!  ┌───────────────┐   read   │                ▼                    │                │
-//!  │ the session's ├─────────►│  input Buffer ──► Session::answer ──┤                │
-//!  │ socket        │   write  │                                     ▼                │
-//!  │               │◄─────────┼──────────────────────────── output Buffer            │
-//!  └───────────────┘          └──────────────────────────────────────────────────────┘
+//! # A protocol of your own
+//!
+//! The library alone, without what only the command needs:
+//!
+//! ```toml
+//! [dependencies]
+//! okloop = { path = "../okloop", default-features = false }
 //! ```
 //!
-//! The kernel says that a socket may be ready ([`Server::run`] waits for nothing else). The session of that token gets
-//! one fair turn ([`connection::Connection::turn`]): it reads into its input buffer, the protocol
-//! ([`protocol::Session::answer`]) takes the bytes from there and appends the answer to the output buffer, and that is
-//! written at once, as far as the socket takes it. If bytes remain, [`connection::Connection::interest`] adds WRITABLE,
-//! and the next readiness continues there. No byte takes a step back, and there is no second way.
+//! A complete program: a server that adds up numbers, and one client.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//! use std::thread;
+//!
+//! use okloop::{Buffer, Config, Ending, Reason, Server, Session, Step};
+//!
+//! /// What the server remembers of one client.
+//! #[derive(Default)]
+//! struct Sum {
+//!     total: i64,
+//! }
+//!
+//! impl Session for Sum {
+//!     fn greet(&mut self, output: &mut Buffer) {
+//!         output.push(b"One number a line\n");
+//!     }
+//!
+//!     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+//!         let Some(end) = input.iter().position(|&byte| byte == b'\n') else {
+//!             // Only a part of the line has arrived.
+//!             return Step::NeedInput;
+//!         };
+//!         let line = String::from_utf8_lossy(&input[..end]);
+//!         let Ok(number) = line.trim().parse::<i64>() else {
+//!             output.push(b"That is no number. Goodbye\n");
+//!             return Step::Close;
+//!         };
+//!         self.total = self.total.saturating_add(number);
+//!         output.push(format!("{}\n", self.total).as_bytes());
+//!         Step::Consumed(end + 1)
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Port 0: the system chooses a free one.
+//!     let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
+//!     let server = Server::bind(config, |_peer| Sum::default())?;
+//!     let (address, handle) = (server.local_addr()?, server.handle());
+//!     let running = thread::spawn(move || server.run());
+//!
+//!     let mut client = TcpStream::connect(address)?;
+//!     client.write_all(b"20\n22\nbye\n")?;
+//!     let mut received = String::new();
+//!     client.read_to_string(&mut received)?;
+//!     assert_eq!(received, "One number a line\n20\n42\nThat is no number. Goodbye\n");
+//!     drop(client);
+//!
+//!     handle.stop()?;
+//!     let (ending, stats) = running.join().expect("the loop does not panic")?;
+//!     assert_eq!(ending, Ending::Drained);
+//!     assert_eq!(stats.closed(Reason::Closed), 1);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! What each part of the trait is for:
+//!
+//! | part | when the loop calls it | what it does |
+//! |---|---|---|
+//! | [`greet`](Session::greet) | once, first | appends what the client reads first |
+//! | [`answer`](Session::answer) | for each request | answers it, or asks for more input, or ends the session |
+//! | [`end_of_input`](Session::end_of_input) | when no more input follows | notes it; `answer` is called once more |
+//! | [`LARGEST_ANSWER`](Session::LARGEST_ANSWER) | | limits what one call appends, by default to 32 KiB |
+//!
+//! Only `answer` is required. The examples `upper` and `line_server` are two more servers to copy from. A layer is a
+//! session around a session: [`Telnet::new`] takes telnet commands out of the input of any other.
+//!
+//! What the server does for every protocol:
+//!
+//! - **Limits.** A client above [`Config::max_connections`] is told that the server is full. When the system has no
+//!   room for one more socket, accepting pauses, and the open sessions go on.
+//! - **Backpressure.** A client that does not read its answers is not read either, so its pending output has a limit.
+//! - **Turns.** A flood of one session waits while the other sessions get their turns.
+//! - **Time-outs.** [`Config::idle_timeout`] ends silent sessions. [`Config::write_timeout`] ends those whose client does
+//!   not read.
+//! - **A polite end.** After [`Step::Close`] the client gets all pending output, although it may still be sending.
+//! - **Drain.** [`Handle::stop`] closes the listening socket, lets the sessions answer what has arrived, and waits for
+//!   them, at most [`Config::drain_timeout`].
+//! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
+//! - **Containment.** A session that panics ends alone.
+//!
+//! The log goes through the [log] crate, to the logger that the program sets up.
+//!
+//! # The way of a byte
+//!
+//! ```text
+//!      kernel                                okloop
+//!  ┌────────────┐  token    ┌──────────────────────────────────────────────┐
+//!  │ epoll      ├──────────►│ Server ──── turn(readiness) ────► Connection │
+//!  │            │◄──────────┤        ◄──── interest() ─────────            │
+//!  ├────────────┤  interest │                                              │
+//!  │ the        │  read     │                                              │
+//!  │ client's   ├──────────►│ input Buffer ──────┐                         │
+//!  │ socket     │  write    │                    ▼                         │
+//!  │            │◄──────────┤ output Buffer ◄─── Session::answer           │
+//!  └────────────┘           └──────────────────────────────────────────────┘
+//! ```
+//!
+//! The kernel reports that a socket may be ready, with the session's token. [`Server::run`] finds the session in the
+//! slab and gives it one turn. The connection reads into its input buffer. The protocol takes the bytes from there and
+//! appends its answer to the output buffer. The connection writes as much of it as the socket takes. If output is
+//! pending after that, WRITABLE joins the interest, and the next event continues there. Bytes move in one direction only,
+//! along this one path.
 //!
 //! # The order to read in
 //!
-//! 1. [`protocol`]: the conversation. Bytes in, answers out; no socket, no clock, no log.
-//! 2. [`buffer`]: the byte queue both directions use, and the pool that idle sessions give theirs back to.
-//! 3. [`readiness`] and [`connection`]: one session's state machine over anything that reads and writes.
-//! 4. [`deadlines`] and [`timeouts`]: a queue in which they fall due in order, and which one a session is under.
-//! 5. [`acceptor`]: the listening socket, and what each accept error means.
-//! 6. [`server`]: the loop that brings them together. With this, the rest is detail:
-//! 7. [`control`] (signals and handles), [`config`] (every setting and every limit), [`reason`] and [`stats`] (why
-//!    sessions ended, and how many), [`error`] (why a server cannot start), [`logging`] (the terminal is a peer too).
+//! 1. `session.rs`: the trait between the loop and a protocol. `ok.rs`: the protocol of the command. Neither knows a
+//!    socket or a clock.
+//! 2. `buffer.rs`: the byte queue for both directions, and the pool that idle sessions return theirs to.
+//! 3. `readiness.rs` and `connection.rs`: what an event says, and the state machine of one session.
+//! 4. `deadlines.rs` and `caught_up.rs`: the time-outs in the order in which they are due, and the time up to which the
+//!    loop has handled everything.
+//! 5. `acceptor.rs`: the listening socket, and what each accept error means.
+//! 6. `server.rs`: the loop, which joins all of these. After it, only details are left:
+//! 7. `control.rs` (signals and handles), `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions
+//!    ended, and how many), `listen.rs` and `error.rs` (how a server starts, and why it cannot), `telnet.rs` (a layer).
 //!
-//! NOTES.md beside the code is the course: from the first socket call to the rules of edge-triggered readiness.
+//! NOTES.md beside the code is the course, from the first socket call to the rules of edge-triggered readiness.
 //!
-//! # What holds everywhere
+//! # Invariants
 //!
-//! - Nothing blocks except `poll`. One thread runs the loop.
-//! - Interest is derived from a session's state by one pure function.
-//! - Every buffer, every queue, every turn and every batch has a limit, and the limits stand in [`config`].
-//! - One place closes a socket, after the batch of events is through.
-//! - The clock is read once a round and handed down.
-//! - An idle session costs its slab entry and nothing on the heap, unless half a line of it waits or a time-out runs.
+//! - Only `poll` blocks. One thread runs the loop.
+//! - The protocol does no I/O and reads no clock. A connection knows neither `Poll` nor the slab.
+//! - Interest is a pure function of a connection's state.
+//! - Every buffer, queue, batch and retry has a limit, and the limits are in `config.rs`.
+//! - One place closes sockets, after the batch of events.
+//! - The loop reads the clock once an iteration and passes the time down.
+//! - An idle session costs its slab entry (at most 128 bytes), and no heap.
+//! - With nothing to do, the process makes no system call.
 //!
-//! # Embedding
-//!
-//! ```
-//! use okloop::{Config, Ending, Server};
-//! use std::thread;
-//!
-//! let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
-//! let server = Server::bind(config)?;
-//! println!("telnet {}", server.local_addr()?);
-//!
-//! let handle = server.handle();
-//! let running = thread::spawn(move || server.run());
-//! handle.stop()?;
-//! let (ending, stats) = running.join().expect("the loop does not panic")?;
-//! assert_eq!(ending, Ending::Drained);
-//! println!("{stats}");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! [mio]: https://docs.rs/mio
+//! [log]: https://docs.rs/log
 
 #[doc(hidden)]
 pub mod acceptor;
@@ -90,6 +172,7 @@ mod reason;
 mod server;
 mod session;
 mod stats;
+mod telnet;
 
 pub use buffer::Buffer;
 pub use config::{Config, INPUT_BUFFER};
@@ -100,3 +183,4 @@ pub use reason::Reason;
 pub use server::{Ending, Server};
 pub use session::{Session, Step};
 pub use stats::{ParseStatsError, Stats};
+pub use telnet::Telnet;

@@ -149,6 +149,9 @@ pub fn set_session_options(stream: &TcpStream) {
 }
 
 fn set_tcp_options(socket: &Socket) -> io::Result<()> {
+    // Urgent data stays in its place in the stream. Otherwise Linux takes the last urgent byte out (tcp(7)), and of a
+    // telnet client's IAC DM only half a command is left. RFC 6093, section 7.
+    socket.set_out_of_band_inline(true)?;
     // Answers are written whole. Nagle's algorithm would only delay them.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
@@ -211,28 +214,52 @@ pub fn is_keepalive_failure(error: &io::Error) -> bool {
 }
 
 #[cfg(feature = "cli")]
-pub use process::{Signals, survive_file_size_limit};
+pub use process::{Signals, is_out_of_files, raise_file_limit, signals_to_watch, survive_file_size_limit};
 
-/// The signals of the process, for the command.
+/// What the command needs of its process: signals, and limits.
 #[cfg(all(unix, feature = "cli"))]
 mod process {
+    use std::fs;
     use std::io;
     use std::sync::Arc;
 
-    use log::info;
+    use log::{info, warn};
     use mio::{Interest, Registry, Token};
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+    use rlimit::Resource;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
     use signal_hook::low_level::signal_name;
 
     use crate::control::{Handle, Requests};
 
-    /// SIGTERM and SIGINT stop the server, SIGUSR1 reports. A signal is an event of the loop.
+    /// SIGTERM and SIGUSR1, and of SIGINT and SIGHUP those that were not ignored when the process started. A shell
+    /// ignores SIGINT for `okloop &` in a script, and `nohup` ignores SIGHUP, for the processes that they start.
+    ///
+    /// Call it before the first handler is set.
+    pub fn signals_to_watch() -> Vec<i32> {
+        // Linux tells. Elsewhere SIGHUP keeps its effect: it is ignored under `nohup`, and ends the process otherwise.
+        let status = fs::read_to_string("/proc/self/status");
+        let ignored = status.ok().and_then(|status| ignored_in(&status)).unwrap_or(bit(SIGHUP));
+        let not_ignored = [SIGINT, SIGHUP].into_iter().filter(|&signal| ignored & bit(signal) == 0);
+        [SIGTERM, SIGUSR1].into_iter().chain(not_ignored).collect()
+    }
+
+    /// The set of ignored signals in the text of `/proc/self/status` (`SigIgn`, proc(5)).
+    fn ignored_in(status: &str) -> Option<u64> {
+        let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(set.trim(), 16).ok()
+    }
+
+    fn bit(signal: i32) -> u64 {
+        1 << (signal - 1)
+    }
+
+    /// A signal is an event of the loop.
     pub struct Signals(signal_hook_mio::v1_0::Signals);
 
     impl Signals {
         /// Watches the signals, and wakes the loop with `token`.
-        pub fn watch(registry: &Registry, token: Token, _: &Handle) -> io::Result<Self> {
-            let mut signals = signal_hook_mio::v1_0::Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+        pub fn watch(registry: &Registry, token: Token, signals: &[i32], _: &Handle) -> io::Result<Self> {
+            let mut signals = signal_hook_mio::v1_0::Signals::new(signals)?;
             registry.register(&mut signals, token, Interest::READABLE)?;
             Ok(Self(signals))
         }
@@ -254,6 +281,36 @@ mod process {
     pub fn survive_file_size_limit() -> io::Result<()> {
         signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
     }
+
+    /// Raises the limit of open files to the hard limit, which needs no privilege, and returns it.
+    pub fn raise_file_limit() -> io::Result<usize> {
+        let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {
+            warn!("The limit of open files stays as it is: {error}");
+            Resource::NOFILE.get_soft()
+        })?;
+        Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// Whether the process has as many open files as its limit allows.
+    pub fn is_out_of_files(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(libc::EMFILE)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn linux_tells_the_ignored_signals_as_a_set_of_bits() {
+            let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\nSigCgt:\t0000000100000002\n";
+            let ignored = ignored_in(status).expect("there is a set");
+            assert_eq!(
+                [SIGHUP, SIGINT, SIGTERM].map(|signal| ignored & bit(signal) != 0),
+                [true, true, false]
+            );
+            assert_eq!(ignored_in("Name:\tokloop\n"), None);
+        }
+    }
 }
 
 /// Ctrl-C in the console. Windows has no signals: it calls a handler in a thread of its own (Microsoft,
@@ -267,16 +324,21 @@ mod process {
 
     use crate::control::{Handle, Requests};
 
+    /// None: [`Signals`] is about Ctrl-C.
+    pub fn signals_to_watch() -> Vec<i32> {
+        Vec::new()
+    }
+
     /// Ctrl-C and Ctrl-Break stop the server. There is no signal for a report.
     pub struct Signals;
 
     impl Signals {
         /// Watches for Ctrl-C.
-        pub fn watch(_: &Registry, _: Token, handle: &Handle) -> io::Result<Self> {
+        pub fn watch(_: &Registry, _: Token, _: &[i32], handle: &Handle) -> io::Result<Self> {
             let handle = handle.clone();
             let stop = move || {
                 info!("Received Ctrl-C");
-                // The loop sees the request with the next event if it cannot be woken.
+                // If the loop cannot be woken, it sees the request with the next event.
                 let _ = handle.stop();
             };
             ctrlc::set_handler(stop).map_err(io::Error::other)?;
@@ -290,6 +352,17 @@ mod process {
     /// Windows has no such limit.
     pub fn survive_file_size_limit() -> io::Result<()> {
         Ok(())
+    }
+
+    /// Windows has no limit of sockets either. This number is large enough for most servers, and the table of sessions
+    /// that is reserved for it takes 2 MiB.
+    pub fn raise_file_limit() -> io::Result<usize> {
+        Ok(16 * 1024)
+    }
+
+    /// It is never out of them.
+    pub fn is_out_of_files(_: &io::Error) -> bool {
+        false
     }
 }
 
@@ -323,6 +396,7 @@ mod tests {
         let socket = SockRef::from(&accepted);
         assert!(socket.tcp_nodelay().expect("a TCP option"));
         assert_eq!(socket.tcp_notsent_lowat().expect("a TCP option"), NOTSENT_LOWAT);
+        assert!(socket.out_of_band_inline().expect("a socket option"));
         assert!(socket.keepalive().expect("a socket option"));
         assert_eq!(socket.tcp_keepalive_time().expect("a TCP option"), KEEPALIVE);
     }

@@ -144,13 +144,12 @@ impl<S: Session> Server<S> {
         self.control.handle()
     }
 
-    /// Lets the signals of the process do what a [`Handle`] does: SIGTERM and SIGINT stop, SIGUSR1 reports. On Windows,
-    /// Ctrl-C stops. Signals belong to the whole process: from now on, and after the server's end too, none of them ends
-    /// the process.
+    /// Lets these signals do what a [`Handle`] does: SIGUSR1 reports, all others stop. On Windows, Ctrl-C stops. Signals
+    /// belong to the whole process: from now on, and after the server's end too, none of them ends the process.
     #[cfg(feature = "cli")]
     #[doc(hidden)]
-    pub fn watch_signals(&mut self) -> Result<(), StartError> {
-        self.control.watch_signals(self.poll.registry(), SIGNALS).map_err(StartError::Setup)
+    pub fn watch_signals(&mut self, signals: &[i32]) -> Result<(), StartError> {
+        self.control.watch_signals(self.poll.registry(), SIGNALS, signals).map_err(StartError::Setup)
     }
 
     /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
@@ -377,9 +376,13 @@ impl<S: Session> Server<S> {
         let count = self.ended.len();
         while let Some(key) = self.ended.pop() {
             let connection = self.sessions.remove(key).connection;
-            let reason = connection.closed().expect("only closed sessions are removed");
+            let mut reason = connection.closed().expect("only closed sessions are removed");
             self.deadlines.stop(key);
-            self.refused.retain(|&(refused, _)| refused != key);
+            if let Some(index) = self.refused.iter().position(|&(refused, _)| refused == key) {
+                self.refused.remove(index);
+                // However it ended.
+                reason = Reason::Refused;
+            }
             self.stats.count_closed(reason);
             log!(reason.level(), "{} closed: {reason}", connection.peer());
         }

@@ -69,8 +69,12 @@ impl std::error::Error for ParseStatsError {}
 impl FromStr for Stats {
     type Err = ParseStatsError;
 
-    /// Reads the line that [`Stats`] prints. A counter that is missing is 0; one that is unknown is an error.
+    /// Reads the line that [`Stats`] prints. A counter that is missing is 0. An unknown one is an error, and so is an
+    /// empty line.
     fn from_str(line: &str) -> Result<Self, Self::Err> {
+        if line.trim().is_empty() {
+            return Err(ParseStatsError(line.to_owned()));
+        }
         let mut stats = Self::default();
         for pair in line.split_whitespace() {
             let error = || ParseStatsError(pair.to_owned());
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_line_of_something_else_is_an_error_that_says_where() {
-        for line in ["open", "open=x", "opened=1"] {
+        for line in ["", "open", "open=x", "opened=1"] {
             let error = line.parse::<Stats>().expect_err("no such counter");
             assert_eq!(error.to_string(), format!("not a counter: {line:?}"));
         }

@@ -2,14 +2,20 @@
 
 use std::fmt::Display;
 
-/// The most headers that we take.
+/// The most headers that are taken.
 const HEADERS: usize = 512;
+
+/// The most interim replies that are taken before the reply itself. A server sends one or two of them.
+const INTERIM_REPLIES: usize = 16;
 
 /// Which part of a reply comes next; by RFC 9112, section 6, the one thing to know to find its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The status line and the headers.
-    Head,
+    Head {
+        /// How many interim replies came before it.
+        interim: usize,
+    },
     /// The rest of a body of known length.
     Body {
         /// Bytes.
@@ -33,6 +39,9 @@ pub enum Part {
 }
 
 impl Part {
+    /// How every reply begins.
+    pub const FIRST: Self = Self::Head { interim: 0 };
+
     /// What `bytes` starts with: how many bytes of this part, and the part after them. `None` if it takes more bytes to
     /// tell, all those from before included.
     pub fn advance(self, bytes: &[u8]) -> Result<Option<(usize, Part)>, String> {
@@ -40,7 +49,7 @@ impl Part {
             return Ok(None);
         }
         match self {
-            Part::Head => after_head(bytes),
+            Part::Head { interim } => after_head(bytes, interim),
             Part::Body { left } => {
                 let (count, left) = take(left, bytes);
                 Ok(Some((count, Part::body(left))))
@@ -70,7 +79,7 @@ impl Part {
     }
 }
 
-fn after_head(bytes: &[u8]) -> Result<Option<(usize, Part)>, String> {
+fn after_head(bytes: &[u8], interim: usize) -> Result<Option<(usize, Part)>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut head = httparse::Response::new(&mut headers);
     let mut parser = httparse::ParserConfig::default();
@@ -81,7 +90,10 @@ fn after_head(bytes: &[u8]) -> Result<Option<(usize, Part)>, String> {
 
     let body = match head.code {
         // An interim reply: the one to our request is still to come.
-        Some(100..=199) => Part::Head,
+        Some(100..=199) if interim < INTERIM_REPLIES => Part::Head { interim: interim + 1 },
+        Some(100..=199) => {
+            return Err(format!("The server sent more than {INTERIM_REPLIES} interim replies"));
+        }
         Some(204 | 304) => Part::Complete,
         _ => body_by_headers(head.headers)?,
     };

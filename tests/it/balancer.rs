@@ -1,7 +1,7 @@
 //! The committed `haproxy` configuration, run by the real program before two servers.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -10,10 +10,12 @@ use std::sync::mpsc::channel;
 use std::{env, fs, thread};
 
 use nix::sys::signal::Signal;
+use okloop::BANNER;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, DEADLINE, Finished, Process, chunks_of, eventually, numbered_lines};
 
-const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/haproxy.cfg");
+const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/haproxy.cfg");
 
 #[test]
 #[ignore = "needs haproxy; .ci/run installs and runs it"]
@@ -108,9 +110,39 @@ fn a_full_server_gets_no_sessions_until_it_has_room() {
     eventually("the check finds that there is room", || balancer.status("a").starts_with("UP"));
 }
 
+#[test]
+#[ignore = "needs haproxy; .ci/run installs and runs it"]
+fn one_address_cannot_take_every_session() {
+    const PER_SOURCE: usize = 100;
+    let greedy = Ipv4Addr::new(127, 0, 0, 2);
+    let other = Ipv4Addr::new(127, 0, 0, 3);
+    let (a, b) = (Server::start(), Server::start());
+    let balancer = Balancer::start(&a, &b);
+
+    let mut clients: Vec<Client> = (0..PER_SOURCE).map(|_| balancer.connect_from(greedy)).collect();
+    for client in &mut clients {
+        client.expect(BANNER);
+    }
+    assert!(is_refused(&balancer.connect_from(greedy)));
+    assert!(!is_refused(&balancer.connect_from(other)));
+    ask_all(&mut clients, b"hello");
+
+    drop(clients.pop());
+    eventually("the address has room for one session more", || !is_refused(&balancer.connect_from(greedy)));
+}
+
 fn ask_all(clients: &mut [Client], message: &[u8]) {
     for client in clients {
         client.ask(message);
+    }
+}
+
+/// Whether the balancer closes the connection instead of passing on a server's banner.
+fn is_refused(client: &Client) -> bool {
+    match client.stream().read(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+        Err(error) => panic!("neither a banner nor an end: {error}"),
     }
 }
 
@@ -145,7 +177,7 @@ impl Server {
 
     /// Waits until so many bytes have come from all clients together.
     fn wait_for_bytes(&self, count: usize) {
-        let received = format!("bytes in {count},");
+        let received = format!(" bytes_in={count} ");
         eventually(&received, || {
             self.process.signal(Signal::SIGUSR1);
             String::from_utf8_lossy(&self.process.stdout()).contains(&received)
@@ -157,11 +189,14 @@ impl Server {
         let Finished { status, stdout, .. } = self.process.finish();
         let counters = String::from_utf8_lossy(&stdout);
         assert_eq!(status, Some(0));
-        assert!(counters.contains(" write time-out 0,") && counters.contains(" cut 0,"), "{counters}");
+        assert!(
+            counters.contains(" write_timeout=0 ") && counters.contains(" drain_timeout=0 "),
+            "{counters}"
+        );
     }
 }
 
-/// `HAProxy`, as it is configured in `examples/`, with ports of our own.
+/// `HAProxy`, as it is configured in `examples/deploy/`, with ports of our own.
 struct Balancer {
     /// The port that clients connect to.
     port: u16,
@@ -194,6 +229,14 @@ impl Balancer {
     /// Opens so many sessions and waits for each banner.
     fn open(&self, count: usize) -> Vec<Client> {
         (0..count).map(|_| Client::greeted(self.port)).collect()
+    }
+
+    /// Connects from one of this machine's addresses. The balancer may refuse the session.
+    fn connect_from(&self, source: Ipv4Addr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("127.0.0.0/8 is this machine");
+        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)).into()).expect("it listens");
+        Client::from(TcpStream::from(socket))
     }
 
     /// How many sessions a server has in the balancer's opinion; its checks are not among them.

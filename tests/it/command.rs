@@ -1,11 +1,13 @@
 //! The command line: every option and its default, what it says to a mistake, and every way to write an address.
 
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal::{SIGHUP, SIGINT};
 use okloop::Config;
 
-use crate::harness::{Client, Finished, Process};
+use crate::harness::{Client, Finished, Process, binary};
 
 #[test]
 fn help_describes_every_option_with_its_default() {
@@ -21,8 +23,8 @@ fn help_describes_every_option_with_its_default() {
         ("--host <ADDR>", config.host),
         ("-p, --port <N>", config.port.to_string()),
         ("--backlog <N>", config.backlog.to_string()),
-        ("--max-connections <N>", "open-file limit less 32".to_owned()),
-        ("--framing <FRAMING>", format!("{:?}", okloop::Framing::default()).to_lowercase()),
+        ("--framing <chunks|lines>", format!("{:?}", okloop::Framing::default()).to_lowercase()),
+        ("--max-connections <N>", "what the open files allow".to_owned()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
         ("--drain-timeout <SECONDS>", seconds(Some(config.drain_timeout))),
@@ -33,10 +35,10 @@ fn help_describes_every_option_with_its_default() {
         let section = section.unwrap_or_else(|| panic!("{option} is not in {help}"));
         assert!(section.contains(&format!("[default: {default}]")), "{default} is not in {section}");
     }
-    for switch in ["--reuse-port", "-h, --help", "-V, --version"] {
+    for switch in ["--telnet", "--reuse-port", "-h, --help", "-V, --version"] {
         assert!(sections.iter().any(|section| section.starts_with(switch)), "{switch} is not in {help}");
     }
-    assert_eq!(sections.len(), defaults.len() + 3, "a test for each option: {sections:?}");
+    assert_eq!(sections.len(), defaults.len() + 4, "a test for each option: {sections:?}");
 }
 
 #[test]
@@ -58,7 +60,7 @@ fn a_bad_argument_is_named_with_the_reason() {
         ("--max-connections 0", "'0' for '--max-connections <N>': at least 1 connection"),
         ("--max-connections -1", "'-1' for '--max-connections <N>'"),
         ("--max-connections many", "'many' for '--max-connections <N>'"),
-        ("--framing words", "'words' for '--framing <FRAMING>'"),
+        ("--framing words", "'words' for '--framing <chunks|lines>'"),
         ("--idle-timeout NaN", "'NaN' for '--idle-timeout <SECONDS>'"),
         ("--idle-timeout -0.5", "'-0.5' for '--idle-timeout <SECONDS>'"),
         ("--write-timeout inf", "'inf' for '--write-timeout <SECONDS>'"),
@@ -136,6 +138,35 @@ fn an_ipv6_host_serves_ipv6_and_the_unspecified_one_serves_ipv4_too() {
     expect_service(&["--host", "::1"], &["::1"]);
     expect_service(&["--host", "::"], &["::1", "127.0.0.1"]);
     expect_service(&["--host", "::ffff:127.0.0.1"], &["127.0.0.1"]);
+}
+
+#[test]
+fn sighup_drains_the_server_as_sigterm_does() {
+    let server = Process::okloop(&[]);
+    let mut client = Client::greeted(server.port());
+    server.signal(SIGHUP);
+    assert_eq!(client.read_to_end(), b"");
+    drop(client);
+    let finished = server.finish();
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+}
+
+/// As in `okloop &` in a script, and under `nohup`.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    for (signal, name) in [(SIGINT, "INT"), (SIGHUP, "HUP")] {
+        let script = format!("trap '' {name}; exec \"$0\" --host 127.0.0.1 --port 0");
+        let mut command = Command::new("sh");
+        let server =
+            Process::spawn(command.args(["-c", &script]).arg(binary("okloop")).env_remove("RUST_LOG"));
+        let mut client = Client::greeted(server.port());
+        server.signal(signal);
+        assert_eq!(server.stats().open, 1);
+        client.ask(b"still there?");
+        drop(client);
+        let log = String::from_utf8(server.stop().stdout).expect("the log is text");
+        assert!(!log.contains(&format!("Received SIG{name}")), "{log}");
+    }
 }
 
 /// Runs the command to its end.

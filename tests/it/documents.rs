@@ -1,4 +1,4 @@
-//! README.md and NOTES.md name only what exists: files, headings, commands, options, examples, items and tests.
+//! README.md, NOTES.md and the page on running at scale name only what exists: files, headings, commands, options, examples, items and tests.
 //!
 //! How they may write it:
 //!
@@ -13,7 +13,7 @@ mod repository;
 use reference::references;
 use repository::Repository;
 
-const DOCUMENTS: [&str; 2] = ["README.md", "NOTES.md"];
+const DOCUMENTS: [&str; 3] = ["README.md", "NOTES.md", "examples/deploy/README.md"];
 
 #[test]
 fn the_documents_name_only_what_exists() {
@@ -42,7 +42,10 @@ fn a_mistake_in_a_document_is_found() {
         ("```sh\n$ cargo run --example fleeet -- 5\n```", "2: no example `fleeet`"),
         ("`target/release/examples/fleeet 5`", "no example `fleeet`"),
         ("`cargo run --example fleet -- --quik`", "no option `--quik` of fleet"),
+        ("`cargo run --release -p fleeet -- 5`", "no example `fleeet`"),
+        ("`cargo run -p fleet -- part --quik`", "no option `--quik` of fleet"),
         ("```\nRUST_LOG=debug cargo run -- --prot 1 | head\n```", "2: no option `--prot` of okloop"),
+        ("`cargo run --release -p lab -- fleet --quik`", "no option `--quik`"),
         ("`target/release/okloop --port 1 -q`", "no option `-q` of okloop"),
         ("`okloop --prot=1`", "no option `--prot` of okloop"),
         ("the option `--prot`", "no option `--prot`"),
@@ -70,6 +73,8 @@ fn what_exists_and_what_is_not_ours_is_let_pass() {
         "[mio](https://docs.rs/mio/latest/mio/struct.Poll.html#method.poll) and <https://docs.rs/no.rs>",
         "# The `loop`, twice\n[here](#the-loop-twice), [there](NOTES.md#notes)",
         "```sh\ncargo run --release --example fleet -- --quick 5\ntelnet localhost 8888\n```",
+        "`cargo run -p lab -- fleet --quick`",
+        "`cargo run --release -p fleet -- part --quick 5`",
         "`cargo run -- -p 1`, `okloop [--port N]`, `ls --all`, the options `--port` and `--release`",
         "`Server::accept`, `Server::accept()`, `okloop::Server::accept`, `accept` in `src/server.rs`",
         "`src/server.rs` (`Server::sessions`, `Phase::Over`); `mio::Poll::poll`, `tokio::spawn`, `epoll_wait`",

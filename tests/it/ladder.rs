@@ -1,20 +1,35 @@
 //! Every rung of the ladder, run as a process the way its header says: the servers here, the client, `google_get`, in a
-//! module of its own.
+//! module of its own, and in another what only the loops do.
 
 mod client;
+mod loops;
+mod neighbours;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use okloop::{BANNER, PREFIX};
+use okloop::{BANNER, CHUNK, PREFIX};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, Process, binary, chunks_of, eventually, full_device, lossy, numbered_lines};
 
-const SERVERS: [&str; 4] = ["echo_once", "one_at_a_time", "thread_per_connection", "tiny_event_loop"];
-const GREETING_SERVERS: [&str; 2] = ["thread_per_connection", "tiny_event_loop"];
+/// The servers from the lowest rung to the highest.
+const SERVERS: [&str; 8] = [
+    "echo_once",
+    "one_at_a_time",
+    "thread_per_connection",
+    "poll_all",
+    "tiny_event_loop",
+    "loop_backpressure",
+    "loop_fair",
+    "loop_deadlines",
+];
+
+/// The servers that hold a conversation with many clients.
+const GREETING_SERVERS: &[&str] = SERVERS.split_at(2).1;
 
 #[test]
 fn a_server_says_the_tutorials_lines() {
@@ -49,7 +64,13 @@ fn a_busy_port_is_said_as_in_the_tutorial() {
 #[test]
 fn a_wrong_argument_is_said_in_one_line() {
     let wrong_port = SERVERS.map(|name| (name, vec!["65536"]));
-    for (name, arguments) in wrong_port.into_iter().chain([("thread_per_connection", vec!["0", "words"])]) {
+    let others = [
+        ("thread_per_connection", vec!["0", "words"]),
+        ("loop_deadlines", vec!["0", "0"]),
+        ("loop_deadlines", vec!["0", "soon"]),
+        ("poll_all", vec!["--port"]),
+    ];
+    for (name, arguments) in wrong_port.into_iter().chain(others) {
         let finished = Process::start(name, &arguments).finish();
         assert_eq!(finished.status, Some(2), "{name} {arguments:?}");
         assert_eq!(finished.stderr.lines().count(), 1, "{name} {arguments:?}: {}", finished.stderr);
@@ -63,7 +84,11 @@ fn help_and_an_argument_too_many_get_a_line_on_how_to_use_it() {
         ("echo_once", "[PORT]", 1),
         ("one_at_a_time", "[PORT]", 1),
         ("thread_per_connection", "[PORT] [chunks|lines]", 2),
+        ("poll_all", "[PORT]", 1),
         ("tiny_event_loop", "[PORT]", 1),
+        ("loop_backpressure", "[PORT]", 1),
+        ("loop_fair", "[PORT]", 1),
+        ("loop_deadlines", "[PORT] [SECONDS]", 2),
     ] {
         let usage = format!("Usage: {name} {usage}\n");
         let asked = Process::start(name, &["--help"]).finish();
@@ -118,8 +143,21 @@ fn one_at_a_time_survives_clients_that_leave() {
 }
 
 #[test]
-fn sessions_are_served_at_once_and_for_as_long_as_they_last() {
-    for name in GREETING_SERVERS {
+fn one_at_a_time_goes_on_immediately_after_a_client_that_resets() {
+    let server = Process::start("one_at_a_time", &["0"]);
+    let port = server.port();
+    let start = Instant::now();
+    for _ in 0..100 {
+        Client::connect(port).reset();
+    }
+    Client::connect(port).ask(b"my turn");
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?} for 100 clients that were gone");
+}
+
+#[test]
+fn many_sessions_are_served_for_as_long_as_they_last() {
+    for &name in GREETING_SERVERS {
         let server = Process::start(name, &["0"]);
         let port = server.port();
         let mut clients: Vec<Client> = (0..50).map(|_| Client::greeted(port)).collect();
@@ -133,7 +171,7 @@ fn sessions_are_served_at_once_and_for_as_long_as_they_last() {
 
 #[test]
 fn a_reset_ends_one_session_and_no_other() {
-    for name in GREETING_SERVERS {
+    for &name in GREETING_SERVERS {
         let server = Process::start(name, &["0"]);
         let port = server.port();
         let mut witness = Client::greeted(port);
@@ -152,7 +190,7 @@ fn a_reset_ends_one_session_and_no_other() {
 #[test]
 fn every_answer_is_delivered_after_a_half_close() {
     let payload = numbered_lines(2 << 20);
-    for name in GREETING_SERVERS {
+    for &name in GREETING_SERVERS {
         let server = Process::start(name, &["0"]);
         let mut client = Client::greeted(server.port());
         let mut sender = client.split();
@@ -170,7 +208,7 @@ fn every_answer_is_delivered_after_a_half_close() {
 fn a_client_that_does_not_read_stops_nobody_and_loses_nothing() {
     // More than the kernel's buffers take in both directions.
     let payload = numbered_lines(32 << 20);
-    for name in GREETING_SERVERS {
+    for &name in GREETING_SERVERS {
         let server = Process::start(name, &["0"]);
         let port = server.port();
         let mut lazy = Client::greeted(port);
@@ -203,26 +241,42 @@ fn thread_per_connection_answers_lines_where_it_is_asked_to() {
 }
 
 #[test]
-fn thread_per_connection_outlives_a_lack_of_descriptors() {
-    let server = with_few_descriptors("thread_per_connection");
-    let port = server.port();
-    let first: Vec<Client> = (0..8).map(|_| Client::greeted(port)).collect();
-    let waiting: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
-    server.complaint_with("No session: Too many open files");
-    drop(first);
-    // Those in front make room for those behind.
-    for mut client in waiting {
-        client.expect(BANNER);
-        client.ask(b"at last");
+fn thread_per_connection_answers_a_line_longer_than_a_buffer_in_pieces() {
+    let server = Process::start("thread_per_connection", &["0", "lines"]);
+    let mut client = Client::greeted(server.port());
+    let piece = vec![b'x'; 16 * CHUNK];
+    let answer = client.exchange(&[&piece[..], b"end\n"].concat());
+    assert!(answer == [PREFIX, &piece, PREFIX, b"end\n"].concat());
+}
+
+#[test]
+fn a_lack_of_descriptors_ends_no_session_and_waiting_clients_come_in_after_it() {
+    for name in ["thread_per_connection", "poll_all", "loop_fair", "loop_deadlines"] {
+        let server = with_few_descriptors(name);
+        let port = server.port();
+        let mut first: Vec<Client> = (0..8).map(|_| Client::greeted(port)).collect();
+        let waiting: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
+        server.complaint_with("No session: Too many open files");
+        for client in &mut first {
+            client.ask(b"still there?");
+        }
+        drop(first);
+        // Those in front make room for those behind.
+        for mut client in waiting {
+            client.expect(BANNER);
+            client.ask(b"at last");
+        }
     }
 }
 
 #[test]
-fn tiny_event_loop_says_that_descriptors_are_lacking() {
-    let server = with_few_descriptors("tiny_event_loop");
-    let port = server.port();
-    let _clients: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
-    server.complaint_with("No session: Too many open files");
+fn a_loop_that_cannot_recover_from_a_lack_of_descriptors_says_so() {
+    for name in ["tiny_event_loop", "loop_backpressure"] {
+        let server = with_few_descriptors(name);
+        let port = server.port();
+        let _clients: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
+        server.complaint_with("No session: Too many open files");
+    }
 }
 
 #[test]
@@ -268,7 +322,7 @@ fn a_closed_stdout_ends_no_server() {
 
 /// Starts a server that may have 16 open files.
 fn with_few_descriptors(name: &str) -> Process {
-    Process::spawn(Command::new("sh").args(["-c", "ulimit -n 16; exec \"$0\" 0"]).arg(binary(name)))
+    Process::spawn(Command::new("sh").args(["-c", "ulimit -S -n 16; exec \"$0\" 0"]).arg(binary(name)))
 }
 
 /// Starts a rung that can print nothing, as if its output were on a disk that is full.

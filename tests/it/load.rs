@@ -4,6 +4,7 @@
 mod accepting;
 mod fairness;
 mod harness;
+mod memory;
 mod soak;
 mod time;
 mod vitals;

@@ -98,6 +98,18 @@ fn an_error_of_one_sessions_socket_ends_that_session_and_no_other() {
 
 #[test]
 #[ignore = "needs strace; .ci/run installs and runs it"]
+fn a_log_whose_thread_cannot_start_at_first_starts_it_with_a_later_line() {
+    let traced = Traced::with_fault("clone3:error=EAGAIN:when=1");
+    let complaint = traced.server.complaint_with("thread cannot start");
+    assert!(complaint.contains("Resource temporarily unavailable"), "{complaint}");
+    traced.expect_faults(1);
+    traced.server.line_with("Limits: ");
+    Client::greeted(traced.port()).ask(b"hello");
+}
+
+/// No tick, no timer, no look around: with nothing to do there is nothing done.
+#[test]
+#[ignore = "needs strace; .ci/run installs and runs it"]
 fn an_idle_server_makes_no_system_call() {
     let traced = Traced::start("idle", &[]);
     let _clients = answered(500, traced.port());

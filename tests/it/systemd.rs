@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
+use okloop::config::HIGH_WATER;
+use okloop::{INPUT_BUFFER, OkSession, Session};
 
 use crate::harness::{Client, Process, binary};
 
-const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/systemd/okloop@.service");
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/okloop@.service");
+const SYSCTLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/sysctl.conf");
 
 #[test]
 #[ignore = "needs systemd-analyze; .ci/run runs it where it is"]
@@ -28,6 +31,36 @@ fn the_unit_leaves_little_exposed() {
     let unit = unit_of("security");
     let Some(output) = analyze(&[&arguments[..], &[&unit]].concat()) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// A session at its worst fills its buffers in the process and in the kernel, and systemd counts both.
+#[test]
+fn the_units_limits_have_room_for_every_session_at_its_worst() {
+    /// A socket without bytes, its file and its entry in epoll.
+    const IDLE: usize = 4200;
+    let unit = fs::read_to_string(UNIT).expect("the unit is committed");
+    let of_unit = |key| value(&unit, key);
+    let mut words = of_unit("ExecStart=").split(' ').skip_while(|word| *word != "--max-connections");
+    let sessions: usize =
+        words.nth(1).expect("the unit limits the sessions").parse().expect("it is a number");
+    let files: u64 = of_unit("LimitNOFILE=").parse().expect("it is a number");
+    let gibibytes: usize =
+        of_unit("MemoryMax=").strip_suffix('G').expect("in GiB").parse().expect("it is a number");
+
+    let sysctls = fs::read_to_string(SYSCTLS).expect("the sysctls are committed");
+    let most = |key| -> usize {
+        let three_numbers = value(&sysctls, key);
+        three_numbers.split(' ').next_back().expect("there are three").parse().expect("it is a number")
+    };
+    let in_kernel = IDLE + most("net.ipv4.tcp_rmem = ") + most("net.ipv4.tcp_wmem = ");
+    let at_worst = INPUT_BUFFER + HIGH_WATER + OkSession::LARGEST_ANSWER + in_kernel;
+    /// The standard streams, the files of the server itself, and clients that are being refused.
+    const OTHER_FILES: u64 = 32;
+    assert!(sessions as u64 + OTHER_FILES <= files, "{sessions} sessions, {files} open files");
+    assert!(
+        sessions * at_worst <= gibibytes << 30,
+        "{sessions} sessions of {at_worst} bytes, {gibibytes} GiB"
+    );
 }
 
 #[test]
@@ -48,6 +81,11 @@ fn every_system_call_of_the_server_is_one_that_the_unit_allows() {
     }
     let refused: Vec<String> = system_calls().into_iter().filter(|name| !allowed.contains(name)).collect();
     assert_eq!(refused, Vec::<String>::new());
+}
+
+/// What a line of a file says behind `key`.
+fn value<'a>(file: &'a str, key: &str) -> &'a str {
+    file.lines().find_map(|line| line.strip_prefix(key)).expect("the file sets it")
 }
 
 /// The names of the system calls in a list of names and sets of them.
@@ -77,7 +115,7 @@ fn system_calls() -> BTreeSet<String> {
     let mut client = Client::greeted(server.port());
     client.ask(b"hello");
     server.signal(Signal::SIGUSR1);
-    server.line_with("open 1,");
+    server.line_with("open=1 ");
     server.signal(Signal::SIGTERM);
     assert_eq!(client.read_to_end(), b"");
     drop(client);

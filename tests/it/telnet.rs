@@ -1,6 +1,6 @@
-//! The client that the tutorial uses, Debian's `telnet`, at a terminal of its own.
+//! Real telnet clients, each at a terminal of its own: Debian's `telnet`, which the tutorial uses, and `plink`.
 //!
-//! `script`, which every Debian has, gives it that terminal; a person's keys are what the test writes to its input.
+//! `script`, which every Debian has, makes the terminal. The test writes the user's keys to its input.
 
 use std::io::Write;
 use std::process::{ChildStdin, Command, Stdio};
@@ -63,6 +63,49 @@ fn a_full_server_says_so_and_a_stopping_one_closes() {
     assert_eq!(server.finish().status, Some(0));
 }
 
+#[test]
+#[ignore = "needs telnet; .ci/run installs and runs it"]
+fn ctrl_c_and_are_you_there_look_right_with_the_telnet_option() {
+    let server = start(&["--telnet", "--log-level", "trace"]);
+    let mut telnet = Telnet::greeted(server.port());
+    telnet.ask("hello");
+    telnet.type_keys(CTRL_C);
+    server.line_with("write 3 bytes");
+    telnet.ask("still there?");
+    telnet.command("send ayt");
+    telnet.process.line_with("[Yes]");
+    let shown = telnet.quit();
+    let expected = "hello\r\nOK...hello\r\n^Cstill there?\r\nOK...still there?\r\n";
+    assert!(shown.contains(expected), "{shown:?}");
+}
+
+#[test]
+#[ignore = "needs telnet; .ci/run installs and runs it"]
+fn synch_shows_nothing_with_the_telnet_option() {
+    let server = start(&["--telnet"]);
+    let mut telnet = Telnet::greeted(server.port());
+    telnet.ask("hello");
+    telnet.command("send synch");
+    telnet.ask("still there?");
+    let shown = telnet.quit();
+    assert_eq!(shown.matches("OK...").count(), 2, "{shown:?}");
+}
+
+#[test]
+#[ignore = "needs plink of putty-tools; .ci/run installs and runs it"]
+fn a_session_with_putty_looks_as_in_the_tutorial_with_the_telnet_option() {
+    let server = start(&["--telnet"]);
+    let mut plink = Telnet::run(&format!("plink -telnet -P {} localhost", server.port()));
+    plink.process.line_with("Welcome to the server. Type something and hit enter");
+    plink.ask("hello");
+    plink.ask("how are you");
+    assert_eq!(server.stop().status, Some(0));
+    let shown = String::from_utf8_lossy(&plink.process.finish().stdout).into_owned();
+    let expected = "Welcome to the server. Type something and hit enter\r\n\
+                    hello\r\nOK...hello\r\nhow are you\r\nOK...how are you\r\n";
+    assert!(shown.starts_with(expected), "{shown:?}");
+}
+
 /// A telnet client, and the keyboard of its terminal.
 struct Telnet {
     process: Process,
@@ -71,9 +114,13 @@ struct Telnet {
 
 impl Telnet {
     fn dial(port: u16) -> Self {
-        // exec: a shell that stayed between would take CTRL_C for itself too, and return its status, not the client's.
+        Self::run(&format!("telnet localhost {port}"))
+    }
+
+    fn run(command: &str) -> Self {
+        // With exec no shell stays between, which would get CTRL_C too, and return its own status.
         let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &format!("exec telnet localhost {port}"), "/dev/null"])
+            .args(["--quiet", "--return", "--command", &format!("exec {command}"), "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -100,10 +147,15 @@ impl Telnet {
         self.process.line_with(&format!("OK...{line}"));
     }
 
+    /// Gives Debian's client itself a command.
+    fn command(&mut self, command: &str) {
+        self.type_keys(ESCAPE);
+        self.type_keys(&[command, ENTER].concat());
+    }
+
     /// Leaves as a person does, and returns all that the terminal has shown.
     fn quit(mut self) -> String {
-        self.type_keys(ESCAPE);
-        self.type_keys(&["quit", ENTER].concat());
+        self.command("quit");
         let finished = self.process.finish();
         assert_eq!(finished.status, Some(0));
         String::from_utf8_lossy(&finished.stdout).into_owned()

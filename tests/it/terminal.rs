@@ -6,11 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGTERM, SIGUSR1};
 use socket2::{Domain, Socket, Type};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::harness::{Client, Process, binary, crowd, eventually, full_device};
 use crate::vitals::Vitals;
@@ -90,13 +93,84 @@ fn every_line_is_either_logged_or_counted_as_dropped() {
     let _crowd = crowd(CLIENTS, port);
     let server = server.reading(stdout);
     eventually("the lines add up", || {
-        let log = server.stdout();
-        let lines: Vec<&str> = log.split(|&byte| byte == b'\n').flat_map(str::from_utf8).collect();
-        let logged = lines.iter().filter(|line| line.contains("Connected with")).count();
-        let dropped: usize = lines.iter().copied().filter_map(dropped_lines).sum();
+        let (logged, dropped) = logged_and_dropped(&server);
         assert!(logged + dropped <= CLIENTS, "{logged} lines and {dropped} dropped ones");
         logged < CLIENTS && logged + dropped == CLIENTS
     });
+    server.stop();
+}
+
+/// Standard output keeps a line that it could not write, and writes it later.
+#[test]
+fn a_line_that_is_printed_late_is_not_counted_as_dropped() {
+    let (mut ours, theirs) = UnixStream::pair().expect("two descriptors are left");
+    theirs.set_nonblocking(true).expect("a socket has this mode");
+    let mut command = Command::new(binary("okloop"));
+    command.args(["--host", "127.0.0.1", "--port", "0", "--drain-timeout", "0"]).env_remove("RUST_LOG");
+    command.stdout(OwnedFd::from(theirs)).stderr(Stdio::piped());
+    let server = Process::from(command.spawn().expect("the server starts"));
+    // It holds the server's end of the log.
+    drop(command);
+    let port = port_in(&mut ours);
+    // The writer pauses between these crowds, and finds the socket full each time.
+    let mut clients: Vec<Client> = (0..200).flat_map(|_| crowd(15, port)).collect();
+
+    let server = server.reading(ours);
+    eventually("the lines add up", || {
+        clients.push(Client::greeted(port));
+        let (logged, dropped) = logged_and_dropped(&server);
+        assert!(logged + dropped <= clients.len(), "{logged} lines and {dropped} dropped ones");
+        dropped > 0 && logged + dropped == clients.len()
+    });
+    server.stop();
+}
+
+#[test]
+fn the_time_in_a_line_is_when_it_was_logged() {
+    // More lines than the pipe holds: the writer prints the last ones when the test reads.
+    const CLIENTS: usize = 1_500;
+    let (server, port, stdout) = piped("info");
+    let _crowd = crowd(CLIENTS, port);
+    thread::sleep(Duration::from_millis(50));
+    let now = OffsetDateTime::now_utc().format(&Rfc3339).expect("the year has four digits");
+    let server = server.reading(stdout);
+    eventually("all are logged", || logged_and_dropped(&server).0 == CLIENTS);
+    for line in String::from_utf8_lossy(&server.stdout()).lines() {
+        assert!(line < now.as_str(), "{line} was logged before {now}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_log_whose_thread_cannot_start_says_so_on_standard_error_and_the_server_serves() {
+    let port = HeldPort::new();
+    let mut command = Command::new(binary("okloop"));
+    // No machine has the memory for a stack of 10¹⁵ bytes.
+    let command = command.env("RUST_MIN_STACK", "1000000000000000");
+    let server = port.serve(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    port.client().ask(b"hello");
+    server.signal(SIGTERM);
+    let finished = server.finish();
+    assert_eq!((finished.status, &finished.stdout[..]), (Some(0), &b""[..]));
+    assert!(finished.stderr.starts_with("No log yet: its thread cannot start: "), "{}", finished.stderr);
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+}
+
+/// To wake a thread costs a system call, and the loop would make it.
+#[test]
+fn lines_that_follow_each_other_do_not_wake_the_logs_thread_each_time() {
+    const VISITS: u64 = 2_000;
+    let server = Process::okloop(&[]);
+    let port = server.port();
+    let vitals = Vitals::of(&server);
+    let (start, before) = (Instant::now(), vitals.sleeps_of("log writer"));
+    for _ in 0..VISITS {
+        Client::greeted(port);
+    }
+    let sleeps = vitals.sleeps_of("log writer") - before;
+    // A pause is one sleep of 10 ms, and if no line came meanwhile, the wait for the next line is another one.
+    let pauses = u64::try_from(start.elapsed().as_millis()).expect("a test takes less than an age") / 10;
+    assert!(sleeps < 20 + 3 * pauses, "{sleeps} sleeps in {pauses} pauses");
     server.stop();
 }
 
@@ -142,7 +216,7 @@ fn the_counters_at_the_end_are_not_among_the_dropped_lines() {
     assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
     let log = String::from_utf8(finished.stdout).expect("the log is text");
     let last = log.lines().last().expect("there is a log");
-    assert!(last.contains("open 0, peak 3000,"), "{last}");
+    assert!(last.contains("open=0 peak=3000 "), "{last}");
 }
 
 #[test]
@@ -177,24 +251,29 @@ fn a_failed_start_has_its_exit_status_though_nobody_can_be_told_why() {
 }
 
 /// A server whose standard output is a pipe in the test's hand, read up to the line that tells the port.
-fn piped(level: &str) -> (Process, u16, ChildStdout) {
+fn piped(level: &str) -> (Process, u16, impl Read + Send + use<>) {
     let arguments = ["--host", "127.0.0.1", "--port", "0", "--drain-timeout", "0", "--log-level", level];
     let mut command = Command::new(binary("okloop"));
     let command = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the server starts");
     let mut stdout = child.stdout.take().expect("it is piped");
     let server = Process::from(child);
-    let port = loop {
-        let line = line_of(&mut stdout);
-        if let Some((_, address)) = line.split_once("Socket now listening on ") {
-            break address.trim_end().parse::<SocketAddr>().expect("an address comes last").port();
-        }
-    };
+    let port = port_in(&mut stdout);
     (server, port, stdout)
 }
 
+/// Reads up to the line that tells the port.
+fn port_in(stdout: &mut impl Read) -> u16 {
+    loop {
+        let line = line_of(stdout);
+        if let Some((_, address)) = line.split_once("Socket now listening on ") {
+            return address.trim_end().parse::<SocketAddr>().expect("an address comes last").port();
+        }
+    }
+}
+
 /// The next line, and not a byte more: what the pipe holds, it holds.
-fn line_of(stdout: &mut ChildStdout) -> String {
+fn line_of(stdout: &mut impl Read) -> String {
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
         let mut byte = [0];
@@ -202,6 +281,14 @@ fn line_of(stdout: &mut ChildStdout) -> String {
         line.extend(byte);
     }
     String::from_utf8(line).expect("the log is text")
+}
+
+/// How many sessions the log tells of, and how many lines it says that it has dropped.
+fn logged_and_dropped(server: &Process) -> (usize, usize) {
+    let log = server.stdout();
+    let lines: Vec<&str> = log.split(|&byte| byte == b'\n').flat_map(str::from_utf8).collect();
+    let logged = lines.iter().filter(|line| line.contains("Connected with")).count();
+    (logged, lines.into_iter().filter_map(dropped_lines).sum())
 }
 
 /// How many lines the log says here that it has dropped.

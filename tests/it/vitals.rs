@@ -39,6 +39,14 @@ impl Vitals {
     }
 
     /// How many files it has open, sockets included.
+    /// The same for the thread of this name alone.
+    pub fn sleeps_of(&self, name: &str) -> u64 {
+        let threads = self.of_each_thread("status");
+        let thread = threads.iter().find(|text| text.starts_with(&format!("Name:\t{name}\n")));
+        field(thread.expect("there is such a thread"), "voluntary_ctxt_switches:")
+    }
+
+    /// How many files it has open, sockets among them.
     pub fn open_files(&self) -> usize {
         self.list("fd").len()
     }

@@ -11,7 +11,7 @@ pub enum Reference {
     Anchor(String),
     /// An item, in this file or anywhere.
     Item { name: String, file: Option<String> },
-    /// An example that can be run.
+    /// An example, or another package, that can be run.
     Example(String),
     /// An option of `okloop` or an example, or of any of them.
     Option { name: String, program: Option<String> },
@@ -142,7 +142,7 @@ fn of_command(words: &[&str]) -> Vec<Reference> {
     let name = program.rsplit('/').next().unwrap_or(program);
     match name {
         "cargo" => of_cargo(arguments),
-        "okloop" => of_program(name, arguments),
+        "okloop" | "lab" => of_program(name, arguments),
         _ if program.contains("target/") && program.contains("/examples/") => of_program(name, arguments),
         _ => Vec::new(),
     }
@@ -151,9 +151,14 @@ fn of_command(words: &[&str]) -> Vec<Reference> {
 fn of_cargo(arguments: &[&str]) -> Vec<Reference> {
     let end = arguments.iter().position(|word| *word == "--").unwrap_or(arguments.len());
     let (own, passed) = arguments.split_at(end);
-    let example = own.iter().skip_while(|word| **word != "--example").nth(1);
+    let example = own.iter().skip_while(|word| !["--example", "-p"].contains(word)).nth(1);
     match (own.first(), example) {
         (_, Some(example)) => of_program(example, passed),
+        // A package of the workspace has options of its own.
+        (Some(&"run"), None) if own.contains(&"-p") => {
+            let options = passed.iter().filter_map(|word| option(word));
+            options.map(|name| Reference::Option { name, program: None }).collect()
+        }
         (Some(&"run"), None) => of_program("okloop", passed),
         (Some(&"test"), None) => {
             let tests = arguments.iter().filter_map(|word| item(word)).filter(|name| name.contains("::"));

@@ -74,7 +74,7 @@ impl Repository {
         self.files.iter().map(|(file, text)| (&file[..], &text[..])).filter(move |(file, _)| is_under(file))
     }
 
-    /// The sources of an example.
+    /// The sources of an example, or of a package below `examples`.
     fn example(&self, name: &str) -> Vec<&str> {
         let paths = [format!("examples/{name}.rs"), format!("examples/{name}")];
         paths.iter().flat_map(|path| self.under(path)).map(|(_, text)| text).collect()

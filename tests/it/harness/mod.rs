@@ -9,6 +9,7 @@ mod process;
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -24,7 +25,7 @@ pub use self::process::{Finished, Process, binary, full_device, lossy};
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a refused client reads.
-pub const FULL: &[u8] = b"The server is full. Please try again later\n";
+pub const FULL: &[u8] = okloop::config::FULL_MESSAGE.as_bytes();
 
 /// A server that runs in a thread of the test. Dropping it ends it immediately.
 pub struct Embedded {
@@ -244,6 +245,17 @@ pub fn allow_open_files() {
 }
 
 /// Waits until `holds` returns true: for what causes no event, such as a number in /proc.
+/// How many of the descriptors below `limit` are open in a child process when it starts: the three standard streams, and
+/// what the tests were started with.
+pub fn inherited_files(limit: usize) -> usize {
+    let output = Command::new("ls").arg("/dev/fd").output().expect("ls runs");
+    let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+    let numbers = listing.lines().filter_map(|line| line.parse().ok());
+    // One of them is the directory that `ls` reads.
+    numbers.filter(|&number: &usize| number < limit).count() - 1
+}
+
+/// Waits until `holds` does: for what nobody announces, such as a number in /proc.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {

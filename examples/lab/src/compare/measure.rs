@@ -1,0 +1,174 @@
+//! One measurement: a fresh server under one workload, and what the workload costs it.
+
+use std::path::PathBuf;
+use std::process;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::compare::contender::Contender;
+use crate::compare::family::Family;
+use crate::compare::figures::{Figure, Figures, in_microseconds};
+use crate::compare::load::{Heard, Load};
+use crate::compare::workload::{Kind, Workload};
+use crate::support::client::Sources;
+use crate::support::failure::Failure;
+use crate::support::interrupt::Interrupt;
+use crate::support::usage::{self, Memory, Switches};
+
+/// Open files that are not sessions, at a server (its listener, its log) as in the load.
+const OTHER_FILES: u64 = 40;
+/// With fewer answers, at most nine are slower than 99.9 % of them, and the figure would be chance.
+pub const P999_SAMPLES: u64 = 10_000;
+
+/// What all measurements share.
+pub struct Bench {
+    /// How long each load plays.
+    pub time: Duration,
+    /// The directory of the servers' logs.
+    pub logs: PathBuf,
+    /// The open files that each process may have.
+    pub file_limit: u64,
+    /// Where the load connects from.
+    pub sources: Sources,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+impl Bench {
+    /// Starts the contender, loads it, ends it; returns what was measured.
+    pub fn measure(&mut self, contender: &Contender, workload: &Workload) -> Result<Figures, Failure> {
+        let needed = workload.sessions() as u64 + OTHER_FILES;
+        if needed > self.file_limit {
+            let limit = self.file_limit;
+            return Err(Failure::Impossible(format!(
+                "needs {needed} open files a process, the limit is {limit}"
+            )));
+        }
+        let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupt)?;
+        let mut load = Load::new(server.address, workload, &mut self.sources, &self.interrupt)?;
+        let figures = measure(&mut load, workload, self.time).map_err(|failure| server.explain(failure));
+        // Before the sessions are reset: otherwise thousands of threads would wake up for it.
+        drop(server);
+        figures
+    }
+
+    /// The contender's log in one measurement. Each has a file of its own, so that none overwrites the last words of
+    /// another.
+    pub fn log(&self, contender: &Contender, measurement: &str) -> PathBuf {
+        self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"))
+    }
+}
+
+/// Lets the load come, play and go, and reads the server's figures in between.
+fn measure(load: &mut Load<'_>, workload: &Workload, time: Duration) -> Result<Figures, Failure> {
+    let mut figures = Figures::default();
+    let empty = Family::now().memory();
+    let opening = load.gather()?;
+    let family = Family::now();
+    let idle = family.memory();
+    if workload.residents() > 0 {
+        figures.note(Figure::Opening, in_microseconds(opening));
+    }
+    let bytes =
+        |memory: Memory| if family.is_single() { memory.resident } else { memory.proportional } as f64;
+    figures.note(Figure::Memory, idle.map(bytes));
+    if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
+        figures.note(Figure::MemoryPerSession, (bytes(idle) - bytes(empty)) / workload.sessions() as f64);
+    }
+    figures.note(Figure::Threads, family.threads().map(|threads| threads as f64));
+
+    let before = Account::now();
+    let own_before = own_processor_time();
+    load.play(time)?;
+    let own = own_processor_time().saturating_sub(own_before);
+    // To read figures takes time, so nothing is read while answers are on their way. When all have come, the server is
+    // at rest, and it has used its time for them.
+    load.part()?;
+    let used = Account::now().since(&before);
+
+    let heard = load.heard();
+    figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
+    figures.note_latency(&heard.latency);
+    figures.note_speed(workload.kind, heard);
+    figures.note_costs(workload.kind, heard, &used);
+    Ok(figures)
+}
+
+fn own_processor_time() -> Duration {
+    usage::processor_time(process::id()).unwrap_or_default()
+}
+
+/// What the server has used up to a moment; none where the system does not tell.
+struct Account {
+    processor_time: Option<Duration>,
+    switches: Option<Switches>,
+}
+
+impl Account {
+    fn now() -> Self {
+        let family = Family::now();
+        // The clock last: it takes a while to add up the switches of ten thousand threads.
+        let switches = family.switches();
+        Self { processor_time: family.processor_time(), switches }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            processor_time: self
+                .processor_time
+                .zip(earlier.processor_time)
+                .map(|(now, then)| now.saturating_sub(then)),
+            switches: self.switches.zip(earlier.switches).map(|(now, then)| Switches {
+                voluntary: now.voluntary.saturating_sub(then.voluntary),
+                involuntary: now.involuntary.saturating_sub(then.involuntary),
+            }),
+        }
+    }
+}
+
+impl Figures {
+    fn note_latency(&mut self, latency: &Histogram<u64>) {
+        self.note(Figure::Samples, latency.len() as f64);
+        if latency.is_empty() {
+            return;
+        }
+        let quantile = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
+        self.note(Figure::Median, quantile(0.5));
+        self.note(Figure::P99, quantile(0.99));
+        self.note(Figure::P999, (latency.len() >= P999_SAMPLES).then(|| quantile(0.999)));
+        self.note(Figure::Slowest, latency.max() as f64 / 1e3);
+    }
+
+    fn note_speed(&mut self, kind: Kind, heard: &Heard) {
+        let seconds = heard.time.as_secs_f64();
+        if kind != Kind::Bulk {
+            self.note(Figure::AnswersPerSecond, heard.answers as f64 / seconds);
+        }
+        if kind == Kind::Fairness {
+            self.note(Figure::OfferedPerSecond, heard.latency.len() as f64 / seconds);
+        }
+        if matches!(kind, Kind::Bulk | Kind::Fairness) {
+            self.note(Figure::MegabytesPerSecond, heard.streamed as f64 / 1e6 / seconds);
+        }
+    }
+
+    /// The server has worked for the late answers too.
+    fn note_costs(&mut self, kind: Kind, heard: &Heard, used: &Account) {
+        let answers = (heard.answers + heard.late_answers) as f64;
+        let megabytes = (heard.streamed + heard.late_streamed) as f64 / 1e6;
+        let busy = used.processor_time.map(|time| time.as_secs_f64() / heard.time.as_secs_f64());
+        self.note(Figure::ServerProcessors, busy);
+        let processor = used.processor_time.map(in_microseconds);
+        if matches!(kind, Kind::PingPong | Kind::Churn) {
+            self.note(Figure::ProcessorPerAnswer, processor.map(|time| time / answers));
+        } else {
+            self.note(Figure::ProcessorPerMegabyte, processor.map(|time| time / megabytes));
+        }
+        // A thread that ends takes its count with it, so churn has no such figure.
+        if let (Kind::PingPong, Some(switches)) = (kind, used.switches) {
+            self.note(Figure::VoluntarySwitches, switches.voluntary as f64 / answers);
+            self.note(Figure::InvoluntarySwitches, switches.involuntary as f64 / answers);
+        }
+    }
+}

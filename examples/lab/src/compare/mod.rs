@@ -1,0 +1,172 @@
+//! `lab compare`: what a readiness loop costs and what a thread for each connection costs, measured on your machine.
+//!
+//! Every server gets the same load in turn, and every byte of every answer is checked. At the end there are tables in
+//! the terminal, and in `target/compare` a page with pictures (`report.html`) and all figures (`results.json`).
+//!
+//! ```text
+//!   arguments, ladder ──► contenders            the servers that are compared
+//!   workload ──► load (clients on one Poll) ──► what the clients received
+//!   contender (child processes) + family   ──► what it cost        measure: both together, once
+//!   rounds: all of that in turn, several times; syscalls: counted apart
+//!   report: tables, page with pictures, JSON
+//! ```
+//!
+//! Read `measure` first, then `load`, which is the client's half of a readiness loop.
+
+mod arguments;
+mod contender;
+mod family;
+mod figures;
+mod ladder;
+mod load;
+mod log;
+mod measure;
+mod report;
+mod rounds;
+mod syscalls;
+mod workload;
+
+use std::collections::HashSet;
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path;
+use std::process::Command;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rlimit::Resource;
+
+pub use self::arguments::Arguments;
+use self::contender::Contender;
+use self::measure::Bench;
+use self::report::{Occasion, Report};
+use self::rounds::Cell;
+use self::syscalls::Calls;
+use self::workload::Workload;
+use crate::support::client::Sources;
+use crate::support::failure::Failure;
+use crate::support::interrupt::Interrupt;
+use crate::support::machine::Machine;
+
+/// The load's addresses are 127.0.0.2 to 127.0.0.17: ports enough for any load. 127.0.0.1 is left to the servers.
+const HOSTS: (Ipv4Addr, u32) = (Ipv4Addr::new(127, 0, 0, 2), 16);
+/// The ports of each. Well-known servers are below. Above are the ports that the kernel chooses, for the servers here
+/// too: a server without `SO_REUSEADDR` must not find its port in `TIME_WAIT`.
+const PORTS: RangeInclusive<u16> = 10_000..=29_999;
+
+/// Runs the comparison.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let added = arguments.contenders()?;
+    let contenders: Vec<_> = ladder::contenders()?.into_iter().chain(added).collect();
+    let mut names = HashSet::new();
+    if let Some(twice) = contenders.iter().find(|contender| !names.insert(&contender.name)) {
+        return Err(Failure::Usage(format!("two servers are called {}", twice.name)));
+    }
+    let occasion = occasion();
+    let logs = arguments.output.join("logs");
+    fs::create_dir_all(&logs).map_err(Failure::system(format!("{} cannot be made", logs.display())))?;
+
+    let interrupt = Interrupt::catch()?;
+    eprintln!("Building the servers ...");
+    ladder::build(&interrupt)?;
+    let mut bench = Bench {
+        time: arguments.time(),
+        logs,
+        file_limit: raise_file_limit(),
+        sources: Sources::new(HOSTS.0, HOSTS.1, PORTS),
+        interrupt,
+    };
+    if occasion.machine.was_busy() {
+        eprintln!("This machine was busy in the last minute. If it still is, the figures will show it.");
+    }
+    let report = measure_all(arguments, occasion, contenders, &mut bench);
+    bench.interrupt.release();
+    tell(arguments, &report)?;
+    if report.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// Writes the files and shows the tables, each also when the other fails.
+fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
+    // The files first: a reader of `| head` gets them too.
+    let written = report.write(&arguments.output);
+    let place = path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
+    let shown = writeln!(
+        io::stdout(),
+        "{}\nPictures: file://{place}/report.html\nFigures:  {place}/results.json",
+        report.table(),
+        place = place.display()
+    );
+    written.and(shown.map_err(Failure::system("Standard output")))
+}
+
+/// When, where and with which words this run was begun.
+fn occasion() -> Occasion {
+    // std knows no calendar.
+    let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output().ok();
+    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    Occasion {
+        date: date.unwrap_or_else(|| "unknown".to_owned()),
+        command_line: env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        machine: Machine::here(),
+    }
+}
+
+fn measure_all(
+    arguments: &Arguments,
+    occasion: Occasion,
+    contenders: Vec<Contender>,
+    bench: &mut Bench,
+) -> Report {
+    let sessions = arguments.sessions();
+    let ping_pong = sessions.iter().map(|&sessions| Workload::ping_pong(sessions, arguments.active()));
+    let workloads: Vec<_> =
+        ping_pong.chain([Workload::churn(), Workload::bulk(), Workload::fairness()]).collect();
+    let rounds = arguments.rounds();
+
+    let progress = ProgressBar::new((rounds * workloads.len() * contenders.len()) as u64);
+    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
+    progress.set_style(style.expect("the template is well formed"));
+    progress.enable_steady_tick(Duration::from_secs(1));
+    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
+        progress.set_position(place as u64 - 1);
+        let now = format!("{workload}: {}", contender.name);
+        if progress.is_hidden() {
+            eprintln!("{place}/{}: {now}", progress.length().unwrap_or(0));
+        }
+        progress.set_message(now);
+    });
+    progress.set_message("counting system calls");
+    let calls = count_calls(bench, &contenders, &measured);
+    progress.finish_and_clear();
+
+    let interrupted = bench.interrupt.is_asked();
+    let (file_limit, time) = (bench.file_limit, bench.time);
+    Report { occasion, file_limit, rounds, time, contenders, cells: measured, calls, interrupted }
+}
+
+/// The system calls of each contender; none where they cannot be counted.
+fn count_calls(
+    bench: &mut Bench,
+    contenders: &[Contender],
+    measured: &[Cell],
+) -> Vec<Option<Result<Calls, Failure>>> {
+    if bench.interrupt.is_asked() || !syscalls::can_be_counted() {
+        return contenders.iter().map(|_| None).collect();
+    }
+    let count = |(nth, contender): (usize, &Contender)| match rounds::final_failure(measured, nth) {
+        Some(failure) => Some(Err(failure)),
+        None => syscalls::count(bench, contender).transpose(),
+    };
+    contenders.iter().enumerate().map(count).collect()
+}
+
+/// Raises the number of files that this process and its children may open to its limit; returns it.
+fn raise_file_limit() -> u64 {
+    rlimit::increase_nofile_limit(u64::MAX)
+        .or_else(|_| Resource::NOFILE.get_soft())
+        // A system without such a limit binds nothing.
+        .unwrap_or(u64::MAX)
+}

@@ -1,0 +1,65 @@
+//! The report for programs: every figure of every round.
+
+use serde_json::{Map, Value, json};
+
+use super::{Occasion, Report};
+use crate::compare::figures::{Figure, Figures};
+use crate::compare::rounds::Cell;
+use crate::support::failure::Failure;
+
+/// The whole report as JSON.
+pub fn render(report: &Report) -> String {
+    let Occasion { date, command_line, machine } = &report.occasion;
+    let contenders = report.contenders.iter().zip(&report.calls).map(|(contender, calls)| {
+        let calls = calls.as_ref().map(|calls| match calls {
+            Ok(calls) => json!({ "one_active": calls.alone, "many_active": calls.crowd }),
+            Err(failure) => json!({ "failure": failure.to_string() }),
+        });
+        json!({ "name": contender.name, "origin": contender.origin.to_string(), "system_calls_per_answer": calls })
+    });
+    let value = json!({
+        "okloop": env!("CARGO_PKG_VERSION"),
+        "date": date,
+        "command_line": command_line,
+        "machine": {
+            "processor": machine.processor,
+            "processors": machine.processors,
+            "memory_bytes": machine.memory,
+            "system": machine.system,
+            "kernel": machine.kernel,
+            "load_average_before": machine.load_average,
+            "open_files_per_process": report.file_limit,
+        },
+        "rounds": report.rounds,
+        "seconds": report.time.as_secs_f64(),
+        "interrupted": report.interrupted,
+        "servers": contenders.collect::<Vec<_>>(),
+        "results": report.cells.iter().map(|cell| result(report, cell)).collect::<Vec<_>>(),
+    });
+    format!("{value:#}\n")
+}
+
+fn result(report: &Report, cell: &Cell) -> Value {
+    let workload = &cell.workload;
+    let medians = |figure: Figure| cell.summary(figure).map(|summary| summary.median);
+    json!({
+        "server": report.contenders[cell.contender].name,
+        "workload": workload.kind.key(),
+        "sessions": workload.sessions(),
+        "idle": workload.idle,
+        "active": workload.active,
+        "floods": workload.floods,
+        "visitors": workload.visitors,
+        "failure": cell.failure.as_ref().map(ToString::to_string),
+        "last_words": cell.failure.as_ref().and_then(Failure::last_words),
+        "median": figures(medians),
+        "rounds": cell.runs.iter().map(|run: &Figures| figures(|figure| run.of(figure))).collect::<Vec<_>>(),
+    })
+}
+
+fn figures(value: impl Fn(Figure) -> Option<f64>) -> Value {
+    let known = Figure::ALL.into_iter().filter_map(|figure| Some((figure, value(figure)?)));
+    Value::Object(
+        known.map(|(figure, number)| (figure.key().to_owned(), json!(number))).collect::<Map<_, _>>(),
+    )
+}

@@ -1,0 +1,92 @@
+//! The results: tables in the terminal, a page with pictures, and a file with every figure.
+//!
+//! The words of the tables are in `sections`, so that the terminal and the page cannot differ.
+
+mod bars;
+mod curves;
+mod json;
+mod notes;
+mod picture;
+mod sections;
+mod spans;
+mod table;
+mod theme;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use askama::Template;
+
+use self::picture::Chart;
+use self::sections::Section;
+use crate::compare::contender::Contender;
+use crate::compare::rounds::Cell;
+use crate::compare::syscalls::Calls;
+use crate::support::failure::Failure;
+use crate::support::machine::Machine;
+
+/// Everything that was measured, and how.
+pub struct Report {
+    /// When and where it was measured.
+    pub occasion: Occasion,
+    /// The open files that each process may have.
+    pub file_limit: u64,
+    /// How often each measurement was to be made.
+    pub rounds: usize,
+    /// How long each took.
+    pub time: Duration,
+    /// The servers.
+    pub contenders: Vec<Contender>,
+    /// The figures.
+    pub cells: Vec<Cell>,
+    /// The system calls of each contender, as far as they were counted.
+    pub calls: Vec<Option<Result<Calls, Failure>>>,
+    /// Whether Ctrl-C came before the end.
+    pub interrupted: bool,
+}
+
+/// When and where a run was begun.
+pub struct Occasion {
+    /// The date and the time, in UTC.
+    pub date: String,
+    /// The words with which this program was started.
+    pub command_line: Vec<String>,
+    /// The machine, as it was before.
+    pub machine: Machine,
+}
+
+/// The page. It needs nothing else: no network, no script, no file beside it.
+#[derive(Template)]
+#[template(path = "compare.html")]
+struct Page<'a> {
+    heading: &'a [String],
+    charts: &'a [Chart],
+    sections: &'a [Section],
+    notes: &'a [String],
+}
+
+impl Report {
+    /// The tables for a terminal.
+    pub fn table(&self) -> String {
+        table::render(&notes::heading(self), &sections::all(self))
+    }
+
+    /// Writes `report.html`, its pictures as files of their own, and `results.json`: all that can be written. The error
+    /// names the others.
+    pub fn write(&self, directory: &Path) -> Result<(), Failure> {
+        let charts = picture::charts(self);
+        let (heading, sections, notes) = (notes::heading(self), sections::all(self), notes::caveats(self));
+        let page = Page { heading: &heading, charts: &charts, sections: &sections, notes: &notes };
+        let page = page.render().expect("writing to a string does not fail");
+        let files = [("report.html".to_owned(), page), ("results.json".to_owned(), json::render(self))];
+        let pictures = charts.iter().map(|chart| (format!("{}.svg", chart.name), chart.svg.clone()));
+        let failed = files.into_iter().chain(pictures).filter_map(|(name, text)| {
+            let path = directory.join(name);
+            let error = fs::write(&path, text).err()?;
+            Some(format!("{} could not be written: {error}", path.display()))
+        });
+        let failed: Vec<_> = failed.collect();
+        if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a reader must know about the figures, in sentences.
+
+use super::Report;
+use crate::compare::contender::{Origin, as_typed};
+use crate::compare::measure::P999_SAMPLES;
+use crate::compare::workload::IN_FLIGHT;
+use crate::support::failure::Failure;
+
+/// What is special about this report: when and where it was made, and what went wrong.
+pub fn heading(report: &Report) -> Vec<String> {
+    let occasion = &report.occasion;
+    let command_line = as_typed(&occasion.command_line);
+    let mut lines = vec![
+        format!("{}, okloop {}: {command_line}", occasion.date, env!("CARGO_PKG_VERSION")),
+        format!("{}. Open files a process: {}.", occasion.machine, report.file_limit),
+    ];
+    if report.interrupted {
+        lines.push("Interrupted: these are the figures up to then.".to_owned());
+    }
+    lines.extend(last_words(report));
+    lines
+}
+
+/// What holds for every report.
+pub fn caveats(report: &Report) -> Vec<String> {
+    let rounds = if report.rounds > 1 {
+        "the servers take turns. The tables show the median; \u{b1} is half the distance between the least and the greatest"
+    } else {
+        "with a single round, a difference may be chance"
+    };
+    let mut notes = vec![
+        format!(
+            "Each measurement took {:?} on a server started for it. Rounds: {}; {rounds}. There is no warm-up. \"n/a\": the \
+             system does not tell; or, for p99.9, there were fewer than {P999_SAMPLES} answers.",
+            report.time, report.rounds,
+        ),
+        format!(
+            "The load is a closed loop: a client that waits for an answer sends nothing meanwhile. A server that stands \
+             still for a second then shows one slow answer for each client, not the many that were due (coordinated \
+             omission). So read p99.9 and max together with answers/s. The active clients beside a flood send by the \
+             clock instead, and their waiting counts from when a line was due. The load is one thread that checks every \
+             byte, on the same processors as the server. It makes at most {IN_FLIGHT} connections at a time.",
+        ),
+    ];
+    notes.extend(GENERAL.map(str::to_owned));
+    let started_here = report.contenders.iter().filter(|server| matches!(server.origin, Origin::Program(_)));
+    notes.extend(started_here.map(|server| format!("{}: {}", server.name, server.origin)));
+    notes
+}
+
+const GENERAL: [&str; 3] = [
+    "A server is all processes that descend from the one that was started: their processor time, memory, threads and \
+     switches are added up. The processor time of a process that has ended counts if its parent has waited for it.",
+    "Memory is the resident set of a single process; of several, the proportional sets, in which a shared page counts \
+     once. It grows by whole pages (4 KiB), so with ten sessions less than 410 B a session cannot be seen. Socket \
+     buffers and the kernel's stack of each thread (16 KiB on x86-64) come on top and are charged to no process.",
+    "Each server of this project logs a line for each session, here to a file. That is a part of what a visit costs. \
+     --server 'quiet=PATH/okloop --log-level warn --port {port}' shows okloop without it.",
+];
+
+/// The last words of the servers that died, each once.
+fn last_words(report: &Report) -> Vec<String> {
+    let of_calls = report.calls.iter().map(|calls| calls.as_ref()?.as_ref().err());
+    let failures = report.cells.iter().map(|cell| (cell.contender, cell.failure.as_ref()));
+    let mut lines: Vec<String> = failures
+        .chain(of_calls.enumerate())
+        .filter_map(|(contender, failure)| {
+            let words = failure.and_then(Failure::last_words)?;
+            Some(format!("Last words of {}: {words} (more in logs)", report.contenders[contender].name))
+        })
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    lines
+}

@@ -1,0 +1,125 @@
+//! The order of the measurements, and their medians.
+//!
+//! A machine is not equally fast all the time. The servers therefore take turns within a round, and there are several
+//! rounds. The reports show the median of a figure's values, with their spread.
+
+use crate::compare::contender::Contender;
+use crate::compare::figures::{Figure, Figures};
+use crate::compare::measure::Bench;
+use crate::compare::workload::Workload;
+use crate::support::failure::Failure;
+
+/// All measurements of one server under one workload.
+#[derive(Debug)]
+pub struct Cell {
+    /// Which contender.
+    pub contender: usize,
+    /// What it was loaded with.
+    pub workload: Workload,
+    /// The figures of each round.
+    pub runs: Vec<Figures>,
+    /// Why there are no more. Earlier figures are kept, but no table shows them.
+    pub failure: Option<Failure>,
+}
+
+/// The median of several values and their spread.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// The median.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The greatest.
+    pub greatest: f64,
+}
+
+impl Cell {
+    /// The figure over all rounds; none if one round lacks it.
+    pub fn summary(&self, figure: Figure) -> Option<Summary> {
+        Summary::of(self.runs.iter().map(|run| run.of(figure)).collect::<Option<_>>()?)
+    }
+}
+
+impl Summary {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (&least, &greatest) = (values.first()?, values.last()?);
+        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+        Some(Self { median: f64::midpoint(low, high), least, greatest })
+    }
+
+    /// Half the distance between the least and the greatest, as a share of the median.
+    pub fn spread(&self) -> f64 {
+        if self.median == 0.0 { 0.0 } else { (self.greatest - self.least) / 2.0 / self.median.abs() }
+    }
+}
+
+/// Measures every contender under every workload, so many rounds. `begin` is called before each measurement, with its
+/// place in the whole series.
+pub fn run(
+    bench: &mut Bench,
+    contenders: &[Contender],
+    workloads: &[Workload],
+    rounds: usize,
+    mut begin: impl FnMut(&Contender, &Workload, usize),
+) -> Vec<Cell> {
+    let mut cells = empty_cells(contenders.len(), workloads);
+    let mut place = 0;
+    for round in 0..rounds {
+        for turn in 0..cells.len() {
+            // Another server begins in each round: the first one may find a cooler processor.
+            let nth = (turn % contenders.len() + round) % contenders.len();
+            let at = turn - turn % contenders.len() + nth;
+            place += 1;
+            if cells[at].failure.is_some() {
+                continue;
+            }
+            if let Some(failure) = final_failure(&cells, nth) {
+                cells[at].failure = Some(failure);
+                continue;
+            }
+            begin(&contenders[nth], &cells[at].workload, place);
+            match bench.measure(&contenders[nth], &cells[at].workload) {
+                Ok(figures) => cells[at].runs.push(figures),
+                Err(Failure::Interrupted) => return cells,
+                Err(failure) => cells[at].failure = Some(failure),
+            }
+        }
+    }
+    cells
+}
+
+/// Why the contender need not be tried again, if it failed for good.
+pub fn final_failure(cells: &[Cell], contender: usize) -> Option<Failure> {
+    let of_contender = cells.iter().filter(|cell| cell.contender == contender);
+    of_contender.filter_map(|cell| cell.failure.clone()).find(Failure::is_final)
+}
+
+/// The cells in the order of a round: for each workload, each contender.
+fn empty_cells(contenders: usize, workloads: &[Workload]) -> Vec<Cell> {
+    let of_workload = |workload: &Workload| {
+        let workload = workload.clone();
+        (0..contenders).map(move |contender| Cell {
+            contender,
+            workload: workload.clone(),
+            runs: Vec::new(),
+            failure: None,
+        })
+    };
+    workloads.iter().flat_map(of_workload).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_has_the_median_and_the_spread() {
+        let odd = Summary::of(vec![9.0, 10.0, 14.0]).unwrap();
+        assert_eq!(odd, Summary { median: 10.0, least: 9.0, greatest: 14.0 });
+        assert!((odd.spread() - 0.25).abs() < 1e-9);
+        let even = Summary::of(vec![4.0, 2.0]).unwrap();
+        assert_eq!(even, Summary { median: 3.0, least: 2.0, greatest: 4.0 });
+        assert_eq!(Summary::of(vec![]), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! The client processes, seen from the parent: their orders and their reports.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::fleet::answers::Answers;
+use crate::fleet::message::{Lines, Order, Report, Share, Tally};
+use crate::support::child::ChildGuard;
+use crate::support::failure::{Death, Failure};
+use crate::support::interrupt::Interrupt;
+use crate::support::words::{count, many};
+
+/// Without news for so long, the awaited report will not come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// All client processes. Dropping it ends them.
+#[derive(Debug)]
+pub struct Crowd {
+    clients: Vec<Client>,
+    reports: Receiver<(usize, Option<Report>)>,
+    /// How many sessions there are to be.
+    sessions: usize,
+    interrupt: Interrupt,
+}
+
+#[derive(Debug)]
+struct Client {
+    process: ChildGuard,
+    orders: PipeWriter,
+    /// It waits for orders. Before that, its memory still grows.
+    ready: bool,
+    /// Its last report.
+    tally: Tally,
+    /// The lines at the last mark, until they are taken.
+    lines: Option<Lines>,
+}
+
+impl Crowd {
+    /// Starts so many client processes, and returns when they wait for orders.
+    pub fn start(processes: usize, interrupt: &Interrupt) -> Result<Self, Failure> {
+        let (sender, reports) = channel();
+        let clients = (0..processes)
+            .map(|number| Client::start(number, sender.clone()).map_err(Failure::system("A client process")))
+            .collect::<Result<_, _>>()?;
+        let mut crowd = Self { clients, reports, sessions: 0, interrupt: interrupt.clone() };
+        crowd.wait_for_each("the client processes", |client| client.ready)?;
+        Ok(crowd)
+    }
+
+    /// The process ids.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.clients.iter().map(|client| client.process.id())
+    }
+
+    /// Has each process open its share of the sessions.
+    pub fn open(&mut self, shares: &[Share]) -> Result<(), Failure> {
+        self.sessions = shares.iter().map(|share| share.sessions).sum();
+        self.clients
+            .iter_mut()
+            .zip(shares)
+            .try_for_each(|(client, share)| client.send(&Order::Open(share.clone())))
+    }
+
+    /// Gives every process the same order.
+    pub fn order(&mut self, order: &Order) -> Result<(), Failure> {
+        self.clients.iter_mut().try_for_each(|client| client.send(order))
+    }
+
+    /// What has become of all sessions so far.
+    pub fn tally(&self) -> Tally {
+        self.clients.iter().fold(Tally::default(), |sum, client| sum.and(&client.tally))
+    }
+
+    /// Waits until `done` holds for the tally, and returns the tally. A lost session ends the wait with an error.
+    pub fn wait_for(&mut self, what: &str, mut done: impl FnMut(&Tally) -> bool) -> Result<Tally, Failure> {
+        let mut tally = self.tally();
+        let mut news = Instant::now();
+        while !done(&tally) {
+            self.hear(Interrupt::TICK)?;
+            let now = self.tally();
+            if now != tally {
+                news = Instant::now();
+            } else if news.elapsed() > PATIENCE {
+                return Err(silent(what));
+            }
+            tally = now;
+        }
+        Ok(tally)
+    }
+
+    /// Lets the clients go on for some time.
+    pub fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            self.hear(left.min(Interrupt::TICK))?;
+        }
+        Ok(())
+    }
+
+    /// Sets a mark, and returns how the lines since the last one were answered.
+    pub fn mark(&mut self) -> Result<Answers, Failure> {
+        self.order(&Order::Mark)?;
+        self.wait_for_each("the latencies", |client| client.lines.is_some())?;
+        let mut answers = Answers::none();
+        self.clients.iter_mut().filter_map(|client| client.lines.take()).for_each(|lines| answers.add(lines));
+        Ok(answers)
+    }
+
+    /// Waits until it holds for each client process.
+    fn wait_for_each(&mut self, what: &str, holds: impl Fn(&Client) -> bool) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.clients.iter().all(&holds) {
+            if Instant::now() > deadline {
+                return Err(silent(what));
+            }
+            self.hear(Interrupt::TICK)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in one report, if one comes within `patience`.
+    fn hear(&mut self, patience: Duration) -> Result<(), Failure> {
+        self.interrupt.check()?;
+        match self.reports.recv_timeout(patience) {
+            Ok((number, Some(Report::Ready))) => self.clients[number].ready = true,
+            Ok((number, Some(Report::Tally(tally)))) => {
+                self.clients[number].tally = tally;
+                return self.check();
+            }
+            Ok((number, Some(Report::Marked(lines)))) => self.clients[number].lines = Some(lines),
+            Ok((number, None)) => {
+                return Err(died(format!("client process {number}")));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(died("every client process".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error at the first loss.
+    fn check(&self) -> Result<(), Failure> {
+        let Tally { lost, first_loss, .. } = self.tally();
+        let Some(how) = first_loss else { return Ok(()) };
+        let sessions = many(self.sessions, "session");
+        Err(Failure::Lost(format!("at least {} of {sessions}; the first: {how}", count(lost))))
+    }
+}
+
+fn silent(what: &str) -> Failure {
+    Failure::Silent(format!("nothing new within {PATIENCE:?}, while waiting for {what}"))
+}
+
+fn died(how: String) -> Failure {
+    Failure::Died(Death { how, last_words: None })
+}
+
+impl Client {
+    fn start(number: usize, reports: Sender<(usize, Option<Report>)>) -> io::Result<Self> {
+        let (stdin, orders) = io::pipe()?;
+        let (output, stdout) = io::pipe()?;
+        let process = ChildGuard::spawn(
+            Command::new(env::current_exe()?).arg("fleet-client").stdin(stdin).stdout(stdout),
+        )?;
+        thread::spawn(move || follow(output, number, &reports));
+        Ok(Self { process, orders, ready: false, tally: Tally::default(), lines: None })
+    }
+
+    fn send(&mut self, order: &Order) -> Result<(), Failure> {
+        let line = serde_json::to_string(order).expect("an order has no keys but strings");
+        writeln!(self.orders, "{line}").map_err(Failure::system("An order to a client process"))
+    }
+}
+
+/// Passes on the reports of a process, and its end.
+fn follow(output: PipeReader, number: usize, reports: &Sender<(usize, Option<Report>)>) {
+    let lines = BufReader::new(output).lines().map_while(Result::ok);
+    for report in lines.map_while(|line| serde_json::from_str(&line).ok()) {
+        if reports.send((number, Some(report))).is_err() {
+            return;
+        }
+    }
+    // It fails when the parent ends.
+    let _ = reports.send((number, None));
+}

@@ -1,0 +1,218 @@
+//! How many sessions each process gets, and whether this machine has what that takes. It is known before any process
+//! starts.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use indicatif::{HumanBytes, HumanCount};
+/// Open files that a process has besides its sessions.
+const RESERVED_FILES: u64 = 32;
+
+use crate::fleet::limits::Limits;
+use crate::fleet::message::Share;
+use crate::support::failure::Failure;
+
+/// The ports that a client process connects from. Below are those that other programs may be listening on.
+pub const PORTS: RangeInclusive<u16> = 10_000..=u16::MAX;
+/// The first source address. 127.0.0.1 is left to the servers and to other programs.
+const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// How many sessions one client process opens at a time, at most. With more, each only waits longer.
+const IN_FLIGHT: usize = 128;
+/// What one session costs the kernel and the processes at both its ends (bytes), rounded up from what was measured.
+const SESSION_MEMORY: u64 = 10 * 1024;
+/// What one process costs before its first session (bytes), rounded up.
+const PROCESS_MEMORY: u64 = 4 * 1024 * 1024;
+/// The kernel spreads the sessions by chance. The plan allows each server five standard deviations more than its even
+/// share, which chance exceeds once in 3 million times.
+const DEVIATIONS: usize = 5;
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    /// Server processes.
+    pub processes: usize,
+    /// Sessions open at once.
+    pub sessions: usize,
+    /// How many of them are active.
+    pub active: u32,
+    /// Client processes, at least.
+    pub clients: usize,
+}
+
+/// Splits the sessions among client processes with an address each, or says what is missing for it.
+pub fn shares(wish: Wish, target: SocketAddr, limits: &Limits) -> Result<Vec<Share>, Failure> {
+    check_servers(wish, limits)?;
+    // Each client process has the ports of one address.
+    let capacity = capacity(limits).min(PORTS.len());
+    let clients = wish.sessions.div_ceil(capacity).max(wish.clients).min(wish.sessions);
+    check_machine(wish, clients, limits)?;
+
+    // Even if every handshake under way is for one server, its accept queue holds them all. The kernel would drop a
+    // handshake that finds the queue full, and repeat it after a second.
+    let accept_queue = usize::try_from(limits.accept_queue).unwrap_or(usize::MAX);
+    let in_flight = (accept_queue / clients).clamp(1, IN_FLIGHT);
+    let active_of =
+        |client| u32::try_from(share_of(client, clients, wish.active as usize)).unwrap_or(u32::MAX);
+    Ok((0..clients)
+        .map(|client| Share {
+            target,
+            source: source(client),
+            first: start_of(client, clients, wish.sessions),
+            sessions: share_of(client, clients, wish.sessions),
+            active: active_of(client),
+            in_flight,
+        })
+        .collect())
+}
+
+/// The most sessions that one of so many servers will be given.
+fn largest(sessions: usize, processes: usize) -> usize {
+    let mean = sessions.div_ceil(processes);
+    if processes == 1 { mean } else { mean + DEVIATIONS * mean.isqrt() }
+}
+
+fn check_servers(wish: Wish, limits: &Limits) -> Result<(), Failure> {
+    let capacity = capacity(limits);
+    let fits = |processes: &usize| largest(wish.sessions, *processes) <= capacity;
+    if fits(&wish.processes) {
+        return Ok(());
+    }
+    let advice = (wish.processes..wish.sessions).find(fits);
+    Err(impossible(format!(
+        "{} sessions over {} processes are up to {} each by chance, and a process that may have {} open \
+         files serves {capacity}{}",
+        HumanCount(wish.sessions as u64),
+        wish.processes,
+        largest(wish.sessions, wish.processes),
+        limits.process_files,
+        advice.map_or_else(String::new, |processes| format!("; --processes {processes} is enough")),
+    )))
+}
+
+/// The sessions that the open files of one process allow, at either end.
+fn capacity(limits: &Limits) -> usize {
+    usize::try_from(limits.process_files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX)
+}
+
+fn check_machine(wish: Wish, clients: usize, limits: &Limits) -> Result<(), Failure> {
+    let sessions = wish.sessions as u64;
+    let processes = (wish.processes + clients) as u64;
+    let files = 2 * sessions + processes * RESERVED_FILES;
+    let memory = sessions * SESSION_MEMORY + processes * PROCESS_MEMORY;
+    let wanted = HumanCount(sessions);
+    // A pipe from each server, and a pipe each way to each client process.
+    let pipes = (wish.processes + 2 * clients) as u64 + RESERVED_FILES;
+    if pipes > limits.process_files {
+        return Err(impossible(format!(
+            "{processes} processes take {pipes} open files here to guide them, and {} are allowed",
+            limits.process_files
+        )));
+    }
+    if files > limits.system_files {
+        return Err(impossible(format!(
+            "{wanted} sessions are {} open files at both ends, and fs.file-max leaves {}",
+            HumanCount(files),
+            HumanCount(limits.system_files)
+        )));
+    }
+    if memory > limits.memory {
+        return Err(impossible(format!(
+            "{wanted} sessions and {processes} processes take up to {} at both ends, and {} are available",
+            HumanBytes(memory),
+            HumanBytes(limits.memory)
+        )));
+    }
+    match limits.tracked {
+        Some(room) if room < sessions => Err(impossible(format!(
+            "{wanted} sessions are more than the {} that net.netfilter.nf_conntrack_max leaves to be tracked",
+            HumanCount(room)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn impossible(why: String) -> Failure {
+    Failure::Impossible(why)
+}
+
+/// The address of a client process: 127.0.0.2 and on.
+fn source(client: usize) -> Ipv4Addr {
+    let offset =
+        u32::try_from(client).expect("there are fewer client processes than addresses in 127.0.0.0/8");
+    Ipv4Addr::from_bits(FIRST_SOURCE.to_bits() + offset)
+}
+
+/// Where the share of one of `parts` in `whole` begins. The shares differ by one at most.
+fn start_of(part: usize, parts: usize, whole: usize) -> usize {
+    part * whole / parts
+}
+
+fn share_of(part: usize, parts: usize, whole: usize) -> usize {
+    start_of(part + 1, parts, whole) - start_of(part, parts, whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: Limits = Limits {
+        process_files: 20_000,
+        system_files: 2_466_170,
+        memory: 23 << 30,
+        accept_queue: 4096,
+        tracked: None,
+    };
+    const MILLION: Wish = Wish { processes: 53, sessions: 1_000_000, active: 1000, clients: 1 };
+
+    fn plan(wish: Wish, limits: &Limits) -> Result<Vec<Share>, String> {
+        shares(wish, SocketAddr::from(([127, 0, 0, 1], 8888)), limits).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_million_fits_on_a_machine_of_24_gib() {
+        let shares = plan(MILLION, &MACHINE).unwrap();
+        assert_eq!(shares.len(), 51);
+        assert_eq!(shares.iter().map(|share| share.sessions).sum::<usize>(), 1_000_000);
+        assert_eq!(shares.iter().map(|share| share.active).sum::<u32>(), 1000);
+        assert!(shares.iter().all(|share| share.sessions + 32 <= 20_000));
+        assert!(shares.windows(2).all(|pair| pair[0].first + pair[0].sessions == pair[1].first));
+        assert!(shares.windows(2).all(|pair| pair[0].source < pair[1].source));
+        assert!(shares.iter().map(|share| share.in_flight).sum::<usize>() <= 4096);
+    }
+
+    #[test]
+    fn too_few_processes_are_told_how_many_would_do() {
+        let failure = plan(Wish { processes: 50, ..MILLION }, &MACHINE).unwrap_err();
+        assert!(failure.contains("up to 20705 each"), "{failure}");
+        assert!(failure.ends_with("serves 19968; --processes 52 is enough"), "{failure}");
+        assert!(plan(Wish { processes: 52, ..MILLION }, &MACHINE).is_ok());
+    }
+
+    #[test]
+    fn each_limit_of_the_machine_is_named() {
+        let poor = [
+            (Limits { process_files: 32, ..MACHINE }, "serves 0"),
+            (Limits { system_files: 2_000_000, ..MACHINE }, "fs.file-max leaves 2,000,000"),
+            (Limits { memory: 4 << 30, ..MACHINE }, "4.00 GiB are available"),
+            (Limits { tracked: Some(262_144), ..MACHINE }, "more than the 262,144"),
+        ];
+        for (limits, complaint) in poor {
+            let failure = plan(MILLION, &limits).unwrap_err();
+            assert!(failure.contains(complaint), "{failure}");
+        }
+    }
+
+    #[test]
+    fn more_processes_than_pipes_are_refused() {
+        let crowded = Wish { processes: 10_000, clients: 5000, ..MILLION };
+        let failure = plan(crowded, &MACHINE).unwrap_err();
+        assert!(failure.contains("15000 processes take 20032 open files here"), "{failure}");
+    }
+
+    #[test]
+    fn there_are_no_more_client_processes_than_sessions() {
+        let few = Wish { processes: 1, sessions: 3, active: 3, clients: 8 };
+        let shares = plan(few, &MACHINE).unwrap();
+        assert!(shares.iter().all(|share| (share.sessions, share.active) == (1, 1)));
+    }
+}

@@ -1,0 +1,59 @@
+//! The project's programs: where they are, and that they are up to date.
+//!
+//! `cargo run -p lab` builds the laboratory alone. The laboratory then asks cargo to build the other programs, with the
+//! same profile. Started by its path, it takes the programs as they are.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::child::ChildGuard;
+use crate::support::failure::Failure;
+use crate::support::interrupt::Interrupt;
+
+/// How long cargo may take.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// The directory in which cargo put this program, for example `target/release`.
+pub fn directory() -> Result<PathBuf, Failure> {
+    let program = env::current_exe().map_err(Failure::system("The path of this program"))?;
+    match program.parent() {
+        // Cargo keeps this lock beside the programs that it builds.
+        Some(directory) if directory.join(".cargo-lock").exists() => Ok(directory.to_owned()),
+        _ => Err(Failure::Impossible(format!(
+            "the laboratory looks for the servers beside itself, where cargo puts them, and not at {}: \
+             cargo run --release -p lab",
+            program.display()
+        ))),
+    }
+}
+
+/// Has cargo build what `targets` name, if cargo started this program.
+pub fn build(targets: &[&str], interrupt: &Interrupt) -> Result<(), Failure> {
+    let directory = directory()?;
+    let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "okloop", "--profile", profile(&directory)]);
+    command.args([
+        "--manifest-path",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
+        "--target-dir",
+    ]);
+    command.arg(directory.join("..")).args(targets).stdin(Stdio::null());
+    let build = ChildGuard::spawn(&mut command).map_err(Failure::system("cargo build"))?;
+    match interrupt.wait_for_end(&build, PATIENCE)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(Failure::System(format!("cargo build: {status}"))),
+        None => Err(Failure::Silent(format!("cargo build did not end within {PATIENCE:?}"))),
+    }
+}
+
+/// The profile whose programs cargo puts in `directory`.
+fn profile(directory: &Path) -> &str {
+    match directory.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    }
+}

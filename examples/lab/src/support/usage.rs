@@ -1,0 +1,115 @@
+//! What a running process uses: time on the processor, memory, threads, context switches. And its descendants.
+//!
+//! Every figure is an `Option`. A process that has ended has none, and a table then says "n/a" instead of a number.
+
+use std::ops::Add;
+use std::time::Duration;
+
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use procfs::process::{Process, all_processes};
+
+/// How often the scheduler took the processor from the threads of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// The thread had nothing to do and waited.
+    pub voluntary: u64,
+    /// The thread had work, but another thread had its turn.
+    pub involuntary: u64,
+}
+
+impl Add for Switches {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            voluntary: self.voluntary + other.voluntary,
+            involuntary: self.involuntary + other.involuntary,
+        }
+    }
+}
+
+/// The bytes of memory that a process has in use, counted in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Each page in use counts whole (resident set): exact for a single process.
+    pub resident: u64,
+    /// A page that several processes use counts in parts (proportional set): the sum is right for processes that were
+    /// forked from each other. But a part changes when another program maps the same library.
+    pub proportional: u64,
+}
+
+impl Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            resident: self.resident + other.resident,
+            proportional: self.proportional + other.proportional,
+        }
+    }
+}
+
+fn process(id: u32) -> Option<Process> {
+    Process::new(id.try_into().ok()?).ok()
+}
+
+/// The processor time that all threads of the process have used, those that have ended included.
+///
+/// It is the clock of the process, exact to the nanosecond; `/proc/PID/stat` counts the same in hundredths of a second.
+pub fn processor_time(id: u32) -> Option<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(id.try_into().ok()?)).ok()?;
+    clock_gettime(clock).ok().map(Duration::from)
+}
+
+/// The processor time of the children that the process has waited for, and of their children (in hundredths of a
+/// second).
+pub fn processor_time_of_ended_children(id: u32) -> Option<Duration> {
+    let stat = process(id)?.stat().ok()?;
+    let ticks = u64::try_from(stat.cutime + stat.cstime).ok()?;
+    Some(Duration::from_secs(ticks) / u32::try_from(procfs::ticks_per_second()).ok()?)
+}
+
+/// The processes that descend from this one.
+pub fn descendants(id: u32) -> Vec<u32> {
+    let stats = all_processes().into_iter().flatten().filter_map(|process| process.ok()?.stat().ok());
+    let number = |id: i32| u32::try_from(id).ok();
+    let with_parents: Vec<(u32, u32)> =
+        stats.filter_map(|stat| Some((number(stat.pid)?, number(stat.ppid)?))).collect();
+    let mut family = vec![id];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        let children = with_parents.iter().filter(|(_, its_parent)| *its_parent == parent);
+        family.extend(children.map(|(child, _)| child));
+        next += 1;
+    }
+    family.split_off(1)
+}
+
+/// The memory that the process has in use, as the page tables say.
+///
+/// `VmRSS` in `/proc/PID/status` is cheaper, but the kernel keeps it per processor, and it is off by some hundred
+/// kilobytes: more than ten sessions cost. Neither has what the kernel keeps for a process: socket buffers, stacks.
+pub fn memory(id: u32) -> Option<Memory> {
+    let rollup = process(id)?.smaps_rollup().ok()?.memory_map_rollup;
+    let bytes = &rollup.iter().next()?.extension.map;
+    Some(Memory { resident: *bytes.get("Rss")?, proportional: *bytes.get("Pss")? })
+}
+
+/// How many threads the process has.
+pub fn threads(id: u32) -> Option<u64> {
+    Some(process(id)?.status().ok()?.threads)
+}
+
+/// The context switches of the threads that the process has now. A thread that has ended takes its count with it.
+pub fn switches(id: u32) -> Option<Switches> {
+    // A thread may end between the listing and the reading; then it counts as one that has ended.
+    let statuses = process(id)?.tasks().ok()?.filter_map(|task| task.ok()?.status().ok());
+    let switches = statuses.filter_map(|status| {
+        Some(Switches {
+            voluntary: status.voluntary_ctxt_switches?,
+            involuntary: status.nonvoluntary_ctxt_switches?,
+        })
+    });
+    switches.reduce(Switches::add)
+}

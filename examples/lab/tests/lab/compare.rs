@@ -1,0 +1,456 @@
+//! `lab compare` measures small loads on real servers and on bad ones, and leaves no process behind.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use okloop::{BANNER, PREFIX};
+use serde_json::Value;
+
+use crate::harness::{Finished, lab, lab_under, program, run, start};
+
+const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
+const PICTURES: [&str; 6] = ["memory", "cpu", "latency", "opening", "churn", "fairness"];
+const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
+
+/// One run of the comparison, with a directory and a mark of its own.
+struct Comparison {
+    output: PathBuf,
+    mark: String,
+}
+
+impl Comparison {
+    fn new(name: &str) -> Self {
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("compare-{name}"));
+        // It fails when there is nothing to remove.
+        let _ = fs::remove_dir_all(&output);
+        Self { output, mark: format!("compare-{name}-{}", std::process::id()) }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        self.marked(lab(&["compare"]), arguments)
+    }
+
+    /// Children inherit the environment, so the mark tells them from all other processes.
+    fn marked(&self, mut command: Command, arguments: &[&str]) -> Command {
+        command.arg("--output").arg(&self.output).args(arguments).env("LABORATORY_MARK", &self.mark);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Finished {
+        let finished = run(&mut self.command(arguments));
+        assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+        finished
+    }
+
+    fn results(&self) -> Value {
+        let text = fs::read(self.output.join("results.json")).expect("the figures are written");
+        serde_json::from_slice(&text).expect("the figures are JSON")
+    }
+
+    fn page(&self) -> String {
+        fs::read_to_string(self.output.join("report.html")).expect("the report is written")
+    }
+
+    /// The processes of this run that are still there.
+    fn left_over(&self) -> Vec<Pid> {
+        let processes = fs::read_dir("/proc").expect("Linux").filter_map(|entry| Some(entry.ok()?.path()));
+        let ours = processes.filter_map(|process| {
+            let environment = fs::read(process.join("environ")).unwrap_or_default();
+            let is_ours = environment.windows(self.mark.len()).any(|bytes| bytes == self.mark.as_bytes());
+            let id = process.file_name()?.to_str()?.parse().ok()?;
+            is_ours.then_some(Pid::from_raw(id))
+        });
+        ours.collect()
+    }
+}
+
+/// The results of one server, in the order of the workloads.
+fn results_of<'a>(results: &'a Value, server: &str) -> Vec<&'a Value> {
+    let all = results["results"].as_array().expect("results are an array");
+    all.iter().filter(|result| result["server"] == server).collect()
+}
+
+#[test]
+fn every_server_is_measured_under_every_load() {
+    let comparison = Comparison::new("all");
+    let arguments = ["--sessions", "40,20", "--active", "8", "--rounds", "2", "--seconds", "0.1"];
+    // As `cargo run` starts it: it has cargo build the servers.
+    let finished = run(comparison.command(&arguments).env("CARGO", env!("CARGO")));
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+
+    let results = comparison.results();
+    assert_eq!(results["interrupted"], false);
+    for server in LADDER {
+        let of_server = results_of(&results, server);
+        let workloads: Vec<_> = of_server.iter().map(|result| &result["workload"]).collect();
+        assert_eq!(workloads, WORKLOADS);
+        assert_eq!((&of_server[0]["sessions"], &of_server[1]["sessions"]), (&20.into(), &40.into()));
+        for result in &of_server {
+            assert_eq!(result["failure"], Value::Null, "{server}: {result:#}");
+            assert_eq!(result["rounds"].as_array().map(Vec::len), Some(2));
+            let expected: &[&str] = match result["workload"].as_str() {
+                Some("ping-pong") => &PING_PONG,
+                Some("churn") => &["answers_per_second", "latency_p99_us", "server_cpu_us_per_answer"],
+                Some("bulk") => &["megabytes_per_second", "server_cpu_us_per_megabyte"],
+                // Not answers/s: a flood may starve the active clients of the smallest loop to the end.
+                _ => &["latency_p50_us", "latency_p99_us", "megabytes_per_second", "offered_per_second"],
+            };
+            for figure in expected {
+                assert!(result["median"][figure].as_f64() > Some(0.0), "{server}: {figure} in {result:#}");
+            }
+        }
+    }
+    // The two architectures: a thread for each session, or one for all.
+    let threads = |server: &str| results_of(&results, server)[1]["median"]["threads"].as_f64();
+    assert_eq!(threads("thread_per_connection"), Some(41.0));
+    assert_eq!(threads("tiny_event_loop"), Some(1.0));
+
+    assert_eq!(results["okloop"], env!("CARGO_PKG_VERSION"));
+    assert!(results["date"].as_str().is_some_and(|date| date.starts_with("20")), "{}", results["date"]);
+    assert!(results["command_line"].as_array().is_some_and(|words| words.contains(&"40,20".into())));
+
+    let table = finished.stdout;
+    let measured = table.split("SYSTEM CALLS").next().and_then(|table| table.split_once("SPEED"));
+    let measured = measured.map_or("", |(_, tables)| tables);
+    assert!(measured.lines().all(|line| line.chars().count() <= 100), "wider than 100: {measured}");
+    for text in ["SPEED", "COST", "CHURN", "BULK", "FLOOD", "answers/s", "p99.9", "40 sessions"] {
+        assert!(table.contains(text), "{text} in {table}");
+    }
+    assert_stands_alone(&comparison);
+    assert!(comparison.page().contains("closed loop"));
+    assert_eq!(comparison.left_over(), []);
+}
+
+const PING_PONG: [&str; 11] = [
+    "answers_per_second",
+    "latency_p50_us",
+    "latency_p99_us",
+    "latency_max_us",
+    "latency_samples",
+    "opening_us",
+    "server_cpu_us_per_answer",
+    "memory_bytes",
+    "threads",
+    "voluntary_switches_per_answer",
+    "load_cpus_busy",
+];
+
+/// The page shows every picture and needs nothing from anywhere.
+fn assert_stands_alone(comparison: &Comparison) {
+    let page = comparison.page();
+    for picture in PICTURES {
+        let figure = figure(&page, picture);
+        assert!(figure.contains("<svg ") && figure.contains("<figcaption>"), "{picture}");
+        assert!(LADDER.iter().all(|server| figure.contains(server)), "{picture} names every server");
+        assert!(comparison.output.join(format!("{picture}.svg")).exists(), "{picture}.svg");
+    }
+    let page = page.replace("http://www.w3.org/2000/svg", "");
+    for foreign in ["http:", "https:", "<script", "<link", "src=", "url(", "@import"] {
+        assert!(!page.contains(foreign), "the page has {foreign}");
+    }
+}
+
+fn figure<'a>(page: &'a str, name: &str) -> &'a str {
+    let figure = page.split("<figure ").find(|figure| figure.starts_with(&format!("id=\"{name}\"")));
+    let figure = figure.and_then(|figure| figure.split("</figure>").next());
+    figure.unwrap_or_else(|| panic!("no picture {name}"))
+}
+
+#[test]
+fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
+    let comparison = Comparison::new("bad");
+    let liar = start_liar();
+    let chatty = start_server(|_, mut stream| while stream.write_all(b"and furthermore ").is_ok() {});
+    // The kernel accepts for it, but no program sends a banner.
+    let mute_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let mute = mute_listener.local_addr().expect("it is bound").to_string();
+    let finished = comparison.run(&[
+        "--sessions=20",
+        "--active=5",
+        "--rounds=1",
+        "--seconds=0.05",
+        "--server=dies=false {port}",
+        "--server=cries=printf 'the \\033[31mroof <i>is on fire\\n\\n' >&2; exit 3; {port}",
+        "--server=missing=/no/such/server {port}",
+        "--server=deaf=sh -c 'sleep 60 & sleep 60' {port}",
+        // It goes to the background, twice.
+        "--server=daemon=setsid sh -c 'setsid sleep 60 & sleep 60' & : {port}",
+        "--connect",
+        &liar,
+        "--connect",
+        &mute,
+        "--connect",
+        &chatty,
+    ]);
+
+    let results = comparison.results();
+    for (server, reason) in [
+        ("dies", "died before it listened: exit status: 1"),
+        ("cries", "died before it listened: exit status: 3"),
+        ("missing", "died before it listened: exit status: 127"),
+        ("deaf", "never listened on its port"),
+        (&liar, "wrong answer: \"NO..."),
+        ("daemon", "died before it listened: exit status: 0 (does it go to the background?)"),
+        (&chatty, "wrong answer: \"and furthermore"),
+        (&mute, "silent: accepts connections, but sends no banner"),
+    ] {
+        for result in results_of(&results, server) {
+            let failure = result["failure"].as_str().unwrap_or("no failure");
+            assert!(failure.contains(reason), "{server}: {failure}");
+            assert_eq!(result["rounds"], Value::Array(Vec::new()), "{server} has no figures");
+        }
+    }
+    for server in LADDER {
+        assert!(results_of(&results, server).iter().all(|result| result["failure"] == Value::Null));
+    }
+    let cries = &results_of(&results, "cries")[0]["last_words"];
+    assert_eq!(cries, r#""the \u{1b}[31mroof <i>is on fire""#);
+    assert!(!comparison.page().contains("<i>"), "the page is not the server's");
+    let table = finished.stdout;
+    assert_eq!(table.matches("Last words of cries: ").count(), 1, "told once: {table}");
+    assert!(table.contains("Last words of missing: \"sh: 1: /no/such/server: not found\""), "{table}");
+    assert!(!table.contains('\x1b'), "the terminal is not the server's: {table}");
+    let deaf = table.lines().find(|line| line.starts_with("deaf ")).unwrap_or_default();
+    assert!(deaf.ends_with("  never listened on its port"), "{table}");
+    for server in ["dies", "cries", "missing", "deaf", &mute] {
+        let tries = finished.stderr.lines().filter(|line| line.ends_with(&format!(": {server}")));
+        assert_eq!(tries.count(), 1, "{server} is tried once: {}", finished.stderr);
+        assert!(!comparison.output.join(format!("logs/{server}-under-strace.log")).exists());
+    }
+    assert_eq!(comparison.left_over(), []);
+}
+
+/// A server that sends the right banner and answers everything with `NO...`; returns its address.
+fn start_liar() -> String {
+    // The load gives up after the first answer, and the session with it.
+    start_server(|_, mut stream| {
+        let _ = stream.write_all(BANNER);
+        let mut line = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut line) {
+            let _ = stream.write_all(&[b"NO...", &line[..count]].concat());
+        }
+    })
+}
+
+/// A server that serves each client, the first being number 0, in a thread of its own; returns its address.
+fn start_server(converse: impl Fn(usize, TcpStream) + Copy + Send + 'static) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            thread::spawn(move || converse(number, stream));
+        }
+    });
+    address
+}
+
+#[test]
+fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted() {
+    let comparison = Comparison::new("counted");
+    // A few active clients wait for longer than the measurement takes.
+    let starver = start_server(|number, stream| answer(stream, number % 7 == 2, Duration::from_millis(400)));
+    // All of them do.
+    let sluggard = start_server(|_, stream| answer(stream, true, Duration::from_millis(300)));
+    let threads = program("examples/thread_per_connection");
+    let pipeline = format!("--server=piped=cd / && NAME=value {} {{port}} | cat", threads.display());
+    let small = ["--sessions=20", "--active=5", "--rounds=1", "--seconds=0.1"];
+    comparison.run(&[&small[..], &["--connect", &starver, "--connect", &sluggard, &pipeline]].concat());
+
+    let results = comparison.results();
+    for server in [&starver, &sluggard, "piped"] {
+        for result in results_of(&results, server) {
+            assert_eq!(result["failure"], Value::Null, "{result:#}");
+        }
+    }
+    let late = &results_of(&results, &starver)[0]["median"];
+    assert!(late["latency_max_us"].as_f64() >= Some(400_000.0), "{late:#}");
+
+    let waiting = &results_of(&results, &sluggard)[3]["median"];
+    assert_eq!(waiting["answers_per_second"], 0.0, "{waiting:#}");
+    // 20 active clients, a line each 10 ms, for 0.1 s and what the last turn took longer.
+    let due = waiting["latency_samples"].as_f64();
+    assert!(due >= Some(200.0) && due < Some(300.0), "{waiting:#}");
+    // The last line had been due for little more than 200 ms when the answer to the first one came after 300.
+    assert!(waiting["latency_p50_us"].as_f64() < Some(290_000.0), "{waiting:#}");
+
+    let family = &results_of(&results, "piped")[0]["median"];
+    // The shell and cat, the server's first thread, and one for each session.
+    assert_eq!(family["threads"], 23.0, "{family:#}");
+    for figure in
+        ["server_cpu_us_per_answer", "memory_bytes_per_idle_session", "voluntary_switches_per_answer"]
+    {
+        assert!(family[figure].as_f64() > Some(0.1), "{family:#}");
+    }
+    assert_eq!(comparison.left_over(), []);
+}
+
+/// A right conversation, but `slowly` waits before each answer to a line of an active client.
+fn answer(mut stream: TcpStream, slowly: bool, pause: Duration) {
+    let _ = stream.write_all(BANNER);
+    let mut line = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut line) {
+        // A flood fills the whole buffer.
+        if slowly && count < line.len() {
+            thread::sleep(pause);
+        }
+        let _ = stream.write_all(&[PREFIX, &line[..count]].concat());
+    }
+}
+
+#[test]
+fn a_pause_of_the_laboratory_is_no_silence_of_the_server() {
+    let comparison = Comparison::new("paused");
+    let sluggard = start_server(|_, stream| answer(stream, true, Duration::from_millis(300)));
+    let arguments = ["--sessions=20", "--active=5", "--rounds=1", "--seconds=1", "--connect", &sluggard];
+    let mut running = start(&mut comparison.command(&arguments));
+    running.complaint_with(&format!("20 sessions: {sluggard}"));
+    // The sessions are then open, and the load waits for answers.
+    thread::sleep(Duration::from_millis(500));
+    running.signal(Signal::SIGSTOP);
+    // Longer than the load waits for a silent server.
+    thread::sleep(Duration::from_secs(5));
+    running.signal(Signal::SIGCONT);
+    let finished = running.finish();
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    let results = comparison.results();
+    assert_eq!(results_of(&results, &sluggard)[0]["failure"], Value::Null, "{results:#}");
+}
+
+#[test]
+#[ignore = "needs root, to start a server as another user"]
+fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
+    let comparison = Comparison::new("unkillable");
+    fs::create_dir_all(&comparison.output).expect("the directory can be made");
+    let nobody = Some(65534);
+    chown(&comparison.output, nobody, nobody).expect("root may do this");
+    let unkillable = comparison.output.join("unkillable");
+    fs::copy("/bin/sleep", &unkillable).expect("the program can be copied");
+    fs::set_permissions(&unkillable, fs::Permissions::from_mode(0o4755)).expect("root may do this");
+
+    let server = format!("--server=unkillable={} 600 {{port}}", unkillable.display());
+    let lab = lab_under("setpriv --reuid=65534 --regid=65534 --clear-groups", &["compare"]);
+    let small = ["--sessions=5", "--rounds=1", "--seconds=0.05", &server];
+    let finished = run(&mut comparison.marked(lab, &small));
+    for process in comparison.left_over() {
+        kill(process, Signal::SIGKILL).expect("root may do this");
+    }
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("Cannot be ended and are left behind: processes ["),
+        "{}",
+        finished.stderr
+    );
+    let results = comparison.results();
+    assert_eq!(results_of(&results, "unkillable")[0]["failure"], "never listened on its port");
+    // It is not counted with the servers that are measured after it.
+    assert_eq!(results_of(&results, "tiny_event_loop")[1]["median"]["threads"], 1.0, "{results:#}");
+}
+
+#[test]
+fn what_cannot_be_written_is_named_and_the_rest_is_written_and_shown() {
+    let comparison = Comparison::new("unwritable");
+    let arguments = ["--sessions=1", "--rounds=1", "--seconds=0.01"];
+    let page = comparison.output.join("report.html");
+    fs::create_dir_all(&page).expect("the directory can be made");
+    let finished = run(&mut comparison.command(&arguments));
+    assert_eq!(finished.status, Some(1), "{}", finished.stderr);
+    let complaint = format!("{} could not be written: ", page.display());
+    assert!(finished.stderr.contains(&complaint), "{}", finished.stderr);
+    assert!(finished.stdout.contains("CHURN"));
+    assert_eq!(results_of(&comparison.results(), "okloop").len(), 4);
+
+    // With no directory at all nothing is begun.
+    fs::remove_dir_all(&comparison.output).expect("it can be removed");
+    fs::write(&comparison.output, "a file").expect("a file can be made");
+    let finished = run(&mut comparison.command(&arguments));
+    fs::remove_file(&comparison.output).expect("it can be removed");
+    assert_eq!(finished.status, Some(1));
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+    assert!(finished.stderr.contains(&*comparison.output.to_string_lossy()), "{}", finished.stderr);
+}
+
+#[test]
+fn a_copied_program_says_where_it_belongs() {
+    let comparison = Comparison::new("copied");
+    fs::create_dir_all(&comparison.output).expect("the directory can be made");
+    let copy = comparison.output.join("lab");
+    fs::copy(program("lab"), &copy).expect("the program can be copied");
+    let finished = run(Command::new(copy).arg("compare"));
+    assert_eq!(finished.status, Some(1), "{}", finished.stderr);
+    assert!(finished.stderr.contains("beside itself, where cargo puts them"), "{}", finished.stderr);
+}
+
+#[test]
+fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
+    let comparison = Comparison::new("interrupted");
+    let arguments = ["--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"];
+    let mut running = start(&mut comparison.command(&arguments));
+    // The first round is over, and the second will not be.
+    running.complaint_with("14/24: ");
+    running.signal(Signal::SIGINT);
+    let finished = running.finish();
+
+    assert_eq!(finished.status, Some(130), "{}", finished.stderr);
+    let results = comparison.results();
+    assert_eq!(results["interrupted"], true);
+    assert!(results_of(&results, "okloop")[0]["median"]["answers_per_second"].as_f64() > Some(0.0));
+    let table = finished.stdout;
+    assert!(table.contains("Interrupted: these are the figures up to then."), "{table}");
+    assert_stands_alone(&comparison);
+    assert_eq!(comparison.left_over(), []);
+}
+
+#[test]
+fn wrong_arguments_end_in_one_line_and_status_2() {
+    let comparison = Comparison::new("arguments");
+    for (argument, complaint) in [
+        ("--sessions=0", "0 is not in 1..=1000000"),
+        ("--sessions=ten", "invalid digit"),
+        ("--rounds=0", "0 is not in 1..=100"),
+        ("--seconds=-1", "from 0.01 to 3600 seconds"),
+        ("--server=python", "NAME=COMMAND is expected"),
+        ("--server=python=python3 server.py", "the command has no {port} in it"),
+        ("--server=../python=python3 {port}", "a name has only letters"),
+        ("--server=okloop=another {port}", "two servers are called okloop"),
+        ("--connect=192.0.2.1:8888", "not on this machine; --remote says that you mean it"),
+        ("--connect=localhost", "invalid socket address"),
+        ("--nonsense", "unexpected argument '--nonsense'"),
+    ] {
+        let finished = run(&mut comparison.command(&[argument]));
+        assert_eq!(finished.status, Some(2), "{argument}: {}", finished.stderr);
+        assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+        assert!(finished.stderr.contains(complaint), "{argument}: {}", finished.stderr);
+    }
+    assert!(!comparison.output.exists(), "nothing was begun");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_browser_draws_every_picture() {
+    let comparison = Comparison::new("browser");
+    comparison.run(&["--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
+    let profile = comparison.output.join("profile");
+    let mut chromium = Command::new("chromium");
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
+    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    chromium.arg(format!("--user-data-dir={}", profile.display())).arg("--dump-dom");
+    chromium.arg(format!("file://{}/report.html", comparison.output.display()));
+    let finished = run(&mut chromium);
+
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    for picture in PICTURES {
+        let figure = figure(&finished.stdout, picture);
+        assert!(figure.contains("</svg>"), "{picture} is parsed as a picture: {figure}");
+        let marks = ["<polyline", "<circle", "<rect"].map(|mark| figure.matches(mark).count());
+        // The paper, and something for each server.
+        assert!(marks.iter().sum::<usize>() > LADDER.len(), "{picture} has lines and points: {marks:?}");
+    }
+}

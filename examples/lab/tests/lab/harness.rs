@@ -1,0 +1,175 @@
+//! A run of the laboratory that ends with its test, and whose output is collected while it runs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a test waits for anything. Far longer than it takes, because a busy machine is no failure.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The laboratory's turn: one run at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test runs the laboratory. A run that [`start`] begins has its turn already.
+pub fn turn() -> MutexGuard<'static, ()> {
+    // A test that failed has ended its run too.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The project's other programs, built once. `cargo test -p lab` builds only the laboratory.
+static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("it is in target/debug, say");
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "okloop", "--bins", "--examples", "--profile", profile]);
+    let status = cargo.arg("--target-dir").arg(directory.join("..")).status();
+    assert!(status.expect("cargo runs, as it runs this").success());
+    directory.to_owned()
+});
+
+/// The path of a program, relative to the laboratory: `okloop`, or `examples/NAME`.
+pub fn program(name: &str) -> PathBuf {
+    PROGRAMS.join(name)
+}
+
+/// A run of the laboratory that the test describes further.
+pub fn lab(arguments: &[&str]) -> Command {
+    lab_under("env", arguments)
+}
+
+/// The same, started by a command that becomes its last arguments.
+pub fn lab_under(runner: &str, arguments: &[&str]) -> Command {
+    let mut words = runner.split(' ');
+    let mut command = Command::new(words.next().expect("it has a name"));
+    // The programs are built; the laboratory need not ask cargo.
+    command.args(words).arg(program("lab")).args(arguments).env_remove("CARGO");
+    command
+}
+
+/// A process whose output is collected while it runs. Dropping it kills it.
+pub struct Running {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What a process left behind.
+pub struct Finished {
+    /// The exit status, or none if a signal ended the process.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Starts a command when no other one runs.
+pub fn start(command: &mut Command) -> Running {
+    let turn = turn();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let (stdout, stderr) = (Output::of(child.stdout.take()), Output::of(child.stderr.take()));
+    Running { child, stdout, stderr, _turn: turn }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Finished {
+    start(command).finish()
+}
+
+impl Running {
+    /// Waits for a line on standard output with `text` in it.
+    pub fn line_with(&mut self, text: &str) -> String {
+        self.stdout.line_with(text).unwrap_or_else(|| panic!("no {text:?} in {}", self.stdout.so_far))
+    }
+
+    /// The same for standard error.
+    pub fn complaint_with(&mut self, text: &str) -> String {
+        self.stderr.line_with(text).unwrap_or_else(|| panic!("no {text:?} in {}", self.stderr.so_far))
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.id().cast_signed()), signal).expect("the child is ours to signal");
+    }
+
+    /// Waits for the end of both outputs, which comes with the end of the process.
+    pub fn finish(mut self) -> Finished {
+        let ended = self.stdout.end() && self.stderr.end();
+        let (stdout, stderr) =
+            [&mut self.stdout, &mut self.stderr].map(|output| output.so_far.clone()).into();
+        assert!(ended, "still running, with {stdout}{stderr}");
+        let status = self.child.wait().expect("the child is ours to wait for").code();
+        Finished { status, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only after its end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One output of a process. A thread of its own reads it, so that the process never waits for the test.
+struct Output {
+    lines: Receiver<String>,
+    so_far: String,
+}
+
+impl Output {
+    fn of(source: Option<impl Read + Send + 'static>) -> Self {
+        let (sender, lines) = channel();
+        let mut source = BufReader::new(source.expect("it is piped"));
+        thread::spawn(move || {
+            let mut line = Vec::new();
+            while source.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                // It fails only after the test.
+                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+                line.clear();
+            }
+        });
+        Self { lines, so_far: String::new() }
+    }
+
+    fn line_with(&mut self, text: &str) -> Option<String> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+            self.so_far += &line;
+            if line.contains(text) {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Whether the output ends in time.
+    fn end(&mut self) -> bool {
+        let deadline = Instant::now() + 2 * DEADLINE;
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.so_far += &line;
+        }
+        Instant::now() < deadline
+    }
+}
+
+/// Waits until `holds` does, for what no event tells.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,6 @@
+//! The tests of the laboratory. They load real servers, so they run one after the other: each measures the servers and
+//! not another test.
+
+mod compare;
+mod fleet;
+mod harness;

@@ -1,0 +1,58 @@
+//! A line server: it greets, numbers each line, and ends when the client says `quit`.
+//!
+//! ```text
+//! cargo run --example line_server
+//! telnet localhost 8888
+//! ```
+//!
+//! It shows a session that keeps state, waits for the rest of a request, and ends politely: the client gets the goodbye
+//! and everything before it, although the client may still be sending. A line that is too long ends the session with an
+//! error. Without that limit the server would end the session without a word when the input buffer is full.
+
+use std::env;
+use std::error::Error;
+
+use okloop::{Buffer, Config, Server, Session, Step};
+
+/// The longest line, with its ending (bytes).
+const LONGEST_LINE: usize = 1024;
+
+#[derive(Default)]
+struct LineSession {
+    lines: u64,
+}
+
+impl Session for LineSession {
+    fn greet(&mut self, output: &mut Buffer) {
+        output.push(b"Type lines, then quit\n");
+    }
+
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        let searched = &input[..input.len().min(LONGEST_LINE)];
+        let Some(end) = searched.iter().position(|&byte| byte == b'\n') else {
+            if searched.len() < LONGEST_LINE {
+                return Step::NeedInput;
+            }
+            output.push(b"The line is too long\n");
+            return Step::Close;
+        };
+        let line = input[..end].trim_ascii_end();
+        if line == b"quit" {
+            output.push(b"Goodbye\n");
+            return Step::Close;
+        }
+        self.lines += 1;
+        output.push(format!("{}: ", self.lines).as_bytes());
+        output.push(line);
+        output.push(b"\n");
+        Step::Consumed(end + 1)
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let port = env::args().nth(1).map_or(Ok(8888), |port| port.parse())?;
+    let server = Server::bind(Config { port, ..Config::default() }, |_| LineSession::default())?;
+    println!("Socket now listening on {}", server.local_addr()?);
+    server.run()?;
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! Many clients in one thread: pending output waits in a buffer, and backpressure limits it.
+//!
+//! ```text
+//! cargo run --example loop_backpressure
+//! telnet localhost 8888
+//! ```
+//!
+//! Its idea: a session reads on while output is pending, and one write sends many answers. So the buffer needs a limit.
+//! Backpressure: from high water on the session is not read, until its output is below low water. The kernel's buffers
+//! then fill, and TCP makes the client wait.
+//!
+//! What to wait for follows from this state: `Connection::interest` is a pure function of it, and epoll is told when its
+//! result changes. Most sessions have nothing pending, and then no event says that their socket is writable.
+//!
+//! What it does not do, and the rung that repairs it:
+//! - Stay fair: a client that reads as fast as it sends (a flood) keeps the loop, and all others wait. `loop_fair`.
+//! - Recover when descriptors are lacking: clients in the accept queue are stuck. `loop_fair`.
+//! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
+//! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use okloop::{BANNER, CHUNK, PREFIX};
+use slab::Slab;
+
+mod listening;
+mod terminal;
+
+/// The listener's token. No key of the slab comes near it.
+const LISTENER: Token = Token(usize::MAX);
+
+/// Events taken from one `poll` (events). More stay in the kernel for the next one.
+const EVENTS: usize = 1024;
+
+/// Pending output from which on a session is not read (bytes).
+const HIGH_WATER: usize = 64 * 1024;
+
+/// Pending output below which a session is read again (bytes). It is far lower, so that reading does not stop and start
+/// at every write.
+const LOW_WATER: usize = 16 * 1024;
+
+fn main() -> io::Result<()> {
+    let [port] = terminal::arguments(["PORT"]);
+    Server::new(listening::listen(terminal::port(port, 8888)))?.run()
+}
+
+struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    /// Every session by its key, which is also its token.
+    sessions: Slab<Connection>,
+}
+
+impl Server {
+    fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self { poll, listener, sessions: Slab::new() })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.wait(&mut events)?;
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept_new(),
+                    Token(key) => self.turn(key),
+                }
+            }
+        }
+    }
+
+    /// Waits until a socket is ready.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, None) {
+            // Ctrl-Z and `fg`, for example. There are no events then.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    fn accept_new(&mut self) {
+        loop {
+            match unless_blocked(self.listener.accept()) {
+                Ok(Some((stream, address))) => {
+                    // Simplification: this write blocks, so a terminal stopped with Ctrl-S stops every client with it.
+                    terminal::say(format_args!("Connected with {address}"));
+                    self.open(stream);
+                }
+                Ok(None) => return,
+                // Simplification: any error ends the accepting like an empty queue. If descriptors are lacking, the
+                // clients in the queue are stuck: their one event is used up. They wait until another client connects.
+                Err(error) => {
+                    terminal::complain(format_args!("No session: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Starts a session. Its first turn writes the banner, which fits in an empty socket.
+    fn open(&mut self, stream: TcpStream) {
+        // An answer leaves immediately, even while the client has not acknowledged the one before.
+        let _ = stream.set_nodelay(true);
+        let key = self.sessions.insert(Connection::new(stream));
+        self.turn(key);
+    }
+
+    /// Gives a session its turn. The key may be that of no session: an event is a hint.
+    fn turn(&mut self, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match session.turn() {
+            Ok(()) => self.update_registration(key),
+            Err(_) => self.remove(key),
+        }
+    }
+
+    /// Tells epoll what to report of a session from now on, if that has changed.
+    fn update_registration(&mut self, key: usize) {
+        let session = &mut self.sessions[key];
+        let wanted = session.interest();
+        let result = match session.registered {
+            Some(interest) if interest == wanted => return,
+            Some(_) => self.poll.registry().reregister(&mut session.stream, Token(key), wanted),
+            None => self.poll.registry().register(&mut session.stream, Token(key), wanted),
+        };
+        session.registered = Some(wanted);
+        if let Err(error) = result {
+            terminal::complain(format_args!("No session: {error}"));
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        // Closing the socket also ends its registration (epoll(7), "Questions and answers").
+        //
+        // Simplification: the key is free before the batch is through. That is safe while a session ends only in its own
+        // event, because each has one event a batch. A time-out or a chat would end sessions in other events.
+        self.sessions.remove(key);
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// Output that the client has not been sent yet. A thread would know it by its place inside `write_all`.
+    pending: Vec<u8>,
+    /// Backpressure: while this is set, the socket is not read. Between the two water marks it stays as it was.
+    input_paused: bool,
+    /// The client has ended its direction. It may still read, so all pending output goes out first.
+    half_closed: bool,
+    /// The interest that epoll has been told.
+    registered: Option<Interest>,
+}
+
+impl Connection {
+    /// A session begins with the banner.
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, pending: BANNER.to_vec(), input_paused: false, half_closed: false, registered: None }
+    }
+
+    /// What to wait for: a pure function of the state.
+    fn interest(&self) -> Interest {
+        match (self.reads(), self.pending.is_empty()) {
+            (true, true) => Interest::READABLE,
+            (true, false) => Interest::READABLE | Interest::WRITABLE,
+            (false, _) => Interest::WRITABLE,
+        }
+    }
+
+    fn reads(&self) -> bool {
+        !self.input_paused && !self.half_closed
+    }
+
+    /// Writes and reads until the socket would block. An error is the end of the session, also when the end is orderly.
+    ///
+    /// Simplification: a turn has no limit. The turn of a flood does not end.
+    fn turn(&mut self) -> io::Result<()> {
+        let mut may_hold_more = true;
+        loop {
+            self.flush()?;
+            self.update_backpressure();
+            if self.half_closed && self.pending.is_empty() {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            if !may_hold_more || !self.reads() {
+                return Ok(());
+            }
+            may_hold_more = self.read()?;
+        }
+    }
+
+    fn update_backpressure(&mut self) {
+        if self.pending.len() >= HIGH_WATER {
+            self.input_paused = true;
+        } else if self.pending.len() < LOW_WATER {
+            self.input_paused = false;
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            let Some(count) = unless_blocked(self.stream.write(&self.pending))? else { break };
+            self.pending.drain(..count);
+        }
+        if self.pending.is_empty() {
+            // An idle session holds no memory for output.
+            self.pending = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Reads chunks and appends their answers. Returns whether the socket may hold more.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut chunk = [0; CHUNK];
+        while self.pending.len() < HIGH_WATER {
+            let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
+            if count == 0 {
+                self.half_closed = true;
+                return Ok(false);
+            }
+            self.pending.extend(PREFIX);
+            self.pending.extend(&chunk[..count]);
+        }
+        Ok(true)
+    }
+}
+
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}

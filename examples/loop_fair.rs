@@ -1,0 +1,287 @@
+//! Many clients in one thread: a turn has a limit, and accepting survives a lack of descriptors.
+//!
+//! ```text
+//! cargo run --example loop_fair
+//! telnet localhost 8888
+//! ```
+//!
+//! Its idea: what one client or one event can cause has a limit, a read budget for each turn and a quota of accepts for
+//! each event. A turn that stops early must re-arm: its edge is used up, so the loop tells epoll the same interest again.
+//! epoll then looks at the socket and reports it if it is still ready, behind all others.
+//!
+//! Accept errors are of two kinds. An error of one client means "try the next". An error of the system holds for the
+//! next client too, so accepting pauses until a session ends.
+//!
+//! What it does not do, and the rung that repairs it:
+//! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
+//! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use okloop::{BANNER, CHUNK, PREFIX};
+use slab::Slab;
+
+mod listening;
+mod terminal;
+
+/// The listener's token. No key of the slab comes near it.
+const LISTENER: Token = Token(usize::MAX);
+
+/// Events taken from one `poll` (events). More stay in the kernel for the next one.
+const EVENTS: usize = 1024;
+
+/// Pending output from which on a session is not read (bytes).
+const HIGH_WATER: usize = 64 * 1024;
+
+/// Pending output below which a session is read again (bytes). It is far lower, so that reading does not stop and start
+/// at every write.
+const LOW_WATER: usize = 16 * 1024;
+
+/// How much a session reads in one turn (bytes). Then it is the next session's turn.
+const READ_BUDGET: usize = 64 * 1024;
+
+/// How many clients are accepted for one event (connections). Then it is the sessions' turn.
+const ACCEPT_BUDGET: usize = 64;
+
+fn main() -> io::Result<()> {
+    let [port] = terminal::arguments(["PORT"]);
+    Server::new(listening::listen(terminal::port(port, 8888)))?.run()
+}
+
+struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    /// Every session by its key, which is also its token.
+    sessions: Slab<Connection>,
+    /// The system has no room for one more client. Only the end of a session makes room.
+    accept_paused: bool,
+}
+
+impl Server {
+    fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self { poll, listener, sessions: Slab::new(), accept_paused: false })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.wait(&mut events)?;
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept_new(),
+                    Token(key) => self.turn(key),
+                }
+            }
+        }
+    }
+
+    /// Waits until a socket is ready.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, None) {
+            // Ctrl-Z and `fg`, for example. There are no events then.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    fn accept_new(&mut self) {
+        for _ in 0..ACCEPT_BUDGET {
+            match unless_blocked(self.listener.accept()) {
+                Ok(Some((stream, address))) => {
+                    // Simplification: this write blocks, so a terminal stopped with Ctrl-S stops every client with it.
+                    terminal::say(format_args!("Connected with {address}"));
+                    self.open(stream);
+                }
+                Ok(None) => return,
+                Err(error) if is_of_one_client(&error) => {}
+                // Simplification: with no session open none can end, and the clients in the queue are stuck.
+                Err(error) => {
+                    terminal::complain(format_args!("No session: {error}"));
+                    self.accept_paused = true;
+                    return;
+                }
+            }
+        }
+        self.rearm_listener();
+    }
+
+    /// Lets epoll report the clients that are still in the queue.
+    fn rearm_listener(&mut self) {
+        let result = self.poll.registry().reregister(&mut self.listener, LISTENER, Interest::READABLE);
+        if let Err(error) = result {
+            terminal::complain(format_args!("No session: {error}"));
+            self.accept_paused = true;
+        }
+    }
+
+    /// Starts a session. Its first turn writes the banner, which fits in an empty socket.
+    fn open(&mut self, stream: TcpStream) {
+        // An answer leaves immediately, even while the client has not acknowledged the one before.
+        let _ = stream.set_nodelay(true);
+        let key = self.sessions.insert(Connection::new(stream));
+        self.turn(key);
+    }
+
+    /// Gives a session its turn. The key may be that of no session: an event is a hint.
+    fn turn(&mut self, key: usize) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match session.turn() {
+            Ok(turn) => self.update_registration(key, turn),
+            Err(_) => self.remove(key),
+        }
+    }
+
+    /// Tells epoll what to report of a session from now on, if that has changed or the session must be re-armed.
+    fn update_registration(&mut self, key: usize, turn: Turn) {
+        let session = &mut self.sessions[key];
+        let wanted = session.interest();
+        let result = match session.registered {
+            Some(interest) if interest == wanted && !turn.stopped_early => return,
+            Some(_) => self.poll.registry().reregister(&mut session.stream, Token(key), wanted),
+            None => self.poll.registry().register(&mut session.stream, Token(key), wanted),
+        };
+        session.registered = Some(wanted);
+        if let Err(error) = result {
+            terminal::complain(format_args!("No session: {error}"));
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        // Closing the socket also ends its registration (epoll(7), "Questions and answers").
+        //
+        // Simplification: the key is free before the batch is through. That is safe while a session ends only in its own
+        // event, because each has one event a batch. A time-out or a chat would end sessions in other events.
+        self.sessions.remove(key);
+        if self.accept_paused {
+            self.accept_paused = false;
+            self.rearm_listener();
+        }
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// Output that the client has not been sent yet. A thread would know it by its place inside `write_all`.
+    pending: Vec<u8>,
+    /// Backpressure: while this is set, the socket is not read. Between the two water marks it stays as it was.
+    input_paused: bool,
+    /// The client has ended its direction. It may still read, so all pending output goes out first.
+    half_closed: bool,
+    /// The interest that epoll has been told.
+    registered: Option<Interest>,
+}
+
+/// What one turn of a session did.
+#[derive(Clone, Copy, Default)]
+struct Turn {
+    /// Bytes read.
+    read: usize,
+    /// The socket may still be ready, but its edge is used up: the session must be re-armed.
+    stopped_early: bool,
+}
+
+impl Connection {
+    /// A session begins with the banner.
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, pending: BANNER.to_vec(), input_paused: false, half_closed: false, registered: None }
+    }
+
+    /// What to wait for: a pure function of the state.
+    fn interest(&self) -> Interest {
+        match (self.reads(), self.pending.is_empty()) {
+            (true, true) => Interest::READABLE,
+            (true, false) => Interest::READABLE | Interest::WRITABLE,
+            (false, _) => Interest::WRITABLE,
+        }
+    }
+
+    fn reads(&self) -> bool {
+        !self.input_paused && !self.half_closed
+    }
+
+    /// Writes and reads until the socket would block, or until the read budget is used up. An error is the end of the
+    /// session, also when the end is orderly.
+    fn turn(&mut self) -> io::Result<Turn> {
+        let mut turn = Turn::default();
+        let mut may_hold_more = true;
+        loop {
+            self.flush()?;
+            self.update_backpressure();
+            if self.half_closed && self.pending.is_empty() {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            turn.stopped_early = turn.read >= READ_BUDGET;
+            if turn.stopped_early || !may_hold_more || !self.reads() {
+                return Ok(turn);
+            }
+            may_hold_more = self.read(&mut turn)?;
+        }
+    }
+
+    fn update_backpressure(&mut self) {
+        if self.pending.len() >= HIGH_WATER {
+            self.input_paused = true;
+        } else if self.pending.len() < LOW_WATER {
+            self.input_paused = false;
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            let Some(count) = unless_blocked(self.stream.write(&self.pending))? else { break };
+            self.pending.drain(..count);
+        }
+        if self.pending.is_empty() {
+            // An idle session holds no memory for output.
+            self.pending = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Reads chunks and appends their answers. Returns whether the socket may hold more.
+    fn read(&mut self, turn: &mut Turn) -> io::Result<bool> {
+        let mut chunk = [0; CHUNK];
+        while self.pending.len() < HIGH_WATER && turn.read < READ_BUDGET {
+            let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
+            if count == 0 {
+                self.half_closed = true;
+                return Ok(false);
+            }
+            turn.read += count;
+            self.pending.extend(PREFIX);
+            self.pending.extend(&chunk[..count]);
+        }
+        Ok(true)
+    }
+}
+
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error of accept(2) concerns one client only: the client or its network is gone, or a firewall refuses it.
+/// Others hold for the next client too, above all EMFILE, ENFILE, ENOBUFS and ENOMEM.
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::HostUnreachable
+            | ErrorKind::Interrupted
+            | ErrorKind::NetworkDown
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::PermissionDenied
+    )
+}

@@ -1,0 +1,105 @@
+//! How many clients the limit of open files has room for. Every session is an open file.
+
+use std::fmt;
+use std::fs;
+
+use okloop::{Config, platform};
+
+/// The files that the server opens beside its clients' sockets: the listening socket, epoll, the waker's eventfd, and
+/// the two ends of the socket pair that signals come through.
+const SERVER: usize = 5;
+
+/// A client that was just accepted. At a full server, its refusal ends the oldest refusal, but only after it was accepted.
+const NEWCOMER: usize = 1;
+
+/// How the open files are shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The most sessions that may be open (connections).
+    pub connections: usize,
+    /// The most clients that may be told at one time that the server is full (connections).
+    pub refusals: usize,
+}
+
+/// Not even one session and one refusal fit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooFew {
+    limit: usize,
+    open: usize,
+}
+
+impl fmt::Display for TooFew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self { limit, open }, needed) = (self, SERVER + NEWCOMER + 2);
+        write!(
+            f,
+            "Too few open files: the limit is {limit}, {open} are open, and the server needs {needed} more"
+        )
+    }
+}
+
+impl std::error::Error for TooFew {}
+
+/// Shares out what a process may open in which `open` files are open already: [`Config::max_refusals`] by
+/// default for refusals, but no more
+/// than half of what there is for clients, and the rest for sessions.
+pub fn room(limit: usize, open: usize) -> Result<Room, TooFew> {
+    let clients = limit.saturating_sub(open + SERVER + NEWCOMER);
+    let refusals = Config::default().max_refusals.min(clients / 2);
+    if refusals == 0 {
+        return Err(TooFew { limit, open });
+    }
+    Ok(Room { connections: clients - refusals, refusals })
+}
+
+/// How many of the descriptors below `limit` are open. A descriptor above it, from before the limit was lowered, takes no
+/// room.
+pub fn count_open(limit: usize) -> usize {
+    /// What every process has, where the system does not tell more.
+    const STANDARD_STREAMS: usize = 3;
+    match fs::read_dir("/dev/fd") {
+        Ok(entries) => {
+            let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+            let numbers = entries.flatten().filter_map(number);
+            // One of them is the directory, and closed again by now.
+            numbers.filter(|&number: &usize| number < limit).count().saturating_sub(1)
+        }
+        Err(error) if platform::is_out_of_files(&error) => limit,
+        Err(_) => STANDARD_STREAMS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_limit_keeps_sixteen_files_for_refusals() {
+        assert_eq!(room(1024, 3), Ok(Room { connections: 1024 - 3 - 5 - 1 - 16, refusals: 16 }));
+        assert_eq!(room(usize::MAX, 3).map(|room| room.refusals), Ok(16));
+    }
+
+    #[test]
+    fn files_that_are_open_already_take_the_room_of_sessions() {
+        let connections = |open| room(128, open).expect("there is room").connections;
+        assert_eq!(connections(3) - connections(43), 40);
+    }
+
+    #[test]
+    fn a_small_limit_is_shared_by_sessions_and_refusals() {
+        assert_eq!(room(11, 3), Ok(Room { connections: 1, refusals: 1 }));
+        assert_eq!(room(12, 3), Ok(Room { connections: 2, refusals: 1 }));
+        assert_eq!(room(20, 3), Ok(Room { connections: 6, refusals: 5 }));
+    }
+
+    #[test]
+    fn a_limit_without_room_for_a_session_and_a_refusal_is_too_low() {
+        for (limit, open) in [(10, 3), (4, 3), (3, 4)] {
+            assert_eq!(room(limit, open), Err(TooFew { limit, open }));
+        }
+        assert_eq!(
+            TooFew { limit: 10, open: 3 }.to_string(),
+            "Too few open files: the limit is 10, 3 are open, and the server needs 8 more"
+        );
+    }
+}

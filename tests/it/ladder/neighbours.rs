@@ -1,0 +1,67 @@
+//! The difference between two neighbours is the lesson, so it has to stay short.
+
+use similar::{ChangeTag, TextDiff};
+
+/// The loops, from the lowest rung to the highest.
+const LOOPS: [(&str, &str); 5] = [
+    ("poll_all", include_str!("../../../examples/poll_all.rs")),
+    ("tiny_event_loop", include_str!("../../../examples/tiny_event_loop.rs")),
+    ("loop_backpressure", include_str!("../../../examples/loop_backpressure.rs")),
+    ("loop_fair", include_str!("../../../examples/loop_fair.rs")),
+    ("loop_deadlines", include_str!("../../../examples/loop_deadlines.rs")),
+];
+
+/// How much longer than its neighbour a rung may be (lines).
+const LONGER: usize = 70;
+
+/// How many lines of a rung may be new, its header included (lines).
+const NEW: usize = 105;
+
+#[test]
+fn each_loop_adds_little_to_the_one_before() {
+    for [(_, before), (name, after)] in neighbours() {
+        let diff = TextDiff::from_lines(before, after);
+        let new = diff.iter_all_changes().filter(|change| change.tag() == ChangeTag::Insert).count();
+        let longer = after.lines().count().saturating_sub(before.lines().count());
+        assert!(longer <= LONGER && new <= NEW, "{name} is {longer} lines longer, and {new} lines are new");
+    }
+}
+
+/// Then the diff shows each function beside what it was.
+#[test]
+fn functions_keep_their_order_from_one_loop_to_the_next() {
+    for [(_, before), (name, after)] in neighbours() {
+        let (before, after) = (functions(before), functions(after));
+        let shared: Vec<&String> = before.iter().filter(|function| after.contains(function)).collect();
+        let still: Vec<&String> = after.iter().filter(|function| before.contains(function)).collect();
+        assert!(shared.len() > 5, "{name} shares only {shared:?} with the rung before");
+        assert_eq!(shared, still, "{name}");
+    }
+}
+
+#[test]
+fn each_header_names_the_next_rung() {
+    for [(name, text), (next, _)] in neighbours() {
+        let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        assert!(header.contains(&format!("`{next}`")), "{name} does not lead to {next}");
+        assert!(header.contains(&format!("--example {name}")), "{name} does not say how to run it");
+    }
+}
+
+fn neighbours() -> impl Iterator<Item = [(&'static str, &'static str); 2]> {
+    LOOPS.windows(2).map(|pair| [pair[0], pair[1]])
+}
+
+/// A file's functions in their order, each behind its type: `Server::turn`.
+fn functions(text: &str) -> Vec<String> {
+    let mut of_type = "";
+    let mut functions = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("impl ") {
+            of_type = name.trim_end_matches(" {");
+        }
+        let function = line.trim_start().strip_prefix("fn ").and_then(|rest| rest.split(['(', '<']).next());
+        functions.extend(function.map(|name| format!("{of_type}::{name}")));
+    }
+    functions
+}
