@@ -1,4 +1,4 @@
-//! When to accept new clients, and what each error of accept(2) means. It knows no session.
+//! When to accept new clients. It knows no session.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config};
 use crate::error::StartError;
-use crate::listen;
+use crate::{listen, platform};
 
 /// The listening socket, and when to accept from it.
 #[derive(Debug)]
@@ -79,7 +79,9 @@ impl Acceptor {
 
     /// Accepts one client.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.listener.accept().map(|(stream, peer)| (stream, canonical(peer)))
+        let (stream, peer) = self.listener.accept()?;
+        platform::set_session_options(&stream);
+        Ok((stream, canonical(peer)))
     }
 
     /// Asks the kernel again for an event, because the last one is used up. If clients still wait, the event comes
@@ -104,31 +106,6 @@ impl Acceptor {
     }
 }
 
-/// Whether an error of accept(2) concerns one client only. Its page: "Linux `accept()` passes already-pending network
-/// errors on the new socket as an error code from `accept()`. […] the application should detect the network errors
-/// defined for the protocol after `accept()` and treat them like EAGAIN by retrying." EPERM comes from a firewall.
-///
-/// All others hold for the next client as well: EMFILE, ENFILE, ENOBUFS and ENOMEM above all. `io::ErrorKind` has no
-/// names for most of them.
-pub fn is_one_clients(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNABORTED
-                | libc::EINTR
-                | libc::EPERM
-                | libc::EPROTO
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::ENONET
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-        )
-    )
-}
-
 /// A dual-stack socket reports an IPv4 client as `::ffff:127.0.0.1`. The log says 127.0.0.1.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     match peer {
@@ -140,16 +117,6 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_errors_of_one_client_let_accepting_go_on() {
-        for code in [libc::ECONNABORTED, libc::EINTR, libc::EPROTO, libc::EHOSTUNREACH, libc::EPERM] {
-            assert!(is_one_clients(&io::Error::from_raw_os_error(code)), "errno {code} is one client's");
-        }
-        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EBADF, libc::EINVAL] {
-            assert!(!is_one_clients(&io::Error::from_raw_os_error(code)), "errno {code} holds for the next");
-        }
-    }
 
     #[test]
     fn a_pause_ends_when_a_session_ends_or_its_time_is_over() {

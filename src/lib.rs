@@ -165,6 +165,8 @@ mod error;
 mod listen;
 mod ok;
 #[doc(hidden)]
+pub mod platform;
+#[doc(hidden)]
 pub mod readiness;
 mod reason;
 mod server;

@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind};
 use log::Level;
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::platform;
+
 /// Why a session ended. Its name in the log and among the counters is the same word in `snake_case`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -49,6 +51,7 @@ impl Reason {
             ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
                 Self::PeerUnreachable
             }
+            _ if platform::is_keepalive_failure(error) => Self::PeerUnreachable,
             _ => Self::Failed,
         }
     }

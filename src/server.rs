@@ -2,7 +2,7 @@
 //! have ended, and accepts new clients.
 //!
 //! This is the only file that knows the slab. It knows no byte of the protocol: what a session does in its turn is in
-//! [`Connection`], and what an accept error means is in [`Acceptor`].
+//! [`Connection`]. It knows no system either: what differs between them is in [`platform`].
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{self, Acceptor};
+use crate::acceptor::Acceptor;
 use crate::buffer::Pool;
 use crate::caught_up::CaughtUp;
 use crate::config::{
@@ -25,6 +25,7 @@ use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle};
 use crate::deadlines::Deadlines;
 use crate::error::StartError;
+use crate::platform::{self, Kernel};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::session::Session;
@@ -143,8 +144,8 @@ impl<S: Session> Server<S> {
         self.control.handle()
     }
 
-    /// Lets these signals do what a [`Handle`] does: SIGUSR1 reports, all others stop. Signals belong to the whole
-    /// process: from now on, and after the server's end too, none of them ends the process.
+    /// Lets these signals do what a [`Handle`] does: SIGUSR1 reports, all others stop. On Windows, Ctrl-C stops. Signals
+    /// belong to the whole process: from now on, and after the server's end too, none of them ends the process.
     #[cfg(feature = "cli")]
     #[doc(hidden)]
     pub fn watch_signals(&mut self, signals: &[i32]) -> Result<(), StartError> {
@@ -204,8 +205,12 @@ impl<S: Session> Server<S> {
         match self.poll.poll(events, timeout) {
             // mio reports it. There are no events, and the next iteration asks again (epoll_wait(2), EINTR).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The listener, the waker and the signals are registered too.
-            Ok(()) => self.caught_up.note(asked, events.iter().count(), self.sessions.len() + 3),
+            Ok(()) => {
+                let may_be_full = Kernel::HERE.may_be_full(events.iter().count());
+                // The listener, the waker and the signals are registered too.
+                let sources = (self.sessions.len() + 3) * Kernel::HERE.events_per_socket();
+                self.caught_up.note(asked, may_be_full, sources);
+            }
             result => result?,
         }
         self.now = Instant::now();
@@ -260,7 +265,7 @@ impl<S: Session> Server<S> {
             let Some(acceptor) = &self.acceptor else { break };
             match acceptor.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer)?,
-                Err(error) if acceptor::is_one_clients(&error) => {
+                Err(error) if platform::is_one_clients(&error) => {
                     debug!("A client was lost before it was accepted: {error}");
                 }
                 Err(error) => {

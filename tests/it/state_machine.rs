@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 
 use okloop::config::{DRAIN_BUDGET, HIGH_WATER, INPUT_BUFFER, READ_BUDGET, WRITE_BUDGET};
+use okloop::platform::Kernel;
 use okloop::readiness::{Readable, Readiness};
 use okloop::{BANNER, Buffer, Framing, OkSession, Reason, Session, Step};
 
 use crate::harness::{FULL, numbered_lines};
-use crate::scripted::{Happening, Scripted};
+use crate::scripted::{Happening, Scripted, Socket};
 
 /// More room than any answer here needs.
 const ROOMY: usize = 1 << 20;
@@ -56,11 +57,14 @@ fn an_end_of_input_after_the_last_bytes_is_read_in_the_same_turn() {
 
 #[test]
 fn bytes_after_an_urgent_mark_are_read_without_another_event() {
-    let mut session = session();
-    session.happen(Happening::Arrive(b"before".to_vec()));
-    session.happen(Happening::Urgent);
-    session.receive(b"behind");
-    assert_eq!(session.answers(), b"OK...beforeOK...behind");
+    for kernel in [Kernel::HERE, Kernel::Kqueue, Kernel::Iocp] {
+        let protocol = OkSession::new(Framing::Chunks);
+        let mut session = Scripted::open(protocol, Vec::new(), Socket::new(kernel, ROOMY));
+        session.happen(Happening::Arrive(b"before".to_vec()));
+        session.happen(Happening::Urgent);
+        session.receive(b"behind");
+        assert_eq!(session.answers(), b"OK...beforeOK...behind", "{kernel:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
-use okloop::{Config, Framing};
+use okloop::{Config, Framing, platform};
 
 use crate::open_files::Room;
 
@@ -57,7 +57,7 @@ pub struct Arguments {
     drain_timeout: Seconds,
 
     /// Share the port with other okloop processes; the kernel spreads new sessions over them
-    #[arg(long)]
+    #[arg(long, hide = !platform::CAN_SHARE_PORT)]
     reuse_port: bool,
 
     /// What to log; trace shows each iteration of the loop. `RUST_LOG` sets the default if it is one of these
@@ -67,6 +67,16 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// The arguments of this process. Bad ones end it.
+    pub fn from_command_line() -> Self {
+        let arguments = Self::parse();
+        if arguments.reuse_port && !platform::CAN_SHARE_PORT {
+            let reason = "--reuse-port: this system does not spread sessions over processes\n";
+            clap::Error::raw(clap::error::ErrorKind::InvalidValue, reason).exit();
+        }
+        arguments
+    }
+
     /// What these arguments ask for, with the limits that the open files set.
     pub fn config(self, room: Room) -> Config {
         Config {

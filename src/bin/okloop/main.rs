@@ -4,22 +4,18 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use clap::Parser;
 use log::{info, warn};
-use okloop::{Config, Ending, OkSession, Server, Session, Telnet};
-use signal_hook::consts::SIGXFSZ;
+use okloop::{Config, Ending, OkSession, Server, Session, Telnet, platform};
 
 use crate::arguments::Arguments;
 
 mod arguments;
 mod logging;
 mod open_files;
-mod signals;
 
 fn main() -> ExitCode {
-    let result = serve(Arguments::parse());
+    let result = serve(Arguments::from_command_line());
     // The log comes before the error that it led to.
     log::logger().flush();
     result.unwrap_or_else(|error| {
@@ -30,12 +26,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let signals = signals::to_watch();
-    // Without a handler, this signal ends the process when the log's file has reached its limit (`ulimit -f`,
-    // setrlimit(2)). With any handler the write just fails.
-    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    let signals = platform::signals_to_watch();
+    platform::survive_file_size_limit()?;
     logging::init(arguments.log_level)?;
-    let limit = open_files::raise_limit()?;
+    let limit = platform::raise_file_limit()?;
     let room = open_files::room(limit, open_files::count_open(limit))?;
     let connections = arguments.max_connections.unwrap_or(room.connections);
     info!("Limits: {limit} open files, {connections} connections");

@@ -2,11 +2,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 
-use log::warn;
-use okloop::Config;
-use rlimit::Resource;
+use okloop::{Config, platform};
 
 /// The files that the server opens beside its clients' sockets: the listening socket, epoll, the waker's eventfd, and
 /// the two ends of the socket pair that signals come through.
@@ -55,15 +52,6 @@ pub fn room(limit: usize, open: usize) -> Result<Room, TooFew> {
     Ok(Room { connections: clients - refusals, refusals })
 }
 
-/// Raises the limit of open files to the hard limit, which needs no privilege, and returns it.
-pub fn raise_limit() -> io::Result<usize> {
-    let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {
-        warn!("The limit of open files stays as it is: {error}");
-        Resource::NOFILE.get_soft()
-    })?;
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
 /// How many of the descriptors below `limit` are open. A descriptor above it, from before the limit was lowered, takes no
 /// room.
 pub fn count_open(limit: usize) -> usize {
@@ -76,7 +64,7 @@ pub fn count_open(limit: usize) -> usize {
             // One of them is the directory, and closed again by now.
             numbers.filter(|&number: &usize| number < limit).count().saturating_sub(1)
         }
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => limit,
+        Err(error) if platform::is_out_of_files(&error) => limit,
         Err(_) => STANDARD_STREAMS,
     }
 }
