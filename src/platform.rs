@@ -149,9 +149,6 @@ pub fn set_session_options(stream: &TcpStream) {
 }
 
 fn set_tcp_options(socket: &Socket) -> io::Result<()> {
-    // Urgent data stays in its place in the stream. Otherwise Linux takes the last urgent byte out (tcp(7)), and of a
-    // telnet client's IAC DM only half a command is left. RFC 6093, section 7.
-    socket.set_out_of_band_inline(true)?;
     // Answers are written whole. Nagle's algorithm would only delay them.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
@@ -396,7 +393,6 @@ mod tests {
         let socket = SockRef::from(&accepted);
         assert!(socket.tcp_nodelay().expect("a TCP option"));
         assert_eq!(socket.tcp_notsent_lowat().expect("a TCP option"), NOTSENT_LOWAT);
-        assert!(socket.out_of_band_inline().expect("a socket option"));
         assert!(socket.keepalive().expect("a socket option"));
         assert_eq!(socket.tcp_keepalive_time().expect("a TCP option"), KEEPALIVE);
     }
