@@ -1,6 +1,6 @@
 //! A server's process: started in a group of its own, looked at through /proc, and ended with its group.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, pipe};
 use std::net::SocketAddr;
@@ -69,8 +69,11 @@ impl Child {
 
     /// The same command at the same port once more.
     pub fn start_again(&self) -> Result<Self, Stop> {
-        let child = Self::spawn(&self.words, Setup::Plain, self.port).map_err(|error| cannot_run(error.to_string()))?;
-        child.wait_until_it_listens().map_err(|came| fails("the server listens on the same port again", came))?;
+        let child = Self::spawn(&self.words, Setup::Plain, self.port)
+            .map_err(|error| cannot_run(error.to_string()))?;
+        child
+            .wait_until_it_listens()
+            .map_err(|came| fails("the server listens on the same port again", came))?;
         Ok(child)
     }
 
@@ -116,7 +119,8 @@ impl Child {
         let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
         let words: Vec<u8> = words.iter().copied().collect();
         let last = words.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).rfind(|line| !line.is_empty());
-        let last = last.map(|line| format!(", last output: {}", super::case::shown(line))).unwrap_or_default();
+        let last =
+            last.map(|line| format!(", last output: {}", super::case::shown(line))).unwrap_or_default();
         Some(format!("the server has ended ({status}){last}"))
     }
 
@@ -174,13 +178,13 @@ impl Child {
         self.look(Process::fd_count).map_err(cannot_run)
     }
 
-    /// The highest number of an open file.
-    pub fn highest_file(&self) -> Result<u64, Stop> {
-        let highest = |process: &Process| {
-            let files = process.fd()?.filter_map(Result::ok).map(|file| file.fd);
-            Ok(files.max().and_then(|file| u64::try_from(file).ok()).unwrap_or(0))
+    /// The number that its next file would get. With this as the limit of open files, it can open none.
+    pub fn next_file(&self) -> Result<u64, Stop> {
+        let next = |process: &Process| {
+            let open: BTreeSet<i32> = process.fd()?.filter_map(Result::ok).map(|file| file.fd).collect();
+            Ok((0..).find(|number| !open.contains(number)).unwrap_or(0))
         };
-        self.look(highest).map_err(cannot_run)
+        self.look(next).map(i32::unsigned_abs).map(u64::from).map_err(cannot_run)
     }
 
     /// How often its threads have gone to sleep: each time, something had woken them.
@@ -209,7 +213,9 @@ impl Child {
     }
 
     fn look<T>(&self, look: impl FnOnce(&Process) -> procfs::ProcResult<T>) -> Result<T, String> {
-        Process::new(self.pid().as_raw()).and_then(|process| look(&process)).map_err(|error| format!("/proc: {error}"))
+        Process::new(self.pid().as_raw())
+            .and_then(|process| look(&process))
+            .map_err(|error| format!("/proc: {error}"))
     }
 
     fn pid(&self) -> Pid {
@@ -282,7 +288,8 @@ fn is_listening(port: u16) -> bool {
         // Listening sockets come first in the table (proc_pid_net(5)); thousands of others may follow.
         let sockets = File::open(table).map(BufReader::new).into_iter().flat_map(|file| file.lines().skip(1));
         let sockets = sockets.map_while(Result::ok);
-        let mut listening = sockets.map_while(|line| Socket::parse(&line).filter(|socket| socket.state == LISTEN));
+        let mut listening =
+            sockets.map_while(|line| Socket::parse(&line).filter(|socket| socket.state == LISTEN));
         listening.any(|socket| socket.local == port)
     })
 }

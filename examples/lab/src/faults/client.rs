@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::case::{Stop, check, fails, shown, time};
 use super::protocol::Answers;
-use super::trial::Trial;
+use super::trial::{LIMIT, Trial};
 
 /// One connection to the server on trial.
 pub struct Client<'t> {
@@ -92,9 +92,22 @@ impl<'t> Client<'t> {
 
     /// Sends all of it.
     pub fn send(&self, bytes: &[u8]) -> Result<(), Stop> {
-        (&self.stream)
-            .write_all(bytes)
-            .map_err(|error| fails(format!("the server reads {} bytes", bytes.len()), format!("write: {}", plain(&error))))
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let result = if self.is_late() {
+                Err(ErrorKind::WouldBlock.into())
+            } else {
+                (&self.stream).write(&bytes[sent..])
+            };
+            match result {
+                Ok(count) => sent += count,
+                Err(error) => {
+                    let expected = format!("the server reads {} bytes", bytes.len());
+                    return Err(fails(expected, format!("after {sent} bytes: {}", plain(&error))));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends a message and reads the whole answer.
@@ -111,7 +124,8 @@ impl<'t> Client<'t> {
             match self.read(&mut chunk, self.trial.patience) {
                 Ok(count) if count > 0 => answers.take(&chunk[..count])?,
                 end => {
-                    let expected = format!("after {} bytes of the answers: {}", answers.answered(), answers.expected());
+                    let expected =
+                        format!("after {} bytes of the answers: {}", answers.answered(), answers.expected());
                     return Err(fails(expected, ending(end)));
                 }
             }
@@ -140,7 +154,11 @@ impl<'t> Client<'t> {
                 end => {
                     let expected = match answers.are_complete() {
                         true => "the end of the connection after the last answer".to_owned(),
-                        false => format!("after {} bytes of the answers: {}", answers.answered(), answers.expected()),
+                        false => format!(
+                            "after {} bytes of the answers: {}",
+                            answers.answered(),
+                            answers.expected()
+                        ),
                     };
                     return Err(fails(expected, ending(end)));
                 }
@@ -189,8 +207,10 @@ impl<'t> Client<'t> {
         let _ = self.stream.set_write_timeout(Some(Duration::from_millis(100)));
         let mut taken = 0;
         let result = loop {
+            if taken == bytes.len() || self.is_late() {
+                break Ok(taken);
+            }
             match (&self.stream).write(&bytes[taken..]) {
-                Ok(_) if taken == bytes.len() => break Ok(taken),
                 Ok(count) => taken += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(taken),
                 Err(error) => {
@@ -229,7 +249,12 @@ impl<'t> Client<'t> {
                 Ok(0) => return Ok(Reception::Refused),
                 Ok(count) => received.extend(&chunk[..count]),
                 Err(Ended::Silence(_)) if received.is_empty() => return Ok(Reception::Silence),
-                end => return Err(fails("an answer, or a refusal that ends in order", after(&received, &ending(end)))),
+                end => {
+                    return Err(fails(
+                        "an answer, or a refusal that ends in order",
+                        after(&received, &ending(end)),
+                    ));
+                }
             }
         }
     }
@@ -246,13 +271,28 @@ impl<'t> Client<'t> {
         }
     }
 
+    /// Whether something has come, without waiting for it.
+    pub fn has_something_to_read(&self) -> bool {
+        let _ = self.stream.set_nonblocking(true);
+        let peeked = self.stream.peek(&mut [0]);
+        let _ = self.stream.set_nonblocking(false);
+        peeked.is_ok()
+    }
+
     /// The socket, for what is needed once.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
+    /// Whether the case has used up its time.
+    fn is_late(&self) -> bool {
+        Instant::now() > self.trial.deadline
+    }
+
     fn read(&self, buffer: &mut [u8], wait: Duration) -> Result<usize, Ended> {
-        let wait = wait.min(self.trial.deadline.saturating_duration_since(Instant::now())).max(Duration::from_millis(1));
+        if self.is_late() {
+            return Err(Ended::TooLate);
+        }
         let _ = self.stream.set_read_timeout(Some(wait));
         loop {
             match (&self.stream).read(buffer) {
@@ -268,6 +308,7 @@ impl<'t> Client<'t> {
 #[derive(Debug)]
 enum Ended {
     Silence(Duration),
+    TooLate,
     Error(String),
 }
 
@@ -275,6 +316,7 @@ fn ending(result: Result<usize, Ended>) -> String {
     match result {
         Ok(_) => "the end of the connection".to_owned(),
         Err(Ended::Silence(wait)) => format!("nothing for {}", time(wait)),
+        Err(Ended::TooLate) => format!("no end of the case in {}", time(LIMIT)),
         Err(Ended::Error(error)) => error,
     }
 }

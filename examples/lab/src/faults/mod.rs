@@ -148,7 +148,8 @@ fn servers(arguments: &Arguments) -> Result<Vec<Server>, String> {
     };
     let server = |name: &str, origin| Server { name: name.to_owned(), origin, protocol: protocol.clone() };
     let started = arguments.server.iter().map(|(name, words)| server(name, Origin::Command(words.clone())));
-    let running = arguments.connect.iter().map(|&address| server(&address.to_string(), Origin::Address(address)));
+    let running =
+        arguments.connect.iter().map(|&address| server(&address.to_string(), Origin::Address(address)));
     let given: Vec<Server> = started.chain(running).collect();
     if given.is_empty() { servers::of_the_project() } else { Ok(given) }
 }
@@ -165,7 +166,11 @@ fn selected(arguments: &Arguments) -> Vec<Numbered> {
 
 fn case_name(text: &str) -> Result<String, String> {
     let known = all().any(|case| text == case.case.name || text == case.group.name || text == case.number());
-    if known { Ok(text.to_owned()) } else { Err("no case or group has this name; --list shows them".to_owned()) }
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err("no case or group has this name; --list shows them".to_owned())
+    }
 }
 
 fn escaped(text: &[u8]) -> String {
@@ -187,5 +192,7 @@ fn positive(text: &str) -> Result<usize, String> {
 fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     let duration = Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero());
-    duration.filter(|duration| *duration <= trial::LIMIT).ok_or_else(|| "more than 0 and at most 60".to_owned())
+    duration
+        .filter(|duration| *duration <= trial::LIMIT)
+        .ok_or_else(|| "more than 0 and at most 30".to_owned())
 }

@@ -156,15 +156,20 @@ impl<'a> Answers<'a> {
     /// What may come next, in words.
     pub fn expected(&self) -> String {
         let Some(reading) = self.readings.first() else { return "nothing".to_owned() };
-        let rest: Vec<u8> =
-            self.payload[reading.repeated..].iter().take(40).map(|&byte| self.protocol.repeated(byte)).collect();
+        let rest: Vec<u8> = self.payload[reading.repeated..]
+            .iter()
+            .take(40)
+            .map(|&byte| self.protocol.repeated(byte))
+            .collect();
         if reading.prefix < self.protocol.prefix.len() {
             return shown(&[&self.protocol.prefix[reading.prefix..], &rest[..]].concat());
         }
         match (self.limits(reading.to_owned()), rest.is_empty()) {
             (_, true) => "nothing more".to_owned(),
             ((true, _), _) => shown(&rest),
-            ((false, _), _) => format!("the next answer, {}", shown(&[&self.protocol.prefix[..], &rest].concat())),
+            ((false, _), _) => {
+                format!("the next answer, {}", shown(&[&self.protocol.prefix[..], &rest].concat()))
+            }
         }
     }
 }

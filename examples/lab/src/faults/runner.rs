@@ -37,7 +37,8 @@ pub struct Row {
 impl Results {
     /// All that failed.
     pub fn failures(&self) -> impl Iterator<Item = (&Row, &Server, &Finding)> {
-        let findings = |row| Row::findings(row).zip(&self.servers).map(move |(finding, server)| (row, server, finding));
+        let findings =
+            |row| Row::findings(row).zip(&self.servers).map(move |(finding, server)| (row, server, finding));
         self.rows.iter().flat_map(findings).filter(|(_, _, finding)| finding.verdict == Verdict::Fails)
     }
 
@@ -105,7 +106,13 @@ pub fn run(servers: Vec<Server>, cases: &[Numbered], patience: Duration, jobs: u
     Results { servers, rows, interrupted: INTERRUPTED.load(Ordering::SeqCst), took: start.elapsed() }
 }
 
-fn row(servers: &[Server], case: Numbered, patience: Duration, jobs: usize, bar: &ProgressBar) -> Vec<Finding> {
+fn row(
+    servers: &[Server],
+    case: Numbered,
+    patience: Duration,
+    jobs: usize,
+    bar: &ProgressBar,
+) -> Vec<Finding> {
     let next = AtomicUsize::new(0);
     let findings = Mutex::new(vec![None; servers.len()]);
     thread::scope(|scope| {
@@ -167,7 +174,8 @@ fn free_port() -> io::Result<u16> {
     let mut result = Err(io::ErrorKind::AddrInUse.into());
     for _ in PORTS {
         // Two runs at the same time begin at different places.
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add((std::process::id() as u16).wrapping_mul(101));
+        let offset =
+            NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add((std::process::id() as u16).wrapping_mul(101));
         let port = PORTS.start + offset % (PORTS.end - PORTS.start);
         result = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| port);
         if result.is_ok() {

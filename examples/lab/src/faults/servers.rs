@@ -60,10 +60,9 @@ pub fn of_the_project() -> Result<Vec<Server>, String> {
             server(name, &program, "{port}", protocol)
         })
         .collect();
-    for (name, framing, more) in [
-        ("okloop", Framing::Chunks, ""),
-        ("okloop --framing lines", Framing::Lines, " --framing lines"),
-    ] {
+    for (name, framing, more) in
+        [("okloop", Framing::Chunks, ""), ("okloop --framing lines", Framing::Lines, " --framing lines")]
+    {
         let protocol = Protocol {
             banner: okloop::BANNER.to_vec(),
             prefix: okloop::PREFIX.to_vec(),
@@ -96,7 +95,9 @@ fn build() -> Result<PathBuf, String> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", "okloop", "--bins", "--examples"]);
-    command.args(["--manifest-path", manifest, "--profile", profile, "--target-dir"]).arg(directory.join(".."));
+    command
+        .args(["--manifest-path", manifest, "--profile", profile, "--target-dir"])
+        .arg(directory.join(".."));
     match command.status() {
         Ok(status) if status.success() => Ok(directory.to_owned()),
         Ok(status) => Err(format!("cargo build: {status}")),

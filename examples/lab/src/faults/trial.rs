@@ -9,7 +9,7 @@ use super::client::Client;
 use super::protocol::Protocol;
 
 /// How long one case may take.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// How many clients of a crowd connect together: no more than the shortest accept queue that servers ask for.
 const WAVE: usize = 5;

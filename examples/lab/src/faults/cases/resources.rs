@@ -95,7 +95,8 @@ fn few_open_files(trial: &Trial) -> Outcome {
             Reception::Answered => served += 1,
             Reception::Refused => refused += 1,
             Reception::Silence => {
-                let came = format!("client {} waits in vain though the {number} before it have left", number + 1);
+                let came =
+                    format!("client {} waits in vain though the {number} before it have left", number + 1);
                 return Err(fails("each client is served or refused", came));
             }
         }
@@ -110,7 +111,7 @@ fn no_files_left(trial: &Trial) -> Outcome {
     const WAITING: usize = 20;
     let child = trial.process()?;
     let inside = trial.crowd(20)?;
-    let before = child.limit(Resource::NOFILE, child.highest_file()? + 1)?;
+    let before = child.limit(Resource::NOFILE, child.next_file()?)?;
     let waiting = (0..WAITING).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
     thread::sleep(Duration::from_millis(20));
     for client in &inside {
@@ -125,7 +126,10 @@ fn no_files_left(trial: &Trial) -> Outcome {
             Reception::Answered => served += 1,
             Reception::Refused => {}
             Reception::Silence => {
-                return Err(fails("the waiting clients are served when files are free again", "one of them waits in vain"));
+                return Err(fails(
+                    "the waiting clients are served when files are free again",
+                    "one of them waits in vain",
+                ));
             }
         }
     }

@@ -64,13 +64,18 @@ fn after_a_crowd(trial: &Trial) -> Outcome {
         }
         drop(crowd);
         let closed = trial.eventually(|| Ok(child.open_files()? <= files))?;
-        check(closed, format!("{files} open files, as before"), format!("{} open files", child.open_files()?))?;
+        check(
+            closed,
+            format!("{files} open files, as before"),
+            format!("{} open files", child.open_files()?),
+        )?;
         after_first.get_or_insert(child.resident_memory()?);
     }
     let first = after_first.unwrap_or(0);
     let grown = |now: u64| now.saturating_sub(first);
     let bounded = trial.eventually(|| Ok(grown(child.resident_memory()?) < 2 << 20))?;
-    let figure = format!("{files} open files as before, {} more memory", memory(grown(child.resident_memory()?)));
+    let figure =
+        format!("{files} open files as before, {} more memory", memory(grown(child.resident_memory()?)));
     check(bounded, "less than 2 MiB more memory than after the first crowd", &figure)?;
     Ok(Some(figure))
 }

@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn a_table_is_read_by_the_names_of_cases_and_servers() {
-        let table = parse("# Title\n\nWords.\n\n| case | one | two |\n| --- | :-: | :-: |\n| 1.2 late | ✓ | ✗ |\n");
+        let table =
+            parse("# Title\n\nWords.\n\n| case | one | two |\n| --- | :-: | :-: |\n| 1.2 late | ✓ | ✗ |\n");
         let place = |case: &str, server: &str| (case.to_owned(), server.to_owned());
         assert_eq!(table.len(), 2);
         assert_eq!(table[&place("late", "one")], "✓");

@@ -32,7 +32,10 @@ pub fn group(group: &Group) {
 
 /// The verdicts on one case.
 pub fn row(row: &Row) {
-    let signs = row.findings.iter().map(|finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string());
+    let signs = row
+        .findings
+        .iter()
+        .map(|finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string());
     let signs: Vec<String> = signs.collect();
     say(&format!("{:>5} {:22}{}", row.case.number(), row.case.case.name, signs.join(" ")));
 }
@@ -82,16 +85,23 @@ pub fn summary(results: &Results, out: &Path) {
     say("");
     let width = results.servers.iter().map(|server| server.name.len()).max().unwrap_or(0);
     for (index, server) in results.servers.iter().enumerate() {
-        let count = |verdict| results.rows.iter().filter(|row| row.findings[index].verdict == verdict).count();
+        let count =
+            |verdict| results.rows.iter().filter(|row| row.findings[index].verdict == verdict).count();
         let counts: Vec<String> = Verdict::ALL
             .into_iter()
             .filter(|&verdict| count(verdict) > 0)
-            .map(|verdict| colour(verdict).apply_to(format!("{} {}", count(verdict), verdict.words())).to_string())
+            .map(|verdict| {
+                colour(verdict).apply_to(format!("{} {}", count(verdict), verdict.words())).to_string()
+            })
             .collect();
         say(&format!("{:width$}  {}", server.name, counts.join(", ")));
     }
     let interrupted = if results.interrupted { "interrupted after" } else { "took" };
-    say(&format!("The run {interrupted} {}. Report: {}", time(results.took), out.join("faults.html").display()));
+    say(&format!(
+        "The run {interrupted} {}. Report: {}",
+        time(results.took),
+        out.join("faults.html").display()
+    ));
 }
 
 /// The cases, without running them.
