@@ -52,16 +52,6 @@ impl<'t> Client<'t> {
         Ok(Self::over(socket.into(), trial))
     }
 
-    /// A client whose kernel takes only some 64 KiB that it has not read, so that a slow reader shows soon.
-    pub fn with_small_window(trial: &'t Trial) -> Result<Self, Stop> {
-        let socket = socket(trial.address)?;
-        socket.set_recv_buffer_size(64 << 10).map_err(own)?;
-        socket
-            .connect_timeout(&trial.address.into(), trial.patience)
-            .map_err(|error| fails("the server accepts a connection", format!("connect: {error}")))?;
-        Ok(Self::over(socket.into(), trial))
-    }
-
     /// Connects, and reads the banner.
     pub fn greeted(trial: &'t Trial) -> Result<Self, Stop> {
         let client = Self::connect(trial)?;
@@ -227,9 +217,15 @@ impl<'t> Client<'t> {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    /// Sends what a server may refuse to read: one that has ended the connection may still have left an answer.
-    pub fn try_to_send(&self, message: &[u8]) {
-        let _ = (&self.stream).write_all(message);
+    /// Sends what a server may refuse to read, but not with a reset.
+    pub fn try_to_send(&self, message: &[u8]) -> Result<(), Stop> {
+        match (&self.stream).write_all(message) {
+            // The kernel reports a reset once, and the read after it sees an end as if in order.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                Err(fails("an answer, or a refusal that ends in order", "a reset"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What comes for a client that has sent `message`: an answer, an end in order, or nothing in `wait`. A reset fails.

@@ -29,7 +29,7 @@ use self::servers::{Origin, Server};
 /// Shows which faults a server survives: numbered cases, each on a fresh server, each byte checked
 ///
 /// Without --server and --connect, the servers of this project are tested. Exit status: 0 if no case failed, 1 if one did
-/// or if the run was interrupted, 2 on bad arguments.
+/// or could not be run, or if the run was interrupted, 2 on bad arguments.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// A server to test; {port} in its command stands for the port on which it must listen. It must stay in the
@@ -102,8 +102,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match try_run(&arguments, &cases) {
-        Ok(success) if success => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -112,7 +112,6 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn try_run(arguments: &Arguments, cases: &[Numbered]) -> Result<bool, String> {
-    // Before an hour of work, not after it.
     let committed = arguments.expect.as_deref().map(expected::read).transpose()?;
     let servers = servers(arguments)?;
     // Each session is an open file here too. What the servers inherit is as high.
@@ -134,7 +133,7 @@ fn try_run(arguments: &Arguments, cases: &[Numbered]) -> Result<bool, String> {
     }
     match committed {
         Some(committed) => Ok(expected::compare(&committed, &results)),
-        None => Ok(results.failures().next().is_none()),
+        None => Ok(results.are_good()),
     }
 }
 

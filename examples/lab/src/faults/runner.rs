@@ -35,11 +35,10 @@ pub struct Row {
 }
 
 impl Results {
-    /// All that failed.
-    pub fn failures(&self) -> impl Iterator<Item = (&Row, &Server, &Finding)> {
-        let findings =
-            |row| Row::findings(row).zip(&self.servers).map(move |(finding, server)| (row, server, finding));
-        self.rows.iter().flat_map(findings).filter(|(_, _, finding)| finding.verdict == Verdict::Fails)
+    /// Whether no case failed, and none was left without a verdict.
+    pub fn are_good(&self) -> bool {
+        let verdicts = self.rows.iter().flat_map(|row| &row.findings).map(|finding| finding.verdict);
+        verdicts.into_iter().all(|verdict| matches!(verdict, Verdict::Passes | Verdict::NotApplicable))
     }
 
     /// How many cases each server passed.
@@ -48,12 +47,6 @@ impl Results {
             self.rows.iter().filter(|row| row.findings[index].verdict == Verdict::Passes).count()
         };
         (0..self.servers.len()).map(passed).collect()
-    }
-}
-
-impl Row {
-    fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter()
     }
 }
 

@@ -3,7 +3,7 @@
 //! It is the proof that each case of `lab faults` can fail. [`Break`] lists the faults; tests/faults.rs says which cases
 //! each of them must fail.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -46,7 +46,7 @@ enum Break {
     EndsByteSenders,
     /// Repeats more than 1024 bytes in one answer.
     LongChunks,
-    /// Ends a session that does not read for 150 ms.
+    /// Ends a session that does not read for some 100 ms.
     ImpatientWriter,
     /// Ends the session when the end of input is announced, though input is still unread.
     ClosesAtHalfClose,
@@ -64,7 +64,7 @@ enum Break {
     NoKeepalive,
     /// Keeps every answer in memory until the client reads it.
     BuffersAll,
-    /// Ends a session whose client has not read everything after a second.
+    /// Ends a session whose client takes nothing more for a second.
     ClosesSlowReaders,
     /// Has room for 32 blocked writes; all sessions wait while there are more.
     FewWriters,
@@ -198,6 +198,10 @@ fn admit(client: TcpStream, limit: u64, stopping: &'static io::PipeReader) {
         return;
     }
     log_line(&client);
+    if is(Break::FewWriters) {
+        // A large buffer in the kernel would take everything, and no write would block.
+        let _ = SockRef::from(&client).set_send_buffer_size(64 << 10);
+    }
     let _ = SockRef::from(&client).set_keepalive(!is(Break::NoKeepalive));
     *OPEN.lock().expect("no holder panics") += 1;
     let session = move || {
@@ -206,14 +210,24 @@ fn admit(client: TcpStream, limit: u64, stopping: &'static io::PipeReader) {
         leak();
         end();
     };
-    // More than a session needs: a heap that is full to the last byte would end the process.
-    let thread = thread::Builder::new().stack_size(512 << 10).spawn(session);
-    if thread.is_err() {
+    let thread =
+        if has_memory() { thread::Builder::new().stack_size(64 << 10).spawn(session).ok() } else { None };
+    if thread.is_none() {
         end();
         if is(Break::ExitsOnFullMemory) {
             process::exit(1);
         }
     }
+}
+
+/// Whether there is room for a thread and for all that it needs later: an allocation that fails ends the process.
+fn has_memory() -> bool {
+    const ROOM: u64 = 8 << 20;
+    const PAGE: u64 = 4096;
+    let limit = rlimit::Resource::AS.get_soft().unwrap_or(u64::MAX);
+    let pages =
+        fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split(' ').next()?.parse().ok());
+    limit > pages.unwrap_or(0_u64) * PAGE + ROOM
 }
 
 fn end() {
@@ -222,12 +236,13 @@ fn end() {
 }
 
 fn leak() {
+    static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
     static SESSIONS: AtomicUsize = AtomicUsize::new(0);
     if is(Break::LeaksFiles) && SESSIONS.fetch_add(1, Ordering::Relaxed) % 8 == 0 {
         mem::forget(File::open("/dev/null"));
     }
     if is(Break::LeaksMemory) {
-        mem::forget(vec![1_u8; 8 << 10]);
+        LEAKED.lock().expect("no holder panics").push(vec![1; 8 << 10]);
     }
 }
 
@@ -400,8 +415,8 @@ impl Session<'_> {
             return writer.send(bytes.to_vec()).map_err(|_| ErrorKind::BrokenPipe.into());
         }
         let patience = match *BROKEN.lock().expect("no holder panics") {
-            Break::ImpatientWriter => Some(Duration::from_millis(150)),
-            Break::ClosesSlowReaders => Some(Duration::from_secs(1)),
+            Break::ImpatientWriter => Some(Duration::from_millis(50)),
+            Break::ClosesSlowReaders => Some(Duration::from_millis(500)),
             _ => None,
         };
         if patience.is_some() {

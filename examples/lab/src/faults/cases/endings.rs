@@ -121,8 +121,7 @@ fn reset_in_queue(trial: &Trial) -> Outcome {
 
 fn reset_mid_answer(trial: &Trial) -> Outcome {
     for _ in 0..10 {
-        let client = Client::with_small_window(trial)?;
-        client.greeting()?;
+        let client = Client::greeted(trial)?;
         client.send_until_full(lines(1 << 20))?;
         client.sip(1000)?;
         client.reset();

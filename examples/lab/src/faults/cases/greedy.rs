@@ -28,7 +28,7 @@ pub const GROUP: Group = Group {
         },
         Case {
             name: "reads-slowly",
-            client: "The client sends 2 MiB and reads 1 KB/s for 2 s, then the rest, beside a client that talks.",
+            client: "The client sends 8 MiB and reads 1 KB/s for 2 s, then the rest, beside a client that talks.",
             server: "The server waits for it and sends everything: a slow reader makes progress.",
             rule: "rule 12",
             run: reads_slowly,
@@ -36,7 +36,7 @@ pub const GROUP: Group = Group {
         },
         Case {
             name: "stalled-readers",
-            client: "Fifty clients send up to 1 MiB each and stop reading, beside a client that talks; then they read.",
+            client: "Fifty clients send up to 4 MiB each and stop reading, beside a client that talks; then they read.",
             server: "The server answers the client that talks, its memory grows by less than 16 MiB, and later the fifty \
                      get every answer.",
             rule: "rule 12",
@@ -78,8 +78,7 @@ pub const GROUP: Group = Group {
 fn never_reads(trial: &Trial) -> Outcome {
     let other = Client::greeted(trial)?;
     other.ask(b"before\n")?;
-    let client = Client::with_small_window(trial)?;
-    client.greeting()?;
+    let client = Client::greeted(trial)?;
     let (taken, grown) = growth(trial, || client.send_until_full(lines(16 << 20)))?;
     for _ in 0..10 {
         other.ask(b"are you still there?\n")?;
@@ -95,9 +94,8 @@ fn never_reads(trial: &Trial) -> Outcome {
 fn reads_slowly(trial: &Trial) -> Outcome {
     const SIP: usize = 100;
     let other = Client::greeted(trial)?;
-    let client = Client::with_small_window(trial)?;
-    client.greeting()?;
-    let sent = lines(2 << 20);
+    let client = Client::greeted(trial)?;
+    let sent = lines(8 << 20);
     thread::scope(|scope| {
         let sender = scope.spawn(|| client.send(sent).and_then(|()| client.half_close()));
         let received = (|| {
@@ -125,13 +123,12 @@ fn reads_slowly(trial: &Trial) -> Outcome {
 
 fn stalled_readers(trial: &Trial) -> Outcome {
     const CLIENTS: usize = 50;
-    let sent = lines(1 << 20);
+    let sent = lines(4 << 20);
     let other = Client::greeted(trial)?;
     other.ask(b"before\n")?;
     let mut stalled = Vec::new();
     for _ in 0..CLIENTS {
-        let client = Client::with_small_window(trial)?;
-        client.greeting()?;
+        let client = Client::greeted(trial)?;
         stalled.push(client);
     }
     let (taken, grown) = growth(trial, || {

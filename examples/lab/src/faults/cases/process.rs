@@ -112,9 +112,8 @@ const STOP: Duration = Duration::from_secs(15);
 fn stop_with_pending_answers(trial: &Trial, signals: usize) -> Outcome {
     let child = trial.process()?;
     let arrived = lines(40_000);
-    let sent = lines(2 << 20);
-    let slow = Client::with_small_window(trial)?;
-    slow.greeting()?;
+    let sent = lines(8 << 20);
+    let slow = Client::greeted(trial)?;
     let taken = slow.send_until_full(sent)?;
     let others = (0..4).map(|_| Client::greeted(trial)).collect::<Result<Vec<_>, _>>()?;
     trial.while_stopped(|| {
@@ -151,9 +150,8 @@ fn stop_unread(trial: &Trial) -> Outcome {
     let child = trial.process()?;
     let mut clients = Vec::new();
     for _ in 0..3 {
-        let client = Client::with_small_window(trial)?;
-        client.greeting()?;
-        client.send_until_full(lines(2 << 20))?;
+        let client = Client::greeted(trial)?;
+        client.send_until_full(lines(8 << 20))?;
         clients.push(client);
     }
     let start = Instant::now();
