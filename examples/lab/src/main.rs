@@ -21,6 +21,6 @@ enum Part {
 
 fn main() -> ExitCode {
     match Command::parse().part {
-        Part::Faults(arguments) => faults::run(arguments),
+        Part::Faults(arguments) => faults::run(&arguments),
     }
 }

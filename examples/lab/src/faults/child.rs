@@ -30,7 +30,7 @@ const LAST_WORDS: usize = 4096;
 /// A running server. Dropping it kills its process group.
 #[derive(Debug)]
 pub struct Child {
-    child: process::Child,
+    process: process::Child,
     words: Vec<String>,
     port: u16,
     last_words: Arc<Mutex<VecDeque<u8>>>,
@@ -82,11 +82,11 @@ impl Child {
         let mut command = command(words, setup);
         let (stdout, unread) = stdout(setup, &writer)?;
         command.stdin(Stdio::null()).stdout(stdout).stderr(writer).process_group(0);
-        let child = command.spawn()?;
+        let process = command.spawn()?;
         // The command keeps copies of the pipes' ends, and the output ends when the last of them is closed.
         drop(command);
         let child = Self {
-            child,
+            process,
             words: words.to_vec(),
             port,
             last_words: keep_last_words(output),
@@ -182,7 +182,7 @@ impl Child {
     pub fn next_file(&self) -> Result<u64, Stop> {
         let next = |process: &Process| {
             let open: BTreeSet<i32> = process.fd()?.filter_map(Result::ok).map(|file| file.fd).collect();
-            Ok((0..).find(|number| !open.contains(number)).unwrap_or(0))
+            Ok((0..i32::MAX).find(|number| !open.contains(number)).unwrap_or(0))
         };
         self.look(next).map(i32::unsigned_abs).map(u64::from).map_err(cannot_run)
     }
@@ -219,7 +219,7 @@ impl Child {
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.child.id()).expect("Linux numbers processes up to 2²² only"))
+        Pid::from_raw(i32::try_from(self.process.id()).expect("Linux numbers processes up to 2²² only"))
     }
 }
 
@@ -312,9 +312,9 @@ struct Socket {
     timer: u8,
 }
 
-/// `TCP_LISTEN` in the kernel's include/net/tcp_states.h.
+/// `TCP_LISTEN` in the kernel's `include/net/tcp_states.h`.
 const LISTEN: u8 = 0x0a;
-/// "another timer (e.g. delayed ack or keepalive) is pending" in the kernel's proc_net_tcp.rst.
+/// "another timer (e.g. delayed ack or keepalive) is pending" in the kernel's `proc_net_tcp.rst`.
 const KEEPALIVE: u8 = 2;
 
 impl Socket {

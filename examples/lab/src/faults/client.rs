@@ -142,13 +142,10 @@ impl<'t> Client<'t> {
                 Ok(0) => return Ok(answers.answered()),
                 Ok(count) => answers.take(&chunk[..count])?,
                 end => {
-                    let expected = match answers.are_complete() {
-                        true => "the end of the connection after the last answer".to_owned(),
-                        false => format!(
-                            "after {} bytes of the answers: {}",
-                            answers.answered(),
-                            answers.expected()
-                        ),
+                    let expected = if answers.are_complete() {
+                        "the end of the connection after the last answer".to_owned()
+                    } else {
+                        format!("after {} bytes of the answers: {}", answers.answered(), answers.expected())
                     };
                     return Err(fails(expected, ending(end)));
                 }
@@ -336,6 +333,7 @@ fn socket(address: SocketAddr) -> Result<Socket, Stop> {
 }
 
 /// Our own sockets fail, and not the server.
+#[expect(clippy::needless_pass_by_value, reason = "it is called through map_err")]
 fn own(error: std::io::Error) -> Stop {
     Stop::CannotRun(format!("a client's socket: {error}"))
 }

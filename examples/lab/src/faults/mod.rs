@@ -81,7 +81,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = positive)]
     jobs: Option<usize>,
 
-    /// Where faults.html, faults.json and faults.xml (JUnit) are written
+    /// Where faults.html, faults.json and faults.xml (`JUnit`) are written
     #[arg(long, value_name = "DIR", default_value = "target/faults")]
     out: PathBuf,
 
@@ -95,13 +95,13 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> ExitCode {
-    let cases = selected(&arguments);
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let cases = selected(arguments);
     if arguments.list {
         terminal::list(&cases);
         return ExitCode::SUCCESS;
     }
-    match try_run(&arguments, &cases) {
+    match try_run(arguments, &cases) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -176,6 +176,7 @@ fn escaped(text: &[u8]) -> String {
     text.escape_ascii().to_string()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "clap's parsers return a Result")]
 fn unescaped(text: &str) -> Result<String, String> {
     Ok(text.replace("\\r", "\r").replace("\\n", "\n"))
 }

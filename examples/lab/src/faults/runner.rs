@@ -135,10 +135,9 @@ fn judge(server: &Server, case: Numbered, patience: Duration) -> Finding {
         match (outcome, &trial.child) {
             (Err(Stop::Fails(mut failure)), Some(child)) => {
                 // A moment later the kernel may show why the connection ended.
-                if let Some(end) = child.exit_within(Duration::from_millis(20)).and_then(|_| child.end()) {
-                    if !failure.came.contains(&end) {
-                        failure.came = format!("{}; {end}", failure.came);
-                    }
+                let end = child.exit_within(Duration::from_millis(20)).and_then(|_| child.end());
+                if let Some(end) = end.filter(|end| !failure.came.contains(end)) {
+                    failure.came = format!("{}; {end}", failure.came);
                 }
                 Err(Stop::Fails(failure))
             }
@@ -164,11 +163,11 @@ fn trial(server: &Server, case: Numbered, patience: Duration) -> Result<Trial, S
 fn free_port() -> io::Result<u16> {
     const PORTS: std::ops::Range<u16> = 10_000..32_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 20_000).expect("below 20,000");
     let mut result = Err(io::ErrorKind::AddrInUse.into());
     for _ in PORTS {
         // Two runs at the same time begin at different places.
-        let offset =
-            NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add((std::process::id() as u16).wrapping_mul(101));
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(first);
         let port = PORTS.start + offset % (PORTS.end - PORTS.start);
         result = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| port);
         if result.is_ok() {

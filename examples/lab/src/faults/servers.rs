@@ -28,8 +28,10 @@ pub enum Origin {
     Address(SocketAddr),
 }
 
+type Example = (&'static str, &'static [u8], &'static [u8], Framing, Answer);
+
 /// The examples that are servers, from the first rung to the last, with what they promise: banner, prefix, framing.
-const EXAMPLES: [(&str, &[u8], &[u8], Framing, Answer); 10] = [
+const EXAMPLES: [Example; 10] = [
     ("echo_once", b"", b"", Framing::Chunks, Answer::Same),
     ("one_at_a_time", b"", okloop::PREFIX, Framing::Chunks, Answer::Same),
     ("thread_per_connection", okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Same),

@@ -73,7 +73,7 @@ impl Trial {
     }
 
     /// How long the answers take that these clients get one after the other, during this time; sorted.
-    pub fn answer_times(&self, clients: &[Client<'_>], duration: Duration) -> Result<Vec<Duration>, Stop> {
+    pub fn answer_times(clients: &[Client<'_>], duration: Duration) -> Result<Vec<Duration>, Stop> {
         let end = Instant::now() + duration;
         let mut times = Vec::new();
         while Instant::now() < end {

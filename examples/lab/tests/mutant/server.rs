@@ -238,7 +238,7 @@ fn end() {
 fn leak() {
     static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
     static SESSIONS: AtomicUsize = AtomicUsize::new(0);
-    if is(Break::LeaksFiles) && SESSIONS.fetch_add(1, Ordering::Relaxed) % 8 == 0 {
+    if is(Break::LeaksFiles) && SESSIONS.fetch_add(1, Ordering::Relaxed).is_multiple_of(8) {
         mem::forget(File::open("/dev/null"));
     }
     if is(Break::LeaksMemory) {

@@ -133,8 +133,8 @@ fn stalled_readers(trial: &Trial) -> Outcome {
     }
     let (taken, grown) = growth(trial, || {
         thread::scope(|scope| {
-            let send = |client| scope.spawn(move || Client::send_until_full(client, sent));
-            let senders: Vec<_> = stalled.iter().map(send).collect();
+            let fill = |client| scope.spawn(move || Client::send_until_full(client, sent));
+            let senders: Vec<_> = stalled.iter().map(fill).collect();
             senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).collect()
         })
     })?;
@@ -169,7 +169,7 @@ fn flood(trial: &Trial) -> Outcome {
     let mut last = None;
     // Another program may take the processor for a moment; an unfair server fails each time.
     for _ in 0..ATTEMPTS {
-        let alone = p99(&trial.answer_times(&typists, Duration::from_millis(150))?);
+        let alone = p99(&Trial::answer_times(&typists, Duration::from_millis(150))?);
         let beside = beside_flood(trial, &typists)?;
         let figure = format!("p99 {} beside the flood, {} without", time(beside), time(alone));
         if beside < (20 * alone).max(Duration::from_millis(10)) {
@@ -202,7 +202,7 @@ fn beside_flood(trial: &Trial, typists: &[Client<'_>]) -> Result<Duration, Stop>
             scope.spawn(move || while flood.stream().read(&mut answers).is_ok_and(|count| count > 0) {});
         }
         thread::sleep(Duration::from_millis(50));
-        let times = trial.answer_times(typists, Duration::from_millis(400));
+        let times = Trial::answer_times(typists, Duration::from_millis(400));
         stop.store(true, Ordering::Relaxed);
         for flood in &floods {
             let _ = flood.stream().shutdown(Shutdown::Both);

@@ -1,4 +1,4 @@
-//! The report as JUnit XML, which CI systems read: a test suite for each server.
+//! The report as `JUnit` XML, which CI systems read: a test suite for each server.
 
 use std::path::Path;
 use std::time::Duration;
