@@ -55,7 +55,7 @@ impl Acceptor {
         }
     }
 
-    /// How many clients to accept in an iteration with so many `events`, in which `ended` sessions have made room.
+    /// How many clients to accept in an iteration that had `events` events, and in which `ended` sessions have made room.
     ///
     /// As many as there were events, at most [`ACCEPT_BUDGET`]: new clients and open sessions share the loop equally.
     /// In a quiet iteration that is 1, and nearly always only one client waits. To accept until `WouldBlock` would cost
@@ -97,8 +97,8 @@ impl Acceptor {
         };
     }
 
-    /// Leaves the clients in the queue for a while. Without this the loop would wait for an event that has already
-    /// been. Returns whether this is a new pause.
+    /// Leaves the clients in the queue for a while. Without this the loop would wait for an event that is
+    /// already used up. Returns whether this is a new pause.
     pub fn pause(&mut self, now: Instant) -> bool {
         let is_new = !matches!(self.state, State::Paused(_));
         self.state = State::Paused(now + ACCEPT_RETRY);

@@ -12,7 +12,7 @@ use crate::config::EVENTS;
 #[derive(Debug)]
 pub struct CaughtUp {
     to: Instant,
-    /// The full batches since the last time that everything was handled: when the first `poll` was called, and how many.
+    /// The current run of full batches: the time before its first `poll`, and its length.
     run: Option<(Instant, usize)>,
 }
 

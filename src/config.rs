@@ -67,6 +67,10 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// input buffer. After that a flood waits for the turns of the other sessions.
 pub const READ_BUDGET: usize = 64 * 1024;
 
+/// How many reads a session may make in one turn. With an empty input buffer, [`READ_BUDGET`] needs five. A protocol that
+/// keeps its input buffer nearly full leaves room for a few bytes in each read.
+pub const READS: usize = 16;
+
 /// How much a session may write in one turn before the next write waits for its next turn (bytes). Only a protocol
 /// that answers far more than it reads reaches it. More than the output buffer holds.
 pub const WRITE_BUDGET: usize = 256 * 1024;

@@ -23,7 +23,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use crate::buffer::{BoxedBuffers, Buffers, Pool};
-use crate::config::{DRAIN_BUDGET, HIGH_WATER, READ_BUDGET, WRITE_BUDGET};
+use crate::config::{DRAIN_BUDGET, HIGH_WATER, READ_BUDGET, READS, WRITE_BUDGET};
 use crate::deadlines::Timeout;
 use crate::platform::{self, Kernel};
 use crate::readiness::{Readable, Readiness};
@@ -242,9 +242,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
-    /// Reads and answers until the socket is empty, the input ends, or [`READ_BUDGET`] is used up.
+    /// Reads and answers until the socket is empty, the input ends, or the turn's share is used up.
     fn read(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
-        while self.reads(Some(buffers)) && turn.read < READ_BUDGET {
+        for _ in 0..READS {
+            if !self.reads(Some(buffers)) || turn.read >= READ_BUDGET {
+                break;
+            }
             let result = buffers.input.read_from(&mut self.stream);
             match self.outcome("read", result)? {
                 Some(0) => {

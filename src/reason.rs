@@ -29,7 +29,7 @@ pub enum Reason {
     WriteTimeout,
     /// The server stopped. The client got every answer and ended the connection.
     Drained,
-    /// The server stopped, and the client had not ended the connection by the drain time-out.
+    /// The server ended before the client did: the drain time-out was over, or the stop was immediate.
     DrainTimeout,
     /// The system had no memory for the session's buffers.
     OutOfMemory,

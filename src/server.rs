@@ -96,7 +96,8 @@ pub enum Ending {
 impl<S: Session> Server<S> {
     /// Opens the listening socket. Clients can connect from now on; [`Server::run`] serves them.
     ///
-    /// `new_session` is called for each client. It returns the protocol's side of the session.
+    /// `new_session` is called for each client. It returns the protocol's side of the session. It runs in the loop, so it
+    /// must not panic.
     pub fn bind(
         config: Config,
         new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
@@ -111,8 +112,8 @@ impl<S: Session> Server<S> {
         let out_of_memory = |error| StartError::Setup(io::Error::from(error));
         let mut ended = Vec::new();
         ended.try_reserve_exact(capacity).map_err(out_of_memory)?;
-        // `Slab::with_capacity` cannot report that memory is out, so a vector of the same size tries it first.
-        Vec::<Registered<S>>::new().try_reserve_exact(capacity).map_err(out_of_memory)?;
+        // `Slab::with_capacity` cannot report that memory is out, so a vector that is at least as large tries it first.
+        Vec::<(usize, Registered<S>)>::new().try_reserve_exact(capacity).map_err(out_of_memory)?;
         let timeouts = [config.idle_timeout, config.write_timeout, Some(LINGER_TIMEOUT)];
         let now = Instant::now();
         Ok(Self {
@@ -122,7 +123,7 @@ impl<S: Session> Server<S> {
             sessions: Slab::with_capacity(capacity),
             ended,
             refused: VecDeque::with_capacity(config.max_refusals + 1),
-            pool: Pool::new(INPUT_BUFFER, HIGH_WATER + S::LARGEST_ANSWER, SPARE_BUFFERS),
+            pool: Pool::new(INPUT_BUFFER, HIGH_WATER.saturating_add(S::LARGEST_ANSWER), SPARE_BUFFERS),
             deadlines: Deadlines::new(timeouts, capacity).map_err(out_of_memory)?,
             control,
             phase: Phase::Serving,

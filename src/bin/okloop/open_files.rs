@@ -40,9 +40,8 @@ impl fmt::Display for TooFew {
 
 impl std::error::Error for TooFew {}
 
-/// Shares out what a process may open in which `open` files are open already: [`Config::max_refusals`] by
-/// default for refusals, but no more
-/// than half of what there is for clients, and the rest for sessions.
+/// Shares out the files of a process that has `open` files open already. Refusals get [`Config::max_refusals`], at most
+/// half of the files for clients. Sessions get the rest.
 pub fn room(limit: usize, open: usize) -> Result<Room, TooFew> {
     let clients = limit.saturating_sub(open + SERVER + NEWCOMER);
     let refusals = Config::default().max_refusals.min(clients / 2);
