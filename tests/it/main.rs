@@ -27,6 +27,7 @@ mod systemd;
 mod telnet;
 mod terminal;
 mod vitals;
+mod windows;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]

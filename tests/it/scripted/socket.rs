@@ -37,7 +37,6 @@ pub enum Happening {
 }
 
 /// A connected socket.
-#[expect(clippy::struct_excessive_bools, reason = "they are independent, as in the kernel")]
 #[derive(Debug)]
 pub struct Socket {
     kernel: Kernel,
