@@ -33,6 +33,9 @@ pub struct Config {
     /// Whether other processes of the same user may listen on the same port. The kernel then spreads new sessions over
     /// them (`SO_REUSEPORT`, socket(7)).
     pub reuse_port: bool,
+    /// Whether urgent data stays in its place in the stream (`SO_OOBINLINE`, RFC 6093, section 7). Otherwise the kernel
+    /// takes the last urgent byte out of the stream (tcp(7)). Telnet needs it: its Synch sends half a command as urgent.
+    pub urgent_inline: bool,
 }
 
 impl Default for Config {
@@ -48,6 +51,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(60)),
             drain_timeout: Duration::from_secs(10),
             reuse_port: false,
+            urgent_inline: false,
         }
     }
 }

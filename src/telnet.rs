@@ -96,6 +96,11 @@ impl<S> Telnet<S> {
     fn decode(&mut self, input: &mut [u8]) {
         let mut decoded = self.decoded as usize;
         let mut raw = decoded + self.gap as usize;
+        // Most input holds no command, and a search for IAC costs far less than decoding.
+        if self.gap == 0 && matches!(self.state, State::Data) && !input[raw..].contains(&IAC) {
+            self.decoded = to_u32(input.len());
+            return;
+        }
         while let Some(&byte) = input.get(raw) {
             self.state = match (self.state, byte) {
                 (State::AreYouThere | State::Request(_), _) => break,
@@ -196,6 +201,9 @@ impl<S: Session> Session for Telnet<S> {
 /// Doubles each byte 255 in the output behind the first `pending` bytes, in place.
 fn double_iac(output: &mut Buffer, pending: usize) {
     let end = output.len();
+    if !output.unread()[pending..].contains(&IAC) {
+        return;
+    }
     for at in pending..end {
         if output.unread()[at] == IAC {
             output.push(&[IAC]);

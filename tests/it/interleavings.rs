@@ -165,8 +165,8 @@ impl Any {
     }
 
     fn say(&mut self, count: usize, output: &mut Buffer) {
-        let bytes = (self.said..self.said + count).map(|number| (number % 251) as u8);
-        output.push(&bytes.collect::<Vec<_>>());
+        let bytes: Vec<u8> = (0..=250).cycle().skip(self.said % 251).take(count).collect();
+        output.push(&bytes);
         self.said += count;
     }
 }
@@ -265,7 +265,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![1..10usize, 10..3_000usize, 3_000..50_000usize];
     (length, line, b'a'..=b'z').prop_map(|(length, line, first)| {
         let letters = (b'a'..=b'z').cycle().skip(usize::from(first - b'a'));
-        let ends_line = |at: usize| (at + 1) % line == 0;
+        let ends_line = |at: usize| (at + 1).is_multiple_of(line);
         letters
             .take(length)
             .enumerate()

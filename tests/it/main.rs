@@ -3,6 +3,9 @@
 //!
 //! A test does not sleep until something has happened: it waits for a line or for bytes, up to a deadline.
 
+// The build for Windows has tests of its own: `windows.rs`.
+#![cfg(unix)]
+
 mod backpressure;
 mod balancer;
 mod clients;

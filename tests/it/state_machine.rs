@@ -72,7 +72,9 @@ fn interrupted_calls_are_repeated_in_the_same_turn() {
     let interrupt = || vec![Happening::Fail(ErrorKind::Interrupted), Happening::Fail(ErrorKind::Interrupted)];
     let mut session = Scripted::open(OkSession::new(Framing::Chunks), interrupt(), ROOMY);
     assert_eq!(session.socket().written, BANNER);
-    interrupt().into_iter().for_each(|interrupt| session.happen(interrupt));
+    for failure in interrupt() {
+        session.happen(failure);
+    }
     session.happen(Happening::Arrive(b"hello\n".to_vec()));
     assert!(session.poll());
     assert_eq!(session.answers(), b"OK...hello\n");
@@ -307,12 +309,8 @@ fn a_protocol_that_needs_more_than_a_full_input_buffer_ends_with_an_error() {
 #[derive(Debug)]
 struct Verbose;
 
-impl Verbose {
-    const ANSWER: [u8; 100_000] = [b'v'; 100_000];
-}
-
 impl Session for Verbose {
-    const LARGEST_ANSWER: usize = Self::ANSWER.len();
+    const LARGEST_ANSWER: usize = 100_000;
 
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
         match input {
@@ -322,7 +320,7 @@ impl Session for Verbose {
                 Step::Close
             }
             _ => {
-                output.push(&Self::ANSWER);
+                output.push(&vec![b'v'; Self::LARGEST_ANSWER]);
                 Step::Consumed(1)
             }
         }
@@ -331,14 +329,14 @@ impl Session for Verbose {
 
 #[test]
 fn a_turn_stops_at_the_write_budget_and_the_session_is_rearmed() {
-    let mut session = Scripted::open(Verbose, Vec::new(), 100 * Verbose::ANSWER.len());
+    let mut session = Scripted::open(Verbose, Vec::new(), 100 * Verbose::LARGEST_ANSWER);
     session.happen(Happening::Arrive(vec![b'x'; 20]));
     let turn = session.turn(READABLE);
     assert!(turn.stopped_early);
-    let most = WRITE_BUDGET + HIGH_WATER + Verbose::ANSWER.len();
+    let most = WRITE_BUDGET + HIGH_WATER + Verbose::LARGEST_ANSWER;
     assert!((WRITE_BUDGET..most).contains(&turn.written), "{} bytes written", turn.written);
     session.rest();
-    assert_eq!(session.socket().written.len(), 20 * Verbose::ANSWER.len());
+    assert_eq!(session.socket().written.len(), 20 * Verbose::LARGEST_ANSWER);
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn the_time_in_a_line_is_when_it_was_logged() {
     let server = server.reading(stdout);
     eventually("all are logged", || logged_and_dropped(&server).0 == CLIENTS);
     for line in String::from_utf8_lossy(&server.stdout()).lines() {
-        assert!(line < now.as_str(), "{line} was logged before {now}");
+        assert!(line < now.as_str(), "{line} was not logged before {now}");
     }
     server.stop();
 }

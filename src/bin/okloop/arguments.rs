@@ -89,6 +89,7 @@ impl Arguments {
             write_timeout: self.write_timeout.unless_zero(),
             drain_timeout: self.drain_timeout.0,
             reuse_port: self.reuse_port,
+            urgent_inline: self.telnet,
             ..Config::default()
         }
     }
