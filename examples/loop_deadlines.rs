@@ -213,8 +213,9 @@ impl Server {
     fn remove_closed(&mut self) {
         let have_room = !self.closed.is_empty();
         for key in self.closed.drain(..) {
-            // Closing the socket also ends its registration (epoll(7), "Questions and answers").
-            self.sessions.remove(key);
+            // Closing the socket also ends its registration (epoll(7), "Questions and answers"). The key may be there twice:
+            // macOS and FreeBSD report a session up to twice in a batch.
+            self.sessions.try_remove(key);
         }
         if self.accept_paused.is_some_and(|until| have_room || until <= self.now) {
             self.accept_paused = None;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use okloop::BANNER;
 use okloop::config::EVENTS;
-use rlimit::Resource;
 
 use super::with_few_descriptors;
 use crate::harness::{Client, Flood, Process, chunks_of, crowd, eventually, numbered_lines};
@@ -148,7 +147,8 @@ fn while_descriptors_are_lacking_a_fair_loop_does_not_spin() {
     }
 }
 
-/// `loop_fair` waits for the end of a session, which does not come here.
+/// `loop_fair` waits for the end of a session, which does not come here. Only Linux sets the limits of another process.
+#[cfg(target_os = "linux")]
 #[test]
 fn loop_deadlines_tries_to_accept_again_though_no_session_ends() {
     let server = with_few_descriptors("loop_deadlines");
@@ -156,7 +156,7 @@ fn loop_deadlines_tries_to_accept_again_though_no_session_ends() {
     let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
     server.complaint_with("No session: Too many open files");
     let pid = i32::try_from(server.id()).expect("a process id fits");
-    rlimit::prlimit(pid, Resource::NOFILE, Some((64, 64)), None).expect("the child is ours to limit");
+    rlimit::prlimit(pid, rlimit::Resource::NOFILE, Some((64, 64)), None).expect("the child is ours to limit");
     // All of them stay, so no session ends.
     for client in &mut clients {
         client.expect(BANNER);
