@@ -24,7 +24,7 @@ pub struct Stats {
     pub accept_pauses: u64,
     /// Bytes read from clients.
     pub bytes_in: u64,
-    /// Bytes written to clients.
+    /// Bytes written to clients. The kernel has taken them, and may not deliver the last ones if a session is cut off.
     pub bytes_out: u64,
     /// Time since the server was bound, in whole milliseconds.
     pub uptime: Duration,

@@ -33,6 +33,7 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let room = open_files::room(limit, open_files::count_open(limit))?;
     let connections = arguments.max_connections.unwrap_or(room.connections);
     info!("Limits: {limit} open files, {connections} connections");
+    // Such a limit is obeyed: the operator prefers clients that wait to clients that are refused.
     if connections > room.connections {
         warn!("The open files allow {} connections; more clients wait in the accept queue", room.connections);
     }
@@ -57,6 +58,7 @@ fn run<S: Session>(
     log::logger().flush();
     info!("{stats}");
     Ok(match ending {
+        // Also if the drain time-out ended some sessions. The counter `drain_timeout` says how many.
         Ending::Drained => ExitCode::SUCCESS,
         Ending::Forced => ExitCode::FAILURE,
     })
