@@ -13,6 +13,7 @@ mod command;
 mod conversation;
 mod documents;
 mod embedding;
+mod exercises;
 mod harness;
 mod interleavings;
 mod ladder;

@@ -41,7 +41,7 @@ pub const GROUP: Group = Group {
             client: "400 clients send half a line each to a server that may reserve 16 MiB more, then they leave; three times.",
             server: "The server ends or refuses sessions for which there is no memory, and goes on with the others: a \
                      failed allocation is one session's end.",
-            rule: "chapter 9",
+            rule: "chapter 13",
             needs: Needs::Process,
             run: memory_limit,
             ..Case::PLAIN
@@ -50,7 +50,7 @@ pub const GROUP: Group = Group {
             name: "ten-thousand",
             client: "10,000 clients connect, or as many as the limit of open files allows, and each says two lines.",
             server: "The server greets and answers each of them.",
-            rule: "chapter 10",
+            rule: "chapter 14",
             alone: true,
             run: ten_thousand,
             ..Case::PLAIN

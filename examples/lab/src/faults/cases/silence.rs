@@ -26,7 +26,7 @@ pub const GROUP: Group = Group {
             client: "Three times, 300 clients come, send 16 KiB each and leave.",
             server: "The server has as many files open as before the first crowd, and no more memory after the third than \
                      after the first, but for 2 MiB.",
-            rule: "chapter 9",
+            rule: "chapter 13",
             needs: Needs::Process,
             run: after_a_crowd,
             ..Case::PLAIN
