@@ -122,6 +122,9 @@
 //!
 //! # The order to read in
 //!
+//! First NOTES.md, the course, with the programs in `examples`: chapters 1 to 9, from `google_get` to `loop_deadlines`.
+//! Then, with chapter 10, these files:
+//!
 //! 1. `session.rs`: the trait between the loop and a protocol. `ok.rs`: the protocol of the command. Neither knows a
 //!    socket or a clock.
 //! 2. `buffer.rs`: the byte queue for both directions, and the pool that idle sessions return theirs to.
@@ -133,7 +136,7 @@
 //! 7. `control.rs` (signals and handles), `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions
 //!    ended, and how many), `listen.rs` and `error.rs` (how a server starts, and why it cannot), `telnet.rs` (a layer).
 //!
-//! NOTES.md beside the code is the course, from the first socket call to the rules of edge-triggered readiness.
+//! Then chapter 11 of NOTES.md, the rules of readiness in one table, and its exercises.
 //!
 //! # Invariants
 //!
