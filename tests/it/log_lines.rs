@@ -54,15 +54,15 @@ fn level_trace_tells_each_turn_of_the_loop() {
     server.line_with("poll: 1 ready after ");
     server.line_with("listener: ready");
     server.line_with("listener: interest READABLE");
-    server.line_with(&format!("{address}: wrote {} bytes", BANNER.len()));
+    server.line_with(&format!("{address}: write {} bytes", BANNER.len()));
     server.line_with(&format!("token 0, {address}: interest READABLE | PRIORITY"));
     server.line_with(&format!("token 0, {address}: Readiness {{ readable: UntilShort"));
     server.line_with(&format!("{address}: read 5 bytes"));
-    server.line_with(&format!("{address}: wrote 10 bytes"));
+    server.line_with(&format!("{address}: write 10 bytes"));
 
     // A drain reads until nothing is there.
     server.signal(Signal::SIGTERM);
-    server.line_with(&format!("{address}: read nothing: WouldBlock"));
+    server.line_with(&format!("{address}: read would block"));
 }
 
 #[test]
