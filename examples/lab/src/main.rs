@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p lab -- compare    what each server costs
 //! cargo run --release -p lab -- fleet      many okloop processes on one port, and their sessions
+//! cargo run --release -p lab -- record     what the loop does, as a page to step through
 //! ```
 //!
 //! Each part is a module with its own page of documentation. What they share is in `support`.
@@ -12,6 +13,7 @@
 
 mod compare;
 mod fleet;
+mod record;
 mod support;
 
 use std::io::{self, Write};
@@ -33,6 +35,7 @@ struct Arguments {
 enum Part {
     Compare(compare::Arguments),
     Fleet(fleet::Arguments),
+    Record(record::Arguments),
     /// Holds a share of a fleet's sessions: orders come on standard input, reports go to standard output
     #[command(hide = true)]
     FleetClient,
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let result = match arguments().part {
         Part::Compare(arguments) => compare::run(&arguments),
         Part::Fleet(arguments) => fleet::run(&arguments),
+        Part::Record(arguments) => record::run(&arguments),
         Part::FleetClient => fleet::run_client(),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
