@@ -267,7 +267,8 @@ impl<S: Session> Server<S> {
                     debug!("A client was lost before it was accepted: {error}");
                 }
                 Err(error) => {
-                    step!(Event::AcceptFailed { error: error.to_string() });
+                    let is_empty = error.kind() == ErrorKind::WouldBlock;
+                    step!(Event::AcceptFailed { is_empty, error: error.to_string() });
                     return Err(error);
                 }
             }

@@ -116,7 +116,9 @@ pub enum Event {
     },
     /// `accept` returned no client.
     AcceptFailed {
-        /// The system's message. `WouldBlock` means that the queue is empty.
+        /// The accept queue is empty.
+        is_empty: bool,
+        /// The system's message.
         error: String,
     },
     /// Accepting pauses, because the system has no room for one more connection.
@@ -196,7 +198,7 @@ impl fmt::Display for Event {
             }
             Self::TimeoutFired { key, timeout } => write!(f, "token {key}: {timeout:?} time-out is over"),
             Self::Accepting { quota } => write!(f, "accept: {quota} clients at most"),
-            Self::AcceptFailed { error } => write!(f, "accept: {error}"),
+            Self::AcceptFailed { error, .. } => write!(f, "accept: {error}"),
             Self::AcceptPaused { open, error } => write!(f, "Accepting pauses at {open} sessions: {error}"),
             Self::Opened { peer, .. } => write!(f, "Connected with {peer}"),
             Self::Refused { peer, open, .. } => write!(f, "{peer} refused: {open} sessions are open"),

@@ -10,6 +10,7 @@
 
 mod recording;
 mod scenes;
+mod stills;
 
 use std::fs;
 use std::io::Write as _;
@@ -44,6 +45,10 @@ pub struct Arguments {
     #[arg(long)]
     list: bool,
 
+    /// Draw the course's still pictures into this directory, with the browser chromium
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["scene", "all_scenes"])]
+    stills: Option<PathBuf>,
+
     /// Where the pages are written
     #[arg(long, value_name = "DIR", default_value = "target/record")]
     out: PathBuf,
@@ -66,6 +71,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if arguments.all_scenes {
         return SCENES.iter().try_for_each(|scene| write(&scene.play()?, scene.name, &arguments.out));
+    }
+    if let Some(directory) = &arguments.stills {
+        return stills::draw(directory, &arguments.out);
     }
     serve(&arguments.out)
 }

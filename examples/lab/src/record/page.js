@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const { steps, sessions } = data;
-const LABEL = 150, TOP = 60, LANE = 74, LANES = 8;
+const LABEL = 150, TOP = 60, LANE = 104, LANES = 8, FULL = 64;
 const COLOUR = { read: "--read", write: "--write", answer: "--in", close: "--bad", pause: "--bad", timeout: "--bad",
   error: "--bad", refuse: "--bad", rearm: "--now", interest: "--now" };
 const SHORT = { poll: "poll", batch: "events", accept: "accept", open: "accept", refuse: "refuse", rearm: "re-arm",
@@ -52,25 +52,30 @@ function draw() {
   const height = TOP + visible.length * LANE + 8;
   const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 11 });
   svg.append(element("text", { x: 8, y: 36, fill: css("--ink"), "font-size": 13 }, "the loop"));
-  let free = 0;
+  let free = 0, word = 0;
   for (let i = first; i <= Math.min(last, end); i++) {
     const step = steps[i];
     if (step.kind === "poll") {
       svg.append(element("line", { x1: x(i), x2: x(i), y1: 0, y2: height, stroke: css("--line") }));
       if (x(i) >= free) {
-        svg.append(element("text", { x: x(i) + 2, y: 12, fill: css("--soft") }, `${(step.at / 1000).toFixed(1)} ms`));
-        free = x(i) + 64;
+        const next = steps[i + 1];
+        const waited = next && i < end && next.at - step.at >= 1000 ? `, waits ${Math.round((next.at - step.at) / 1000)} ms` : "";
+        svg.append(element("text", { x: x(i) + 2, y: 12, fill: css("--soft") }, `${(step.at / 1000).toFixed(1)} ms${waited}`));
+        free = x(i) + (waited ? 130 : 64);
       }
     }
     if (step.session === undefined || step.kind === "open" || step.kind === "close") {
       svg.append(element("rect", { x: x(i) + 1, y: 22, width: width - 2, height: 16, rx: 2,
         fill: css(COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill")) }));
-      if (width >= 18 && SHORT[step.kind])
-        svg.append(element("text", { x: x(i) + 2, y: 50, fill: css("--soft"), "font-size": 8 }, SHORT[step.kind]));
+      // The name of a step stands where its neighbour leaves room.
+      if (width >= 18 && SHORT[step.kind] && x(i) >= word) {
+        word = x(i) + 6 * SHORT[step.kind].length;
+        svg.append(element("text", { x: x(i) + 2, y: 50, fill: css("--soft"), "font-size": 9 }, SHORT[step.kind]));
+      }
     }
   }
   visible.forEach((session, row) => {
-    const y = TOP + row * LANE, base = y + 50;
+    const y = TOP + row * LANE, base = y + 80;
     const lane = element("g", { class: "lane" });
     lane.append(element("rect", { x: 0, y, width: total, height: LANE, fill: session === follow ? css("--ground") : "transparent" }));
     lane.append(element("line", { x1: 0, x2: total, y1: y, y2: y, stroke: css("--line") }));
@@ -79,14 +84,14 @@ function draw() {
     lane.append(element("text", { x: 8, y: y + 38, fill: css("--soft") }, known ? known.state : ""));
     lane.append(element("text", { x: 8, y: y + 54, fill: css("--soft") }, known ? `pending ${known.output} B` : ""));
     // A third above the mark is room for the largest answer.
-    const scale = 44 / (data.high_water * 1.3);
+    const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
     lane.append(element("line", { x1: LABEL, x2: total, y1: mark, y2: mark, stroke: css("--bad"), "stroke-dasharray": "4 4" }));
     for (let i = first; i <= Math.min(last, end); i++) {
       const now = steps[i].session === session ? steps[i] : stateAt(session, i);
       if (!now) continue;
       if (now.output) {
-        const tall = Math.min(44, Math.max(1, now.output * scale));
+        const tall = Math.min(FULL, Math.max(1, now.output * scale));
         lane.append(element("rect", { x: x(i), y: base - tall, width, height: tall, fill: css("--fill"), "fill-opacity": .55 }));
       }
       if (now.input) {
@@ -169,5 +174,18 @@ if (data.dropped) {
   byId("dropped").hidden = false;
   byId("dropped").textContent = `The recording was full: ${data.dropped} older events were dropped.`;
 }
+// The first key moment of each kind for each session.
+const listed = new Set();
+steps.forEach((step, index) => {
+  const what = `${step.kind} ${step.session} ${step.state} ${step.interest}`;
+  if (!step.key || listed.has(what) || listed.size >= 12) return;
+  listed.add(what);
+  const item = document.createElement("li"), button = document.createElement("button");
+  button.textContent = `step ${index + 1}`;
+  button.onclick = () => { follow = null; go(index); };
+  item.append(button, ` ${step.text}`);
+  byId("moments").append(item);
+});
+
 // `#step=N` opens the page at a step.
 if (steps.length) go(Number((location.hash.match(/step=(\d+)/) || [0, 1])[1]) - 1);

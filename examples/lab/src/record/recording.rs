@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use okloop::config::HIGH_WATER;
 use okloop::trace::Event;
@@ -95,6 +95,9 @@ pub struct Step {
     pub rule: u8,
     /// Where it happens.
     pub place: &'static str,
+    /// A moment that the page lists.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub key: bool,
 }
 
 /// What the steps so far say about a session.
@@ -128,6 +131,11 @@ impl Recording {
         }
     }
 
+    /// The number, from 0, of the first step whose sentence has `words` in it.
+    pub fn find(&self, words: &str) -> Option<usize> {
+        self.steps.iter().position(|step| step.text.contains(words))
+    }
+
     /// The steps in the format of Chrome's trace viewer, which Perfetto opens: a thread for the loop and one for each
     /// session.
     pub fn chrome(&self) -> serde_json::Value {
@@ -156,6 +164,8 @@ struct Story {
     now: Vec<Now>,
     steps: Vec<Step>,
     start: Option<Instant>,
+    /// When `poll` was called last.
+    asked: Option<Instant>,
     iteration: usize,
 }
 
@@ -204,7 +214,9 @@ impl Story {
         let start = *self.start.get_or_insert(time);
         if matches!(event, Event::PollStart { .. }) {
             self.iteration += 1;
+            self.asked = Some(time);
         }
+        let waited = self.asked.map_or(Duration::ZERO, |asked| time - asked);
         let session = self.session_of(event);
         let before = session.map(|session| self.now[session]).unwrap_or_default();
         let mut now = before;
@@ -227,7 +239,7 @@ impl Story {
             self.now[session] = now;
         }
         let name = session.map_or("", |session| &self.sessions[session].name);
-        let mut step = sentence(event, name, before, now);
+        let mut step = sentence(event, name, before, now, waited);
         step.at = u64::try_from((time - start).as_micros()).unwrap_or(u64::MAX);
         (step.iteration, step.session) = (self.iteration, session);
         (step.input, step.output, step.interest, step.state) =
@@ -238,8 +250,17 @@ impl Story {
 
 /// Tells one step.
 #[expect(clippy::too_many_lines, reason = "one arm for each event")]
-fn sentence(event: &Event, name: &str, before: Now, now: Now) -> Step {
+fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) -> Step {
     let mut moved = None;
+    let mut key = matches!(
+        event,
+        Event::CallFailed { .. }
+            | Event::AcceptPaused { .. }
+            | Event::TimeoutFired { .. }
+            | Event::Refused { .. }
+            | Event::Stopping { .. }
+            | Event::Interest { rearm: true, .. }
+    );
     let (kind, rule, place, text) = match event {
         Event::PollStart { timeout: None } => (
             "poll",
@@ -251,14 +272,16 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now) -> Step {
             "poll",
             13,
             "Server::wait",
-            format!("The loop calls poll and waits for an event, at most {limit:.1?}."),
+            if limit.is_zero() {
+                "The loop calls poll and does not wait: it has something to do.".to_owned()
+            } else {
+                format!("The loop calls poll and waits for an event, at most {limit:.1?}.")
+            },
         ),
-        Event::PollEnd { events, after } => (
-            "batch",
-            6,
-            "Server::wait",
-            format!("poll returns {events} events. The last poll returned {after:.1?} ago."),
-        ),
+        Event::PollEnd { events, .. } => {
+            let what = if *events == 1 { "1 event".to_owned() } else { format!("{events} events") };
+            ("batch", 6, "Server::wait", format!("poll returns after {waited:.1?} with {what}."))
+        }
         Event::ListenerReady => (
             "event",
             3,
@@ -267,12 +290,17 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now) -> Step {
         ),
         Event::Turn { ready, .. } => {
             use okloop::readiness::Readable;
-            let what = match (ready.readable, ready.writable) {
-                (Readable::No, _) => "writable",
-                (_, false) => "readable",
-                (_, true) => "readable and writable",
+            let text = match (ready.readable, ready.writable) {
+                (Readable::No, true) if before.interest.contains('W') => {
+                    format!(
+                        "A turn for {name}: its socket is writable. The client has read, and the kernel has room again."
+                    )
+                }
+                (Readable::No, _) => format!("A turn for {name}: its socket is writable."),
+                (_, false) => format!("A turn for {name}: its socket is readable."),
+                (_, true) => format!("A turn for {name}: its socket is readable and writable."),
             };
-            ("turn", 6, "Server::turn", format!("{name} gets a turn: its socket may be {what}."))
+            ("turn", 6, "Server::turn", text)
         }
         Event::Call { call: "read", bytes: Some(0), .. } => {
             moved = Some(0);
@@ -325,7 +353,9 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now) -> Step {
             )
         }
         Event::State { state, .. } => {
-            ("state", 9, "Connection::enter", format!("The state of {name} becomes {state}."))
+            key = matches!(*state, "Finishing" | "Lingering");
+            let rule = if *state == "HalfClosed" { 8 } else { 9 };
+            ("state", rule, "Connection::enter", format!("The state of {name} becomes {state}."))
         }
         Event::Interest { rearm, .. } => {
             let (stopped, resumed) = (before.interest.contains('R'), now.interest.contains('R'));
@@ -334,13 +364,15 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now) -> Step {
                     "The turn of {name} stopped early and its event is used up. The loop re-arms the socket: the kernel looks again."
                 )
             } else if stopped && !resumed && now.output >= HIGH_WATER {
+                key = true;
                 format!(
                     "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only.",
                     now.output
                 )
             } else if !before.interest.is_empty() && !stopped && resumed {
+                key = true;
                 format!(
-                    "The server reads {name} again: {name} has read answers, and pending output is down to {} bytes. Interest has READABLE again.",
+                    "The server reads {name} again: the client has read answers, and pending output is down to {} bytes. Interest has READABLE again.",
                     now.output
                 )
             } else {
@@ -377,9 +409,12 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now) -> Step {
             "accept",
             3,
             "Server::accept_new",
-            format!("The loop accepts {quota} clients at most, as many as the batch had events."),
+            format!("The loop accepts clients: {quota} at most in this iteration."),
         ),
-        Event::AcceptFailed { error } => {
+        Event::AcceptFailed { is_empty: true, .. } => {
+            ("accept", 1, "Server::accept_up_to", "accept would block: the accept queue is empty.".to_owned())
+        }
+        Event::AcceptFailed { error, .. } => {
             ("accept", 4, "Server::accept_up_to", format!("accept returns no client: {error}."))
         }
         Event::AcceptPaused { open, error } => (
@@ -420,7 +455,7 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now) -> Step {
         ),
         other => ("other", 6, "Server::run", other.to_string()),
     };
-    Step { kind, rule, place, text, bytes: moved, ..Step::default() }
+    Step { kind, rule, place, text, key, bytes: moved, ..Step::default() }
 }
 
 fn words(interest: &str) -> &'static str {

@@ -56,7 +56,7 @@ pub const SCENES: &[Scene] = &[
         protocol: Protocol::Chunks,
         clients: |server| {
             let (mut first, mut second) =
-                (Client::greeted(server, "first")?, Client::greeted(server, "second")?);
+                (Client::greeted(server, "the first client")?, Client::greeted(server, "the second client")?);
             server.hold(|| {
                 first.send(b"one\n")?;
                 second.send(b"two\n")
@@ -85,7 +85,7 @@ pub const SCENES: &[Scene] = &[
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {
-            let client = Client::slow(server, "slow reader")?;
+            let client = Client::slow(server, "the slow reader")?;
             Ok(vec![client.send_beside(300_000, MOMENT)?])
         },
     },
@@ -95,8 +95,8 @@ pub const SCENES: &[Scene] = &[
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {
-            let flood = Client::greeted(server, "flood")?;
-            let mut typing = Client::greeted(server, "typing client")?;
+            let flood = Client::greeted(server, "the flood")?;
+            let mut typing = Client::greeted(server, "the typing client")?;
             let flood = server.hold(|| {
                 let flood = thread::spawn(move || flood.send_beside(300_000, Duration::ZERO));
                 thread::sleep(MOMENT);
@@ -130,8 +130,8 @@ pub const SCENES: &[Scene] = &[
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {
-            let inside = Client::greeted(server, "inside")?;
-            let mut waiting = Client::socket("waiting", None)?;
+            let inside = Client::greeted(server, "the first client")?;
+            let mut waiting = Client::socket("the waiting client", None)?;
             let limit = Resource::NOFILE.get().map_err(Failure::system("The limit of open files"))?;
             // The next file would get the number of a file that is opened and closed here.
             let next = {
@@ -159,7 +159,7 @@ pub const SCENES: &[Scene] = &[
         config: |config| config.idle_timeout = Some(Duration::from_millis(300)),
         protocol: Protocol::Chunks,
         clients: |server| {
-            let mut client = Client::greeted(server, "silent client")?;
+            let mut client = Client::greeted(server, "the silent client")?;
             client.read_to_end()?;
             Ok(vec![client.seen()])
         },
@@ -167,12 +167,12 @@ pub const SCENES: &[Scene] = &[
     Scene {
         name: "write-timeout",
         look_for: "A client sends and never reads. Look how the write time-out starts again with each write that makes progress, and fires when no more output leaves.",
-        config: |config| config.write_timeout = Some(Duration::from_millis(400)),
+        config: |config| config.write_timeout = Some(Duration::from_secs(1)),
         protocol: Protocol::Chunks,
         clients: |server| {
-            let mut client = Client::slow(server, "never reads")?;
+            let mut client = Client::slow(server, "the silent reader")?;
             client.send_until_stuck()?;
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(Duration::from_secs(2));
             Ok(vec![client.seen()])
         },
     },
@@ -182,8 +182,8 @@ pub const SCENES: &[Scene] = &[
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {
-            let mut reader = Client::slow(server, "pending output")?;
-            let idle = Client::greeted(server, "idle client")?;
+            let mut reader = Client::slow(server, "the slow reader")?;
+            let idle = Client::greeted(server, "the idle client")?;
             reader.send(&[b'x'; 100_000])?;
             thread::sleep(MOMENT);
             server.handle.stop().map_err(Failure::system("The loop's waker"))?;
@@ -197,8 +197,8 @@ pub const SCENES: &[Scene] = &[
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {
-            let resetting = Client::greeted(server, "resetting client")?;
-            let mut other = Client::greeted(server, "other client")?;
+            let resetting = Client::greeted(server, "the resetting client")?;
+            let mut other = Client::greeted(server, "the other client")?;
             let linger = SockRef::from(&resetting.stream).set_linger(Some(Duration::ZERO));
             linger.map_err(Failure::system("SO_LINGER"))?;
             let resetting = resetting.seen();
@@ -213,7 +213,7 @@ pub const SCENES: &[Scene] = &[
         config: |config| config.max_connections = 1,
         protocol: Protocol::Chunks,
         clients: |server| {
-            let inside = Client::greeted(server, "inside")?;
+            let inside = Client::greeted(server, "the first client")?;
             let mut refused = Client::connect(server, "refused client", None)?;
             refused.read_to_end()?;
             Ok(vec![refused.finish()?, inside.finish()?])
@@ -336,6 +336,8 @@ impl Client {
             match self.stream.write(&[b'x'; 16 * 1024]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // The time-out came first.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
                 Err(error) => return Err(Failure::System(format!("{} sends: {error}", self.name))),
             }
         }
