@@ -304,15 +304,16 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
         }
         Event::Call { call: "read", bytes: Some(0), .. } => {
             moved = Some(0);
-            let pending = now.output;
-            (
-                "read",
-                8,
-                "Connection::read",
+            let text = if now.output == 0 {
+                format!("A read of 0 bytes: the input of {name} has ended. No output is pending.")
+            } else {
+                key = true;
                 format!(
-                    "A read of 0 bytes: {name} sends no more. It still gets {pending} bytes of pending output."
-                ),
-            )
+                    "A read of 0 bytes: the input of {name} has ended. The server still sends the {} bytes of pending output.",
+                    now.output
+                )
+            };
+            ("read", 8, "Connection::read", text)
         }
         Event::Call { call, bytes: Some(count), .. } => {
             moved = Some(*count);

@@ -73,7 +73,7 @@ pub const SCENES: &[Scene] = &[
         protocol: Protocol::Chunks,
         clients: |server| {
             let mut client = Client::slow(server, "the client")?;
-            client.send(&[b'x'; 120_000])?;
+            client.send(&[b'x'; 100_000])?;
             client.shut_down()?;
             thread::sleep(MOMENT);
             Ok(vec![client.finish()?])
@@ -214,7 +214,7 @@ pub const SCENES: &[Scene] = &[
         protocol: Protocol::Chunks,
         clients: |server| {
             let inside = Client::greeted(server, "the first client")?;
-            let mut refused = Client::connect(server, "refused client", None)?;
+            let mut refused = Client::connect(server, "the refused client", None)?;
             refused.read_to_end()?;
             Ok(vec![refused.finish()?, inside.finish()?])
         },

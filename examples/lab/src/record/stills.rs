@@ -12,7 +12,7 @@ const STILLS: [(&str, &str); 5] = [
     ("slow-reader", "The server stops reading"),
     ("flood", "A turn for the typing client: its socket is readable"),
     ("crowd", "The loop accepts newcomer"),
-    ("half-close", "still pending"),
+    ("half-close", "The server still sends"),
     ("drain", "The drain begins"),
 ];
 
