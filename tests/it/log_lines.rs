@@ -51,7 +51,7 @@ fn level_trace_tells_each_turn_of_the_loop() {
     let mut client = Client::greeted(server.port());
     let address = client.address();
     client.ask(b"hello");
-    server.line_with("poll: 1 ready after ");
+    server.line_with("poll: 1 ready, ");
     server.line_with("listener: ready");
     server.line_with("listener: interest READABLE");
     server.line_with(&format!("{address}: write {} bytes", BANNER.len()));

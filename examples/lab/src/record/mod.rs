@@ -12,6 +12,7 @@ mod recording;
 mod scenes;
 mod stills;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use okloop::trace::{self, Event};
 use okloop::{Config, Framing, Handle, OkSession, Server, Session};
 
 use self::recording::{RING, Recording, Ring};
-use self::scenes::SCENES;
+use self::scenes::{SCENES, Scene};
 use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
 
@@ -67,15 +68,22 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(name) = &arguments.scene {
         let scene = SCENES.iter().find(|scene| scene.name == name);
         let scene = scene.ok_or_else(|| Failure::Usage(format!("no scene {name:?}: see --list")))?;
-        return write(&scene.play()?, scene.name, &arguments.out);
+        return record(scene, &arguments.out);
     }
     if arguments.all_scenes {
-        return SCENES.iter().try_for_each(|scene| write(&scene.play()?, scene.name, &arguments.out));
+        return SCENES.iter().try_for_each(|scene| record(scene, &arguments.out));
     }
     if let Some(directory) = &arguments.stills {
         return stills::draw(directory, &arguments.out);
     }
     serve(&arguments.out)
+}
+
+/// Plays a scene and writes its page, also if a client did not get what it waited for: the page shows why.
+fn record(scene: &Scene, out: &Path) -> Result<(), Failure> {
+    let (recording, outcome) = scene.play()?;
+    write(&recording, scene.name, out)?;
+    outcome
 }
 
 fn serve(out: &Path) -> Result<(), Failure> {
@@ -87,7 +95,8 @@ fn serve(out: &Path) -> Result<(), Failure> {
     }
     let look_for =
         "This is what the loop did for your clients. Follow one session from its first step to its last.";
-    write(&Recording::new(running.finish()?, "serve", look_for, Vec::new()), "serve", out)
+    let (ring, names) = running.finish()?;
+    write(&Recording::new(ring, names, "serve", look_for, Vec::new()), "serve", out)
 }
 
 fn say(line: &str) {
@@ -99,6 +108,8 @@ fn say(line: &str) {
 struct Recorded {
     port: u16,
     handle: Handle,
+    /// The names of a scene's clients.
+    names: Mutex<HashMap<SocketAddr, String>>,
     shared: Arc<Shared>,
     thread: JoinHandle<std::io::Result<()>>,
 }
@@ -130,7 +141,7 @@ impl Recorded {
             trace::record_on_this_thread(move |event| recorder.record(event));
             server.run().map(|_| ())
         });
-        Ok(Self { port, handle, shared, thread })
+        Ok(Self { port, handle, names: Mutex::default(), shared, thread })
     }
 
     /// Holds the loop before `poll` while `prepare` runs.
@@ -147,11 +158,19 @@ impl Recorded {
         result
     }
 
-    fn finish(self) -> Result<Ring, Failure> {
+    /// Names the client with this address.
+    fn name(&self, peer: SocketAddr, name: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(peer, name.to_owned());
+    }
+
+    /// Stops the server. Returns what it did, and the names of its clients.
+    fn finish(self) -> Result<(Ring, HashMap<SocketAddr, String>), Failure> {
         self.handle.stop().map_err(Failure::system("The loop's waker"))?;
         self.thread.join().expect("the loop does not panic").map_err(Failure::system("The loop"))?;
         let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(std::mem::replace(&mut *ring, Ring::new(0)))
+        let ring = std::mem::replace(&mut *ring, Ring::new(0));
+        Ok((ring, self.names.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

@@ -50,7 +50,8 @@ function draw() {
   const x = (index) => LABEL + (index - first) * width;
   const visible = lanes(first, last);
   const height = TOP + visible.length * LANE + 8;
-  const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 11 });
+  const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 11,
+    "shape-rendering": "crispEdges" });
   svg.append(element("text", { x: 8, y: 36, fill: css("--ink"), "font-size": 13 }, "the loop"));
   let free = 0, word = 0;
   for (let i = first; i <= Math.min(last, end); i++) {
@@ -103,7 +104,7 @@ function draw() {
       if (now.interest.includes("W"))
         lane.append(element("rect", { x: x(i), y: base + 11, width, height: 5, fill: css("--write") }));
       if (steps[i].session === session)
-        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3),
+        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3), "shape-rendering": "auto",
           fill: css(COLOUR[now.kind] || "--soft") }));
     }
     lane.addEventListener("click", () => { follow = follow === session ? null : session; draw(); });

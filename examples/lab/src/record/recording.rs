@@ -111,11 +111,14 @@ struct Now {
 
 impl Recording {
     /// Tells the story of a ring.
-    pub fn new(ring: Ring, scene: &str, look_for: &str, clients: Vec<Seen>) -> Self {
-        let mut story = Story::default();
-        for client in &clients {
-            story.names.insert(client.peer, client.name.clone());
-        }
+    pub fn new(
+        ring: Ring,
+        names: HashMap<SocketAddr, String>,
+        scene: &str,
+        look_for: &str,
+        clients: Vec<Seen>,
+    ) -> Self {
+        let mut story = Story { names, ..Story::default() };
         for (time, event) in ring.events {
             story.tell(time, &event);
         }
@@ -477,7 +480,7 @@ mod tests {
         for _ in 0..5 {
             ring.push(Instant::now(), Event::ListenerReady);
         }
-        let recording = Recording::new(ring, "", "", Vec::new());
+        let recording = Recording::new(ring, HashMap::new(), "", "", Vec::new());
         assert_eq!((recording.steps.len(), recording.dropped), (2, 3));
     }
 
@@ -485,7 +488,7 @@ mod tests {
     fn the_export_for_perfetto_has_a_thread_for_the_loop() {
         let mut ring = Ring::new(2);
         ring.push(Instant::now(), Event::ListenerReady);
-        let trace = Recording::new(ring, "", "", Vec::new()).chrome();
+        let trace = Recording::new(ring, HashMap::new(), "", "", Vec::new()).chrome();
         assert_eq!(trace["traceEvents"][0]["args"]["name"], "loop");
         assert_eq!(trace["traceEvents"][1]["ph"], "X");
     }

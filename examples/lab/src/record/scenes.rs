@@ -14,7 +14,7 @@ use super::recording::{Recording, Seen};
 use crate::support::failure::Failure;
 
 /// How long a client waits for a byte. Far longer than it takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a scene leaves the loop alone, for everything possible to happen.
 const MOMENT: Duration = Duration::from_millis(150);
 
@@ -256,8 +256,8 @@ impl Session for Upper {
 }
 
 impl Scene {
-    /// Plays the scene.
-    pub fn play(&self) -> Result<Recording, Failure> {
+    /// Plays the scene. Returns the recording, and whether each client got what it waited for.
+    pub fn play(&self) -> Result<(Recording, Result<(), Failure>), Failure> {
         let mut config = Config { host: Ipv4Addr::LOCALHOST.to_string(), port: 0, ..Config::default() };
         (self.config)(&mut config);
         let server = match self.protocol {
@@ -265,10 +265,13 @@ impl Scene {
             Protocol::Lines => Recorded::start(config, |_| OkSession::new(Framing::Lines)),
             Protocol::Upper => Recorded::start(config, |_| Upper),
         }?;
-        // A server that is not asked to stop would run on after a failure.
         let clients = (self.clients)(&server);
-        let ring = server.finish()?;
-        Ok(Recording::new(ring, self.name, self.look_for, clients?))
+        let (ring, names) = server.finish()?;
+        let (clients, outcome) = match clients {
+            Ok(clients) => (clients, Ok(())),
+            Err(failure) => (Vec::new(), Err(failure)),
+        };
+        Ok((Recording::new(ring, names, self.name, self.look_for, clients), outcome))
     }
 }
 
@@ -302,6 +305,7 @@ impl Client {
     fn connect_to(&mut self, server: &Recorded) -> Result<(), Failure> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port));
         SockRef::from(&self.stream).connect(&address.into()).map_err(Failure::system("A client"))?;
+        server.name(self.stream.local_addr().map_err(Failure::system("A client's address"))?, &self.name);
         self.stream.set_read_timeout(Some(PATIENCE)).map_err(Failure::system("SO_RCVTIMEO"))
     }
 

@@ -21,7 +21,8 @@ pub fn draw(directory: &Path, pages: &Path) -> Result<(), Failure> {
     fs::create_dir_all(directory).map_err(Failure::system(format!("{}", directory.display())))?;
     for (name, words) in STILLS {
         let scene = SCENES.iter().find(|scene| scene.name == name).expect("it is in the list");
-        let recording = scene.play()?;
+        let (recording, outcome) = scene.play()?;
+        outcome?;
         super::write(&recording, name, pages)?;
         let step = recording.find(words);
         let step = step.ok_or_else(|| Failure::System(format!("the scene {name} has no step {words:?}")))?;
