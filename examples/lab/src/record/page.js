@@ -13,11 +13,15 @@ let at = 0, width = 18, follow = null, quiz = false, shown = true;
 // The steps of each session, for what it was like at any step.
 const own = sessions.map(() => []);
 steps.forEach((step, index) => { if (step.session !== undefined) own[step.session].push(index); });
-function stateAt(session, index) {
+function countUpTo(session, index) {
   const list = own[session];
   let low = 0, high = list.length;
   while (low < high) { const middle = (low + high) >> 1; if (list[middle] <= index) low = middle + 1; else high = middle; }
-  return low ? steps[list[low - 1]] : null;
+  return low;
+}
+function stateAt(session, index) {
+  const count = countUpTo(session, index);
+  return count ? steps[own[session][count - 1]] : null;
 }
 
 function element(name, attributes, text) {
@@ -27,16 +31,25 @@ function element(name, attributes, text) {
   return node;
 }
 
+function isOpen(session, first, last) {
+  const list = own[session];
+  return list.length > 0 && list[0] <= last && list[list.length - 1] >= first;
+}
+function hasStep(session, first, last) {
+  const count = countUpTo(session, last);
+  return count > 0 && own[session][count - 1] >= first;
+}
+
 function lanes(first, last) {
   const wanted = byId("search").value.trim().toLowerCase();
   const matches = (i) => `${sessions[i].name} ${sessions[i].peer}`.toLowerCase().includes(wanted);
   const seen = new Set();
   if (follow !== null) seen.add(follow);
   if (steps[at].session !== undefined) seen.add(steps[at].session);
-  for (let i = 0; i < sessions.length && seen.size < LANES; i++) {
-    const list = own[i];
-    if (list.length && list[0] <= last && list[list.length - 1] >= first) seen.add(i);
-  }
+  // Sessions with a visible step come first, then those that are open.
+  for (const isWanted of [hasStep, isOpen])
+    for (let i = 0; i < sessions.length && seen.size < LANES; i++)
+      if (matches(i) && isWanted(i, first, last)) seen.add(i);
   return [...seen].filter(matches).sort((a, b) => a - b).slice(0, LANES);
 }
 
@@ -49,7 +62,7 @@ function draw() {
   const end = quiz ? at - (shown ? 0 : 1) : last;
   const x = (index) => LABEL + (index - first) * width;
   const visible = lanes(first, last);
-  const height = TOP + visible.length * LANE + 8;
+  const height = TOP + visible.length * LANE + 20;
   const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 11,
     "shape-rendering": "crispEdges" });
   svg.append(element("text", { x: 8, y: 36, fill: css("--ink"), "font-size": 13 }, "the loop"));
@@ -110,6 +123,8 @@ function draw() {
     lane.addEventListener("click", () => { follow = follow === session ? null : session; draw(); });
     svg.append(lane);
   });
+  const hidden = sessions.length - visible.length;
+  if (hidden) svg.append(element("text", { x: 8, y: height - 6, fill: css("--soft") }, `sessions that are not shown: ${hidden}`));
   svg.append(element("rect", { x: x(at), y: 0, width, height, fill: css("--now"), "fill-opacity": .18 }));
   byId("picture").replaceChildren(svg);
 }
