@@ -249,3 +249,29 @@ macro_rules! step {
     };
 }
 pub(crate) use step;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    /// No test of this process sets up a log, so its level is off.
+    #[test]
+    fn a_step_below_the_logs_level_is_not_built() {
+        fn build() -> Event {
+            unreachable!("the level is off")
+        }
+        step!(build());
+    }
+
+    #[test]
+    fn a_recorder_gets_the_steps_of_its_thread_in_order() {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let recorder = Rc::clone(&seen);
+        record_on_this_thread(move |event| recorder.borrow_mut().push(event.clone()));
+        for event in [Event::ListenerReady, Event::ListenerRearmed] {
+            record(&event);
+        }
+        assert_eq!(*seen.borrow(), [Event::ListenerReady, Event::ListenerRearmed]);
+    }
+}

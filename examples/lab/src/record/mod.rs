@@ -50,6 +50,10 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["scene", "all_scenes"])]
     stills: Option<PathBuf>,
 
+    /// The port to serve on without a scene; 0 lets the system choose
+    #[arg(long, value_name = "N", default_value_t = 8888)]
+    port: u16,
+
     /// Where the pages are written
     #[arg(long, value_name = "DIR", default_value = "target/record")]
     out: PathBuf,
@@ -76,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(directory) = &arguments.stills {
         return stills::draw(directory, &arguments.out);
     }
-    serve(&arguments.out)
+    serve(arguments.port, &arguments.out)
 }
 
 /// Plays a scene and writes its page, also if a client did not get what it waited for: the page shows why.
@@ -86,10 +90,10 @@ fn record(scene: &Scene, out: &Path) -> Result<(), Failure> {
     outcome
 }
 
-fn serve(out: &Path) -> Result<(), Failure> {
+fn serve(port: u16, out: &Path) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let running = Recorded::start(Config::default(), |_| OkSession::new(Framing::Chunks))?;
-    say("Serving on port 8888. Ctrl-C ends the recording");
+    let running = Recorded::start(Config { port, ..Config::default() }, |_| OkSession::new(Framing::Chunks))?;
+    say(&format!("Serving on port {}. Ctrl-C ends the recording", running.port));
     while !interrupt.is_asked() {
         thread::sleep(Interrupt::TICK);
     }

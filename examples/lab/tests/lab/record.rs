@@ -1,13 +1,16 @@
 //! The recordings of the scenes: what they promise, that they add up, and the page in a browser.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{lab, run};
+use crate::harness::{lab, run, start};
 
 /// The directory with all scenes, recorded once.
 static SCENES: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -123,6 +126,22 @@ fn each_recording_adds_up_with_what_its_clients_saw() {
         }
     }
     assert_eq!(count, 14);
+}
+
+#[test]
+fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record-serve");
+    let mut running = start(lab(&["record", "--port", "0", "--out"]).arg(&out));
+    let line = running.line_with("Serving on port ");
+    let port = line.split(['.', ' ']).find_map(|word| word.parse().ok()).expect("the line names the port");
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
+    client.write_all(b"hello\n").expect("the server reads");
+    client.read_exact(&mut [0; okloop::BANNER.len() + 11]).expect("the server answers");
+    drop(client);
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.finish().status, Some(0));
+    let page = fs::read_to_string(out.join("serve.html")).expect("the page is written");
+    assert!(page.contains("The server reads 6 bytes from 127.0.0.1:"));
 }
 
 #[test]
