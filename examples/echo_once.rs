@@ -34,14 +34,18 @@ fn main() {
 }
 
 fn echo(port: u16) -> Result<(), Box<dyn Error>> {
+    // A Windows program must say first that it uses sockets.
+    #[cfg(windows)]
+    rustix::net::wsa_startup()?;
+
     // An endpoint for TCP over IPv4. It is a file descriptor, a number.
     let listener =
         socket(AddressFamily::INET, SocketType::STREAM, None).map_err(|error| Create(error.into()))?;
     say("Socket created");
 
     // Without this option a second run within a minute could not bind the port: the kernel still remembers the session
-    // of the first one (TIME_WAIT).
-    set_socket_reuseaddr(&listener, true)?;
+    // of the first one (TIME_WAIT). On Windows the option lets other programs take the port.
+    set_socket_reuseaddr(&listener, cfg!(unix))?;
     // The address is the tutorial's `HOST = ''`: every IPv4 interface of this machine.
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     bind(&listener, &address).map_err(|error| Bind(address, error.into()))?;

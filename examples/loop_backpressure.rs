@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Its idea: a session reads on while output is pending, and one write sends many answers. So the buffer needs a limit.
-//! Backpressure: from high water on the session is not read, until its output is below low water. The kernel's buffers
+//! Backpressure: from high water on the session is not read, until its output is below the mark. The kernel's buffers
 //! then fill, and TCP makes the client wait.
 //!
 //! What to wait for follows from this state: `Connection::interest` is a pure function of it, and epoll is told when its
@@ -34,12 +34,9 @@ const LISTENER: Token = Token(usize::MAX);
 /// Events taken from one `poll` (events). More stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// Pending output from which on a session is not read (bytes).
+/// With this much pending output a session is not read (bytes). There is no low water mark, from which on it is read
+/// again: the kernel reports a socket writable only when a good part of its buffer is free.
 const HIGH_WATER: usize = 64 * 1024;
-
-/// Pending output below which a session is read again (bytes). It is far lower, so that reading does not stop and start
-/// at every write.
-const LOW_WATER: usize = 16 * 1024;
 
 fn main() -> io::Result<()> {
     let [port] = terminal::arguments(["PORT"]);
@@ -149,8 +146,6 @@ struct Connection {
     stream: TcpStream,
     /// Output that the client has not been sent yet. A thread would know it by its place inside `write_all`.
     pending: Vec<u8>,
-    /// Backpressure: while this is set, the socket is not read. Between the two water marks it stays as it was.
-    input_paused: bool,
     /// The client has ended its direction. It may still read, so all pending output goes out first.
     half_closed: bool,
     /// The interest that epoll has been told.
@@ -160,7 +155,7 @@ struct Connection {
 impl Connection {
     /// A session begins with the banner.
     fn new(stream: TcpStream) -> Self {
-        Self { stream, pending: BANNER.to_vec(), input_paused: false, half_closed: false, registered: None }
+        Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None }
     }
 
     /// What to wait for: a pure function of the state.
@@ -173,7 +168,7 @@ impl Connection {
     }
 
     fn reads(&self) -> bool {
-        !self.input_paused && !self.half_closed
+        self.pending.len() < HIGH_WATER && !self.half_closed
     }
 
     /// Writes and reads until the socket would block. An error is the end of the session, also when the end is orderly.
@@ -183,7 +178,6 @@ impl Connection {
         let mut may_hold_more = true;
         loop {
             self.flush()?;
-            self.update_backpressure();
             if self.half_closed && self.pending.is_empty() {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -191,14 +185,6 @@ impl Connection {
                 return Ok(());
             }
             may_hold_more = self.read()?;
-        }
-    }
-
-    fn update_backpressure(&mut self) {
-        if self.pending.len() >= HIGH_WATER {
-            self.input_paused = true;
-        } else if self.pending.len() < LOW_WATER {
-            self.input_paused = false;
         }
     }
 

@@ -32,12 +32,9 @@ const LISTENER: Token = Token(usize::MAX);
 /// Events taken from one `poll` (events). More stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// Pending output from which on a session is not read (bytes).
+/// With this much pending output a session is not read (bytes). There is no low water mark, from which on it is read
+/// again: the kernel reports a socket writable only when a good part of its buffer is free.
 const HIGH_WATER: usize = 64 * 1024;
-
-/// Pending output below which a session is read again (bytes). It is far lower, so that reading does not stop and start
-/// at every write.
-const LOW_WATER: usize = 16 * 1024;
 
 /// How much a session reads in one turn (bytes). Then it is the next session's turn.
 const READ_BUDGET: usize = 64 * 1024;
@@ -170,8 +167,6 @@ struct Connection {
     stream: TcpStream,
     /// Output that the client has not been sent yet. A thread would know it by its place inside `write_all`.
     pending: Vec<u8>,
-    /// Backpressure: while this is set, the socket is not read. Between the two water marks it stays as it was.
-    input_paused: bool,
     /// The client has ended its direction. It may still read, so all pending output goes out first.
     half_closed: bool,
     /// The interest that epoll has been told.
@@ -190,7 +185,7 @@ struct Turn {
 impl Connection {
     /// A session begins with the banner.
     fn new(stream: TcpStream) -> Self {
-        Self { stream, pending: BANNER.to_vec(), input_paused: false, half_closed: false, registered: None }
+        Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None }
     }
 
     /// What to wait for: a pure function of the state.
@@ -203,7 +198,7 @@ impl Connection {
     }
 
     fn reads(&self) -> bool {
-        !self.input_paused && !self.half_closed
+        self.pending.len() < HIGH_WATER && !self.half_closed
     }
 
     /// Writes and reads until the socket would block, or until the read budget is used up. An error is the end of the
@@ -213,7 +208,6 @@ impl Connection {
         let mut may_hold_more = true;
         loop {
             self.flush()?;
-            self.update_backpressure();
             if self.half_closed && self.pending.is_empty() {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -222,14 +216,6 @@ impl Connection {
                 return Ok(turn);
             }
             may_hold_more = self.read(&mut turn)?;
-        }
-    }
-
-    fn update_backpressure(&mut self) {
-        if self.pending.len() >= HIGH_WATER {
-            self.input_paused = true;
-        } else if self.pending.len() < LOW_WATER {
-            self.input_paused = false;
         }
     }
 

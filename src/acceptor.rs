@@ -1,4 +1,4 @@
-//! When to accept new clients, and what each error of accept(2) means. It knows no session.
+//! When to accept new clients. It knows no session.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use mio::{Interest, Registry, Token};
 
 use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config};
 use crate::error::StartError;
-use crate::listen;
 use crate::trace::{Event, step};
+use crate::{listen, platform};
 
 /// The listening socket, and when to accept from it.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Acceptor {
         }
     }
 
-    /// How many clients to accept in an iteration with so many `events`, in which `ended` sessions have made room.
+    /// How many clients to accept in an iteration that had `events` events, and in which `ended` sessions have made room.
     ///
     /// As many as there were events, at most [`ACCEPT_BUDGET`]: new clients and open sessions share the loop equally.
     /// In a quiet iteration that is 1, and nearly always only one client waits. To accept until `WouldBlock` would cost
@@ -80,7 +80,9 @@ impl Acceptor {
 
     /// Accepts one client.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.listener.accept().map(|(stream, peer)| (stream, canonical(peer)))
+        let (stream, peer) = self.listener.accept()?;
+        platform::set_session_options(&stream);
+        Ok((stream, canonical(peer)))
     }
 
     /// Asks the kernel again for an event, because the last one is used up. If clients still wait, the event comes
@@ -96,38 +98,13 @@ impl Acceptor {
         };
     }
 
-    /// Leaves the clients in the queue for a while. Without this the loop would wait for an event that has already
-    /// been. Returns whether this is a new pause.
+    /// Leaves the clients in the queue for a while. Without this the loop would wait for an event that is
+    /// already used up. Returns whether this is a new pause.
     pub fn pause(&mut self, now: Instant) -> bool {
         let is_new = !matches!(self.state, State::Paused(_));
         self.state = State::Paused(now + ACCEPT_RETRY);
         is_new
     }
-}
-
-/// Whether an error of accept(2) concerns one client only. Its page: "Linux `accept()` passes already-pending network
-/// errors on the new socket as an error code from `accept()`. […] the application should detect the network errors
-/// defined for the protocol after `accept()` and treat them like EAGAIN by retrying." EPERM comes from a firewall.
-///
-/// All others hold for the next client as well: EMFILE, ENFILE, ENOBUFS and ENOMEM above all. `io::ErrorKind` has no
-/// names for most of them.
-pub fn is_one_clients(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNABORTED
-                | libc::EINTR
-                | libc::EPERM
-                | libc::EPROTO
-                | libc::ENOPROTOOPT
-                | libc::EOPNOTSUPP
-                | libc::ENETDOWN
-                | libc::ENETUNREACH
-                | libc::ENONET
-                | libc::EHOSTDOWN
-                | libc::EHOSTUNREACH
-        )
-    )
 }
 
 /// A dual-stack socket reports an IPv4 client as `::ffff:127.0.0.1`. The log says 127.0.0.1.
@@ -141,16 +118,6 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_errors_of_one_client_let_accepting_go_on() {
-        for code in [libc::ECONNABORTED, libc::EINTR, libc::EPROTO, libc::EHOSTUNREACH, libc::EPERM] {
-            assert!(is_one_clients(&io::Error::from_raw_os_error(code)), "errno {code} is one client's");
-        }
-        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EBADF, libc::EINVAL] {
-            assert!(!is_one_clients(&io::Error::from_raw_os_error(code)), "errno {code} holds for the next");
-        }
-    }
 
     #[test]
     fn a_pause_ends_when_a_session_ends_or_its_time_is_over() {

@@ -12,7 +12,7 @@ use crate::config::EVENTS;
 #[derive(Debug)]
 pub struct CaughtUp {
     to: Instant,
-    /// The full batches since the last time that everything was handled: when the first `poll` was called, and how many.
+    /// The current run of full batches: the time before its first `poll`, and its length.
     run: Option<(Instant, usize)>,
 }
 
@@ -27,19 +27,20 @@ impl CaughtUp {
         self.to
     }
 
-    /// Notes a batch of `events`. `asked` is the time before `poll` was called, and `sockets` is how many are registered.
+    /// Notes a batch, which may be full. `asked` is the time before `poll` was called. `sources` is how many events can
+    /// be in the kernel's queue: those of all sockets that are registered.
     ///
     /// A batch with room left holds everything that was ready when `poll` was called. After a full batch, more may be
-    /// waiting. The kernel's queue is first in, first out, and holds each socket once. So after enough full batches for
-    /// all sockets, everything is handled that was ready before the first of them.
-    pub fn note(&mut self, asked: Instant, events: usize, sockets: usize) {
-        if events < EVENTS {
+    /// waiting. The kernel's queue is first in, first out, and holds each source once. So after enough full batches for
+    /// all sources, everything is handled that was ready before the first of them.
+    pub fn note(&mut self, asked: Instant, may_be_full: bool, sources: usize) {
+        if !may_be_full {
             (self.to, self.run) = (asked, None);
             return;
         }
         let (first_asked, batches) = self.run.map_or((asked, 1), |(first, count)| (first, count + 1));
         self.run = Some((first_asked, batches));
-        if batches * EVENTS >= sockets {
+        if batches * EVENTS >= sources {
             (self.to, self.run) = (first_asked, None);
         }
     }
@@ -54,22 +55,22 @@ mod tests {
     fn a_batch_with_room_left_holds_everything() {
         let start = Instant::now();
         let mut caught_up = CaughtUp::new(start);
-        caught_up.note(start + Duration::from_secs(1), EVENTS - 1, 3 * EVENTS);
+        caught_up.note(start + Duration::from_secs(1), false, 3 * EVENTS);
         assert_eq!(caught_up.to(), start + Duration::from_secs(1));
     }
 
     /// A socket that became ready just after the first `poll` is last in the queue. Nothing later is certain.
     #[test]
-    fn full_batches_for_all_sockets_are_certain_up_to_the_first_of_them_only() {
+    fn full_batches_for_all_sources_are_certain_up_to_the_first_of_them_only() {
         let start = Instant::now();
         let second = |count| start + Duration::from_secs(count);
         let mut caught_up = CaughtUp::new(start);
         let mut after = |count| {
-            caught_up.note(second(count), EVENTS, 3 * EVENTS);
+            caught_up.note(second(count), true, 3 * EVENTS);
             caught_up.to()
         };
         assert_eq!([1, 2, 3, 4, 5, 6, 7].map(&mut after), [0, 0, 1, 1, 1, 4, 4].map(second));
-        caught_up.note(second(8), 5, 3 * EVENTS);
+        caught_up.note(second(8), false, 3 * EVENTS);
         assert_eq!(caught_up.to(), second(8));
     }
 }

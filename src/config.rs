@@ -33,6 +33,9 @@ pub struct Config {
     /// Whether other processes of the same user may listen on the same port. The kernel then spreads new sessions over
     /// them (`SO_REUSEPORT`, socket(7)).
     pub reuse_port: bool,
+    /// Whether urgent data stays in its place in the stream (`SO_OOBINLINE`, RFC 6093, section 7). Otherwise the kernel
+    /// takes the last urgent byte out of the stream (tcp(7)). Telnet needs it: its Synch sends half a command as urgent.
+    pub urgent_inline: bool,
 }
 
 impl Default for Config {
@@ -48,6 +51,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(60)),
             drain_timeout: Duration::from_secs(10),
             reuse_port: false,
+            urgent_inline: false,
         }
     }
 }
@@ -62,6 +66,10 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much a session may read in one turn (bytes). The read that reaches the budget may exceed it by the size of the
 /// input buffer. After that a flood waits for the turns of the other sessions.
 pub const READ_BUDGET: usize = 64 * 1024;
+
+/// How many reads a session may make in one turn. With an empty input buffer, [`READ_BUDGET`] needs five. A protocol that
+/// keeps its input buffer nearly full leaves room for a few bytes in each read.
+pub const READS: usize = 16;
 
 /// How much a session may write in one turn before the next write waits for its next turn (bytes). Only a protocol
 /// that answers far more than it reads reaches it. More than the output buffer holds.

@@ -24,8 +24,9 @@ use mio::net::TcpStream;
 use strum::IntoStaticStr;
 
 use crate::buffer::{BoxedBuffers, Buffers, Pool};
-use crate::config::{DRAIN_BUDGET, HIGH_WATER, READ_BUDGET, WRITE_BUDGET};
+use crate::config::{DRAIN_BUDGET, HIGH_WATER, READ_BUDGET, READS, WRITE_BUDGET};
 use crate::deadlines::Timeout;
+use crate::platform::{self, Kernel};
 use crate::readiness::{Readable, Readiness};
 use crate::reason::Reason;
 use crate::session::{Session, Step};
@@ -35,6 +36,11 @@ use crate::trace::{Event, step};
 pub trait Stream: Read + Write {
     /// Ends our direction of the stream: the peer reads what was written, then the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// The kernel whose rules hold for it.
+    fn kernel(&self) -> Kernel {
+        Kernel::HERE
+    }
 }
 
 impl Stream for TcpStream {
@@ -136,9 +142,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed session.
     ///
     /// An idle socket is always writable, so WRITABLE would bring an event without a use. It is in the interest only
-    /// while output is pending. PRIORITY says when a short read does not mean "empty" ([`Readable::UntilBlocked`]).
+    /// while output is pending.
     pub fn interest(&self) -> Option<Interest> {
-        const READ: Interest = Interest::READABLE.add(Interest::PRIORITY);
         if self.closed().is_some() {
             return None;
         }
@@ -147,8 +152,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
         let writes = self.has_pending_output() || self.is_draining();
         let buffers = self.buffers.as_ref().map(|buffers| &buffers[0]);
         Some(match (self.reads(buffers), writes) {
-            (true, false) => READ,
-            (true, true) => READ.add(Interest::WRITABLE),
+            (true, false) => platform::READ,
+            (true, true) => platform::READ.add(Interest::WRITABLE),
             // A session that neither reads nor writes does not exist: `advance_state` has moved it on.
             (false, _) => Interest::WRITABLE,
         })
@@ -230,17 +235,21 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 return Ok(false);
             }
             let result = buffers.output.write_to(&mut self.stream);
-            turn.written += self.outcome("write", result, buffers)?.unwrap_or(0);
-            // A short write means that the socket is full, as a short read means that it is empty (epoll(7)).
-            if !buffers.output.is_empty() {
+            let written = self.outcome("write", result, buffers)?;
+            turn.written += written.unwrap_or(0);
+            let is_short = !buffers.output.is_empty();
+            if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
             }
         }
     }
 
-    /// Reads and answers until the socket is empty, the input ends, or [`READ_BUDGET`] is used up.
+    /// Reads and answers until the socket is empty, the input ends, or the turn's share is used up.
     fn read(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
-        while self.reads(Some(buffers)) && turn.read < READ_BUDGET {
+        for _ in 0..READS {
+            if !self.reads(Some(buffers)) || turn.read >= READ_BUDGET {
+                break;
+            }
             let result = buffers.input.read_from(&mut self.stream);
             match self.outcome("read", result, buffers)? {
                 Some(0) => {

@@ -71,7 +71,7 @@ impl Handle {
 pub struct Control {
     handle: Handle,
     #[cfg(feature = "cli")]
-    signals: Option<signal_hook_mio::v1_0::Signals>,
+    signals: Option<crate::platform::Signals>,
 }
 
 impl Control {
@@ -93,8 +93,7 @@ impl Control {
     /// Turns these signals into requests, and wakes the loop with `token`: SIGUSR1 reports, all others stop.
     #[cfg(feature = "cli")]
     pub fn watch_signals(&mut self, registry: &Registry, token: Token, signals: &[i32]) -> io::Result<()> {
-        let mut signals = signal_hook_mio::v1_0::Signals::new(signals)?;
-        registry.register(&mut signals, token, mio::Interest::READABLE)?;
+        let signals = crate::platform::Signals::watch(registry, token, signals, &self.handle)?;
         self.signals = Some(signals);
         Ok(())
     }
@@ -110,12 +109,8 @@ impl Control {
             report: take(&wanted.report),
         };
         #[cfg(feature = "cli")]
-        for signal in self.signals.iter_mut().flat_map(signal_hook_mio::v1_0::Signals::pending) {
-            log::info!("Received {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal"));
-            match signal {
-                signal_hook::consts::SIGUSR1 => requests.report = true,
-                _ => requests.stop = true,
-            }
+        if let Some(signals) = &mut self.signals {
+            signals.add_to(&mut requests);
         }
         requests
     }

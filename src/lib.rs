@@ -95,7 +95,7 @@
 //! - **Drain.** [`Handle::stop`] closes the listening socket, lets the sessions answer what has arrived, and waits for
 //!   them, at most [`Config::drain_timeout`].
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
-//! - **Containment.** A session that panics ends alone.
+//! - **Containment.** A session whose `greet`, `answer` or `end_of_input` panics ends alone.
 //!
 //! The log goes through the [log] crate, to the logger that the program sets up.
 //!
@@ -164,6 +164,8 @@ pub mod deadlines;
 mod error;
 mod listen;
 mod ok;
+#[doc(hidden)]
+pub mod platform;
 #[doc(hidden)]
 pub mod readiness;
 mod reason;

@@ -2,6 +2,8 @@
 
 use mio::event::Event;
 
+use crate::platform::Kernel;
+
 /// What an event says that a socket may be ready for. It is a hint: the loop believes only what `read` and `write`
 /// return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl From<&Event> for Readiness {
         let readable = if event.is_read_closed() || event.is_error() || event.is_priority() {
             Readable::UntilBlocked
         } else if event.is_readable() {
-            Readable::UntilShort
+            Kernel::HERE.read_until()
         } else {
             Readable::No
         };

@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind};
 use log::Level;
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::platform;
+
 /// Why a session ended. Its name in the log and among the counters is the same word in `snake_case`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -27,7 +29,7 @@ pub enum Reason {
     WriteTimeout,
     /// The server stopped. The client got every answer and ended the connection.
     Drained,
-    /// The server stopped, and the client had not ended the connection by the drain time-out.
+    /// The server ended before the client did: the drain time-out was over, or the stop was immediate.
     DrainTimeout,
     /// The system had no memory for the session's buffers.
     OutOfMemory,
@@ -49,6 +51,7 @@ impl Reason {
             ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
                 Self::PeerUnreachable
             }
+            _ if platform::is_keepalive_failure(error) => Self::PeerUnreachable,
             _ => Self::Failed,
         }
     }

@@ -2,7 +2,7 @@
 //! have ended, and accepts new clients.
 //!
 //! This is the only file that knows the slab. It knows no byte of the protocol: what a session does in its turn is in
-//! [`Connection`], and what an accept error means is in [`Acceptor`].
+//! [`Connection`]. It knows no system either: what differs between them is in [`platform`].
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{self, Acceptor};
+use crate::acceptor::Acceptor;
 use crate::buffer::Pool;
 use crate::caught_up::CaughtUp;
 use crate::config::{
@@ -25,6 +25,7 @@ use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle};
 use crate::deadlines::{Deadlines, Timeout};
 use crate::error::StartError;
+use crate::platform::{self, Kernel};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::session::Session;
@@ -96,7 +97,8 @@ pub enum Ending {
 impl<S: Session> Server<S> {
     /// Opens the listening socket. Clients can connect from now on; [`Server::run`] serves them.
     ///
-    /// `new_session` is called for each client. It returns the protocol's side of the session.
+    /// `new_session` is called for each client. It returns the protocol's side of the session. It runs in the loop, so it
+    /// must not panic.
     pub fn bind(
         config: Config,
         new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
@@ -111,8 +113,8 @@ impl<S: Session> Server<S> {
         let out_of_memory = |error| StartError::Setup(io::Error::from(error));
         let mut ended = Vec::new();
         ended.try_reserve_exact(capacity).map_err(out_of_memory)?;
-        // `Slab::with_capacity` cannot report that memory is out, so a vector of the same size tries it first.
-        Vec::<Registered<S>>::new().try_reserve_exact(capacity).map_err(out_of_memory)?;
+        // `Slab::with_capacity` cannot report that memory is out, so a vector that is at least as large tries it first.
+        Vec::<(usize, Registered<S>)>::new().try_reserve_exact(capacity).map_err(out_of_memory)?;
         let timeouts = [config.idle_timeout, config.write_timeout, Some(LINGER_TIMEOUT)];
         let now = Instant::now();
         Ok(Self {
@@ -122,7 +124,7 @@ impl<S: Session> Server<S> {
             sessions: Slab::with_capacity(capacity),
             ended,
             refused: VecDeque::with_capacity(config.max_refusals + 1),
-            pool: Pool::new(INPUT_BUFFER, HIGH_WATER + S::LARGEST_ANSWER, SPARE_BUFFERS),
+            pool: Pool::new(INPUT_BUFFER, HIGH_WATER.saturating_add(S::LARGEST_ANSWER), SPARE_BUFFERS),
             deadlines: Deadlines::new(timeouts, capacity).map_err(out_of_memory)?,
             control,
             phase: Phase::Serving,
@@ -144,8 +146,8 @@ impl<S: Session> Server<S> {
         self.control.handle()
     }
 
-    /// Lets these signals do what a [`Handle`] does: SIGUSR1 reports, all others stop. Signals belong to the whole
-    /// process: from now on, and after the server's end too, none of them ends the process.
+    /// Lets these signals do what a [`Handle`] does: SIGUSR1 reports, all others stop. On Windows, Ctrl-C stops. Signals
+    /// belong to the whole process: from now on, and after the server's end too, none of them ends the process.
     #[cfg(feature = "cli")]
     #[doc(hidden)]
     pub fn watch_signals(&mut self, signals: &[i32]) -> Result<(), StartError> {
@@ -206,8 +208,12 @@ impl<S: Session> Server<S> {
         match self.poll.poll(events, timeout) {
             // mio reports it. There are no events, and the next iteration asks again (epoll_wait(2), EINTR).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The listener, the waker and the signals are registered too.
-            Ok(()) => self.caught_up.note(asked, events.iter().count(), self.sessions.len() + 3),
+            Ok(()) => {
+                let may_be_full = Kernel::HERE.may_be_full(events.iter().count());
+                // The listener, the waker and the signals are registered too.
+                let sources = (self.sessions.len() + 3) * Kernel::HERE.events_per_socket();
+                self.caught_up.note(asked, may_be_full, sources);
+            }
             result => result?,
         }
         self.now = Instant::now();
@@ -263,7 +269,7 @@ impl<S: Session> Server<S> {
             let Some(acceptor) = &self.acceptor else { break };
             match acceptor.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer)?,
-                Err(error) if acceptor::is_one_clients(&error) => {
+                Err(error) if platform::is_one_clients(&error) => {
                     debug!("A client was lost before it was accepted: {error}");
                 }
                 Err(error) => {

@@ -22,12 +22,14 @@ pub enum Step {
 
 /// One session's side of the conversation.
 ///
-/// The loop calls [`greet`](Session::greet) once, then [`answer`](Session::answer) whenever bytes have arrived.
+/// The loop calls [`greet`](Session::greet) once, then [`answer`](Session::answer) when bytes have arrived or output has
+/// been written.
 ///
 /// # A session that goes wrong
 ///
-/// A session that panics, or that asks for more input although its input buffer is full, ends alone, with
-/// [`Reason::ProtocolError`](crate::Reason::ProtocolError). Every other session goes on.
+/// A session ends alone, with [`Reason::ProtocolError`](crate::Reason::ProtocolError), if one of these methods panics,
+/// appends more than fits, or asks for more input although the input buffer is full. Every other session goes on. (A
+/// panic in its `Drop` is not contained, and nothing is with `panic = "abort"`.)
 pub trait Session {
     /// The most bytes that one call of [`greet`](Session::greet) or [`answer`](Session::answer) appends (bytes). It
     /// sizes the output buffer: before each call, at least this much is free.
@@ -40,6 +42,9 @@ pub trait Session {
 
     /// Answers the next request in `input`, one at a time.
     ///
+    /// A session that searches for the end of its request should remember how far it has searched: a client may send
+    /// one byte at a time.
+    ///
     /// `input` holds all bytes that have arrived and are not consumed yet, at most [`INPUT_BUFFER`] of them. A
     /// request may be there whole, in part, or together with the next ones: TCP keeps no boundaries. `input` is
     /// mutable for layers that decode in place, as [`Telnet`](crate::Telnet) does; bytes that the session has not
@@ -47,6 +52,6 @@ pub trait Session {
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step;
 
     /// Hears that the client has ended its direction, or that the server drains: no more input follows. The loop
-    /// calls [`answer`](Session::answer) once more afterwards, also with empty input.
+    /// then calls [`answer`](Session::answer) until it asks for more input, at least once, also with empty input.
     fn end_of_input(&mut self) {}
 }

@@ -59,6 +59,9 @@ pub struct Telnet<S> {
     decoded: u32,
     /// How many bytes behind them are left over from commands (bytes).
     gap: u32,
+    /// How many decoded bytes the inner session had when it asked for more. Without this it would search them again for
+    /// each command with a reply.
+    searched: Option<u32>,
     /// The input is complete, and the inner session does not know it yet.
     ended: bool,
 }
@@ -89,13 +92,18 @@ impl State {
 impl<S> Telnet<S> {
     /// A layer around `inner`.
     pub fn new(inner: S) -> Self {
-        Self { inner, state: State::Data, decoded: 0, gap: 0, ended: false }
+        Self { inner, state: State::Data, decoded: 0, gap: 0, searched: None, ended: false }
     }
 
     /// Decodes raw input up to the next command that needs a reply.
     fn decode(&mut self, input: &mut [u8]) {
         let mut decoded = self.decoded as usize;
         let mut raw = decoded + self.gap as usize;
+        // Most input holds no command, and a search for IAC costs far less than decoding.
+        if self.gap == 0 && matches!(self.state, State::Data) && !input[raw..].contains(&IAC) {
+            self.decoded = to_u32(input.len());
+            return;
+        }
         while let Some(&byte) = input.get(raw) {
             self.state = match (self.state, byte) {
                 (State::AreYouThere | State::Request(_), _) => break,
@@ -161,12 +169,18 @@ impl<S: Session> Session for Telnet<S> {
         // Without a reply to make, all input is decoded.
         if self.ended && !self.state.needs_reply() {
             self.ended = false;
+            self.searched = None;
             self.inner.end_of_input();
         }
 
         let pending = output.len();
-        let step = self.inner.answer(&mut input[..self.decoded as usize], output);
+        let step = if self.searched == Some(self.decoded) {
+            Step::NeedInput
+        } else {
+            self.inner.answer(&mut input[..self.decoded as usize], output)
+        };
         double_iac(output, pending);
+        self.searched = None;
         match step {
             Step::Close => Step::Close,
             Step::Consumed(count) if count > 0 || output.len() > pending => {
@@ -175,6 +189,7 @@ impl<S: Session> Session for Telnet<S> {
                 Step::Consumed(count)
             }
             Step::Consumed(_) | Step::NeedInput => {
+                self.searched = Some(self.decoded);
                 // Nothing before the command can be answered any more, so the reply is next.
                 if self.reply(output) {
                     return Step::Consumed(0);
@@ -196,6 +211,9 @@ impl<S: Session> Session for Telnet<S> {
 /// Doubles each byte 255 in the output behind the first `pending` bytes, in place.
 fn double_iac(output: &mut Buffer, pending: usize) {
     let end = output.len();
+    if !output.unread()[pending..].contains(&IAC) {
+        return;
+    }
     for at in pending..end {
         if output.unread()[at] == IAC {
             output.push(&[IAC]);

@@ -23,8 +23,8 @@ fn help_describes_every_option_with_its_default() {
         ("--host <ADDR>", config.host),
         ("-p, --port <N>", config.port.to_string()),
         ("--backlog <N>", config.backlog.to_string()),
-        ("--framing <FRAMING>", format!("{:?}", okloop::Framing::default()).to_lowercase()),
-        ("--max-connections <N>", "all that the open-file limit has room for".to_owned()),
+        ("--framing <chunks|lines>", format!("{:?}", okloop::Framing::default()).to_lowercase()),
+        ("--max-connections <N>", "what the open files allow".to_owned()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
         ("--drain-timeout <SECONDS>", seconds(Some(config.drain_timeout))),
@@ -35,10 +35,10 @@ fn help_describes_every_option_with_its_default() {
         let section = section.unwrap_or_else(|| panic!("{option} is not in {help}"));
         assert!(section.contains(&format!("[default: {default}]")), "{default} is not in {section}");
     }
-    for switch in ["--reuse-port", "-h, --help", "-V, --version"] {
+    for switch in ["--telnet", "--reuse-port", "-h, --help", "-V, --version"] {
         assert!(sections.iter().any(|section| section.starts_with(switch)), "{switch} is not in {help}");
     }
-    assert_eq!(sections.len(), defaults.len() + 3, "a test for each option: {sections:?}");
+    assert_eq!(sections.len(), defaults.len() + 4, "a test for each option: {sections:?}");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_bad_argument_is_named_with_the_reason() {
         ("--max-connections 0", "'0' for '--max-connections <N>': at least 1 connection"),
         ("--max-connections -1", "'-1' for '--max-connections <N>'"),
         ("--max-connections many", "'many' for '--max-connections <N>'"),
-        ("--framing words", "'words' for '--framing <FRAMING>'"),
+        ("--framing words", "'words' for '--framing <chunks|lines>'"),
         ("--idle-timeout NaN", "'NaN' for '--idle-timeout <SECONDS>'"),
         ("--idle-timeout -0.5", "'-0.5' for '--idle-timeout <SECONDS>'"),
         ("--write-timeout inf", "'inf' for '--write-timeout <SECONDS>'"),

@@ -3,12 +3,10 @@
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::resume_unwind;
 use std::time::Duration;
 
 use okloop::{
-    BANNER, Buffer, Config, Ending, Framing, INPUT_BUFFER, OkSession, PREFIX, Reason, Server, Session,
-    StartError, Step,
+    BANNER, Buffer, Config, Ending, Framing, OkSession, PREFIX, Reason, Server, Session, StartError, Step,
 };
 
 use crate::harness::{Client, Embedded, bind, loopback, port_of};
@@ -52,14 +50,12 @@ fn a_server_without_sessions_stops_immediately() {
 }
 
 #[test]
-fn stop_now_ends_a_drain_and_repeated_stops_are_one() {
+fn stop_now_ends_a_drain() {
     let server = bind(Config { drain_timeout: FOR_EVER, ..loopback() }, Framing::Chunks);
     let handle = server.handle();
     let server = Embedded::run(server);
     let mut client = Client::greeted(server.port());
-    for _ in 0..3 {
-        handle.stop().expect("the loop can be woken");
-    }
+    handle.stop().expect("the loop can be woken");
     assert_eq!(client.read_to_end(), b"", "the drain ends the server's output");
     handle.stop_now().expect("the loop can be woken");
     let (ending, stats) = server.finish();
@@ -119,67 +115,18 @@ fn a_start_error_says_which_address_and_why() {
     assert!(error.source().is_some(), "the resolver's error is kept");
 }
 
-/// Repeats each line in capitals. Some lines are commands.
-struct Shout {
-    client: SocketAddr,
-}
-
-impl Session for Shout {
-    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
-        let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Step::NeedInput };
-        match &input[..end] {
-            b"who" => output.push(self.client.to_string().as_bytes()),
-            b"quit" => {
-                output.push(b"bye");
-                return Step::Close;
-            }
-            // A panic without a report on the terminal.
-            b"panic" => resume_unwind(Box::new("a protocol panics")),
-            line => output.push(&line.to_ascii_uppercase()),
+#[test]
+fn a_new_session_is_told_the_address_of_its_client() {
+    struct Mirror(SocketAddr);
+    impl Session for Mirror {
+        fn answer(&mut self, _input: &mut [u8], output: &mut Buffer) -> Step {
+            output.push(self.0.to_string().as_bytes());
+            Step::Close
         }
-        Step::Consumed(end + 1)
     }
-}
-
-fn shouting_server() -> Embedded {
-    Embedded::run(Server::bind(loopback(), |client| Shout { client }).expect("a port is free"))
-}
-
-#[test]
-fn a_protocol_of_the_users_own_is_served_and_knows_its_client() {
-    let server = shouting_server();
+    let server = Embedded::run(Server::bind(loopback(), Mirror).expect("a port is free"));
     let mut client = Client::connect(server.port());
-    client.send(b"hello\nwho\n");
-    client.expect(format!("HELLO{}", client.address()).as_bytes());
-}
-
-#[test]
-fn a_protocol_that_closes_ends_its_session_in_order_although_the_client_sends() {
-    let server = shouting_server();
-    let mut client = Client::connect(server.port());
-    client.send(b"quit\n");
-    client.send(&[b'x'; 100_000]);
-    assert_eq!(client.read_to_end(), b"bye");
-    client.send(b"is that all?");
-    drop(client);
-    let (_, stats) = server.stop();
-    assert_eq!((stats.closed(Reason::Closed), stats.closed(Reason::Reset)), (1, 0));
-}
-
-#[test]
-fn a_protocol_that_panics_or_is_stuck_ends_its_own_session_only() {
-    let server = shouting_server();
-    let mut witness = Client::connect(server.port());
-    for message in [&b"panic\n"[..], &[b'x'; INPUT_BUFFER]] {
-        let mut client = Client::connect(server.port());
-        client.send(message);
-        assert_eq!(client.read_to_end(), b"");
-        witness.send(b"still there?\n");
-        witness.expect(b"STILL THERE?");
-    }
-    drop(witness);
-    let (_, stats) = server.stop();
-    assert_eq!((stats.closed(Reason::ProtocolError), stats.closed(Reason::Finished)), (2, 1));
+    assert_eq!(client.read_to_end(), client.address().to_string().as_bytes());
 }
 
 #[test]

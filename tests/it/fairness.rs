@@ -1,15 +1,12 @@
 //! One client's flood beside other clients' short messages.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use okloop::config::READ_BUDGET;
 
 use crate::alone;
-use crate::harness::{Client, Process};
+use crate::harness::{Client, Flood, Process};
 use crate::vitals::while_stopped;
 
 /// Measured on two processors, which the server shares with the floods: 0.02 to 0.13 ms alone, 0.3 to 0.9 ms beside four
@@ -51,28 +48,6 @@ fn a_flood_gets_one_read_budget_before_the_next_session_has_its_turn() {
         (1..=2 * READ_BUDGET).contains(&read),
         "{read} bytes of the flood before the other session's turn"
     );
-}
-
-/// A client that sends as fast as it can and discards the answers, until it is dropped.
-struct Flood(Client);
-
-impl Flood {
-    fn start(port: u16) -> Self {
-        let client = Client::greeted(port);
-        let (input, output) = (client.split(), client.split());
-        let block = vec![b'x'; 1 << 16];
-        thread::spawn(move || while input.stream().write_all(&block).is_ok() {});
-        let mut answers = vec![0; 1 << 16];
-        thread::spawn(move || while output.stream().read(&mut answers).is_ok_and(|count| count > 0) {});
-        Self(client)
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        // It ends both threads. If it fails, the connection has ended, and the threads too.
-        let _ = self.0.stream().shutdown(Shutdown::Both);
-    }
 }
 
 /// The 99th percentile of the time that an answer takes.

@@ -69,12 +69,12 @@ fn a_refused_client_is_counted_once_as_refused_however_it_ends() {
     for end in ends {
         end(refused());
     }
-    let stays = refused();
+    let late = refused();
     inside.ask(b"still there?");
     drop(inside);
     // The last one ends at the time-out.
     let (_, stats) = server.stop();
-    drop(stays);
+    drop(late);
     assert_eq!((stats.accepted, stats.closed(Reason::Refused), stats.closed(Reason::Finished)), (5, 4, 1));
 }
 

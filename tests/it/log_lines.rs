@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use okloop::{BANNER, PREFIX};
+use okloop::{BANNER, PREFIX, Reason};
 
 use crate::harness::{Client, Finished, Process, binary};
 
@@ -92,18 +92,15 @@ fn sigusr1_and_the_exit_tell_the_counters() {
     let server = start(&[]);
     let mut client = Client::greeted(server.port());
     client.ask(b"hello");
-    let (bytes_in, bytes_out) = (5, BANNER.len() + PREFIX.len() + 5);
-    server.signal(Signal::SIGUSR1);
-    let counters = server.line_with("uptime");
-    assert!(has(counters.as_bytes(), "open 1, peak 1, accepted 1, refused 0,"), "{counters}");
-    assert!(has(counters.as_bytes(), &format!("bytes in {bytes_in}, bytes out {bytes_out},")), "{counters}");
+    let counters = server.stats();
+    assert_eq!((counters.open, counters.peak, counters.accepted), (1, 1, 1));
+    assert_eq!((counters.bytes_in, counters.bytes_out), (5, (BANNER.len() + PREFIX.len() + 5) as u64));
 
     client.ask(b"still there?");
     client.half_close();
     client.read_to_end();
-    let finished = stop(server);
-    assert!(has(&finished.stdout, "open 0, peak 1, accepted 1, refused 0,"));
-    assert!(has(&finished.stdout, "closed: finished 1,"));
+    let counters = stop(server).stats();
+    assert_eq!((counters.open, counters.peak, counters.closed(Reason::Finished)), (0, 1, 1));
 }
 
 fn start(arguments: &[&str]) -> Process {

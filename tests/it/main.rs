@@ -3,6 +3,9 @@
 //!
 //! A test does not sleep until something has happened: it waits for a line or for bytes, up to a deadline.
 
+// The build for Windows has tests of its own: `windows.rs`.
+#![cfg(unix)]
+
 mod backpressure;
 mod balancer;
 mod clients;
@@ -27,6 +30,7 @@ mod systemd;
 mod telnet;
 mod terminal;
 mod vitals;
+mod windows;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.
 #[path = "../../examples/google_get.rs"]

@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 
 use okloop::config::{DRAIN_BUDGET, HIGH_WATER, INPUT_BUFFER, READ_BUDGET, WRITE_BUDGET};
+use okloop::platform::Kernel;
 use okloop::readiness::{Readable, Readiness};
 use okloop::{BANNER, Buffer, Framing, OkSession, Reason, Session, Step};
 
 use crate::harness::{FULL, numbered_lines};
-use crate::scripted::{Happening, Scripted};
+use crate::scripted::{Happening, Scripted, Socket};
 
 /// More room than any answer here needs.
 const ROOMY: usize = 1 << 20;
@@ -56,11 +57,14 @@ fn an_end_of_input_after_the_last_bytes_is_read_in_the_same_turn() {
 
 #[test]
 fn bytes_after_an_urgent_mark_are_read_without_another_event() {
-    let mut session = session();
-    session.happen(Happening::Arrive(b"before".to_vec()));
-    session.happen(Happening::Urgent);
-    session.receive(b"behind");
-    assert_eq!(session.answers(), b"OK...beforeOK...behind");
+    for kernel in [Kernel::HERE, Kernel::Kqueue, Kernel::Iocp] {
+        let protocol = OkSession::new(Framing::Chunks);
+        let mut session = Scripted::open(protocol, Vec::new(), Socket::new(kernel, ROOMY));
+        session.happen(Happening::Arrive(b"before".to_vec()));
+        session.happen(Happening::Urgent);
+        session.receive(b"behind");
+        assert_eq!(session.answers(), b"OK...beforeOK...behind", "{kernel:?}");
+    }
 }
 
 #[test]
@@ -68,7 +72,9 @@ fn interrupted_calls_are_repeated_in_the_same_turn() {
     let interrupt = || vec![Happening::Fail(ErrorKind::Interrupted), Happening::Fail(ErrorKind::Interrupted)];
     let mut session = Scripted::open(OkSession::new(Framing::Chunks), interrupt(), ROOMY);
     assert_eq!(session.socket().written, BANNER);
-    interrupt().into_iter().for_each(|interrupt| session.happen(interrupt));
+    for failure in interrupt() {
+        session.happen(failure);
+    }
     session.happen(Happening::Arrive(b"hello\n".to_vec()));
     assert!(session.poll());
     assert_eq!(session.answers(), b"OK...hello\n");
@@ -303,12 +309,8 @@ fn a_protocol_that_needs_more_than_a_full_input_buffer_ends_with_an_error() {
 #[derive(Debug)]
 struct Verbose;
 
-impl Verbose {
-    const ANSWER: [u8; 100_000] = [b'v'; 100_000];
-}
-
 impl Session for Verbose {
-    const LARGEST_ANSWER: usize = Self::ANSWER.len();
+    const LARGEST_ANSWER: usize = 100_000;
 
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
         match input {
@@ -318,7 +320,7 @@ impl Session for Verbose {
                 Step::Close
             }
             _ => {
-                output.push(&Self::ANSWER);
+                output.push(&vec![b'v'; Self::LARGEST_ANSWER]);
                 Step::Consumed(1)
             }
         }
@@ -327,14 +329,14 @@ impl Session for Verbose {
 
 #[test]
 fn a_turn_stops_at_the_write_budget_and_the_session_is_rearmed() {
-    let mut session = Scripted::open(Verbose, Vec::new(), 100 * Verbose::ANSWER.len());
+    let mut session = Scripted::open(Verbose, Vec::new(), 100 * Verbose::LARGEST_ANSWER);
     session.happen(Happening::Arrive(vec![b'x'; 20]));
     let turn = session.turn(READABLE);
     assert!(turn.stopped_early);
-    let most = WRITE_BUDGET + HIGH_WATER + Verbose::ANSWER.len();
+    let most = WRITE_BUDGET + HIGH_WATER + Verbose::LARGEST_ANSWER;
     assert!((WRITE_BUDGET..most).contains(&turn.written), "{} bytes written", turn.written);
     session.rest();
-    assert_eq!(session.socket().written.len(), 20 * Verbose::ANSWER.len());
+    assert_eq!(session.socket().written.len(), 20 * Verbose::LARGEST_ANSWER);
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn the_unit_leaves_little_exposed() {
 fn the_units_limits_have_room_for_every_session_at_its_worst() {
     /// A socket without bytes, its file and its entry in epoll.
     const IDLE: usize = 4200;
+    /// The standard streams, the files of the server itself, and clients that are being refused.
+    const OTHER_FILES: u64 = 32;
     let unit = fs::read_to_string(UNIT).expect("the unit is committed");
     let of_unit = |key| value(&unit, key);
     let mut words = of_unit("ExecStart=").split(' ').skip_while(|word| *word != "--max-connections");
@@ -54,8 +56,6 @@ fn the_units_limits_have_room_for_every_session_at_its_worst() {
     };
     let in_kernel = IDLE + most("net.ipv4.tcp_rmem = ") + most("net.ipv4.tcp_wmem = ");
     let at_worst = INPUT_BUFFER + HIGH_WATER + OkSession::LARGEST_ANSWER + in_kernel;
-    /// The standard streams, the files of the server itself, and clients that are being refused.
-    const OTHER_FILES: u64 = 32;
     assert!(sessions as u64 + OTHER_FILES <= files, "{sessions} sessions, {files} open files");
     assert!(
         sessions * at_worst <= gibibytes << 30,

@@ -136,7 +136,7 @@ fn the_time_in_a_line_is_when_it_was_logged() {
     let server = server.reading(stdout);
     eventually("all are logged", || logged_and_dropped(&server).0 == CLIENTS);
     for line in String::from_utf8_lossy(&server.stdout()).lines() {
-        assert!(line < now.as_str(), "{line} was logged before {now}");
+        assert!(line < now.as_str(), "{line} was not logged before {now}");
     }
     server.stop();
 }
@@ -216,7 +216,7 @@ fn the_counters_at_the_end_are_not_among_the_dropped_lines() {
     assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
     let log = String::from_utf8(finished.stdout).expect("the log is text");
     let last = log.lines().last().expect("there is a log");
-    assert!(last.contains("open 0, peak 3000,"), "{last}");
+    assert!(last.contains("open=0 peak=3000 "), "{last}");
 }
 
 #[test]

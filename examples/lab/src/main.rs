@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p lab -- compare    what each server costs
+//! cargo run --release -p lab -- faults     which faults each server survives
 //! cargo run --release -p lab -- fleet      many okloop processes on one port, and their sessions
 //! cargo run --release -p lab -- record     what the loop does, as a page to step through
 //! ```
@@ -12,6 +13,7 @@
 #![allow(clippy::cast_precision_loss)]
 
 mod compare;
+mod faults;
 mod fleet;
 mod record;
 mod support;
@@ -34,6 +36,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Part {
     Compare(compare::Arguments),
+    Faults(faults::Arguments),
     Fleet(fleet::Arguments),
     Record(record::Arguments),
     /// Holds a share of a fleet's sessions: orders come on standard input, reports go to standard output
@@ -44,6 +47,7 @@ enum Part {
 fn main() -> ExitCode {
     let result = match arguments().part {
         Part::Compare(arguments) => compare::run(&arguments),
+        Part::Faults(arguments) => return faults::run(&arguments),
         Part::Fleet(arguments) => fleet::run(&arguments),
         Part::Record(arguments) => record::run(&arguments),
         Part::FleetClient => fleet::run_client(),

@@ -1,121 +1,40 @@
-//! The command: arguments, logger, signals; then [`okloop::Server`] does the rest.
+//! The command: arguments, log, limits and signals. [`okloop::Server`] does the rest.
 
-use std::env;
+use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
-use clap::Parser;
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
-use log::{LevelFilter, info, warn};
-use okloop::{Config, Ending, Framing, OkSession, Server, Session, Telnet};
-use signal_hook::consts::SIGXFSZ;
+use log::{info, warn};
+use okloop::{Config, Ending, OkSession, Server, Session, Telnet, platform};
 
-use crate::open_files::Room;
+use crate::arguments::Arguments;
 
+mod arguments;
 mod logging;
 mod open_files;
-mod signals;
-
-/// Greets every telnet session and answers `OK...` to whatever it is sent: a single-threaded readiness loop.
-///
-/// The first SIGTERM, SIGINT or SIGHUP stops it after a drain, the second without; SIGUSR1 logs the counters. SIGINT and
-/// SIGHUP stay ignored if they were at the start. Exit status: 0 after a drain, 1 on a start-up error or after a second
-/// signal, 2 on bad arguments.
-#[derive(Parser)]
-#[command(version, allow_negative_numbers = true)]
-struct Arguments {
-    /// Address or name to listen on; `::` serves IPv6 and IPv4
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", value_parser = NonEmptyStringValueParser::new())]
-    host: String,
-
-    /// TCP port; 0 lets the system choose, and the log says which
-    #[arg(short, long, value_name = "N", default_value_t = 8888)]
-    port: u16,
-
-    /// Clients that may wait to be accepted (the system's own limit is net.core.somaxconn)
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
-    backlog: u32,
-
-    /// Sessions at once; any more are told that the server is full [default: all that the open-file limit has room for]
-    #[arg(long, value_name = "N", value_parser = connections)]
-    max_connections: Option<usize>,
-
-    /// What is answered as one: each chunk of up to 1024 bytes as it comes, or each line
-    #[arg(long, default_value = "chunks")]
-    framing: Framing,
-
-    /// Take telnet commands out of the input and refuse all options: for telnet clients that negotiate
-    #[arg(long)]
-    telnet: bool,
-
-    /// End sessions that have been silent for this long, and are owed nothing; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
-    idle_timeout: Duration,
-
-    /// End sessions whose client takes nothing more of what it is owed for this long; 0: never
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    write_timeout: Duration,
-
-    /// How long a stopping server waits for owed answers to be read; 0: not at all
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    drain_timeout: Duration,
-
-    /// Share the port with other okloop processes; the kernel spreads new sessions over them
-    #[arg(long)]
-    reuse_port: bool,
-
-    /// Lines to log; trace tells each turn of the loop. `RUST_LOG` sets the default, if it is one of these
-    #[arg(long, value_name = "LEVEL", default_value = default_level(), ignore_case = true,
-          value_parser = PossibleValuesParser::new(LEVELS).try_map(|level| level.parse::<LevelFilter>()))]
-    log_level: LevelFilter,
-}
-
-impl Arguments {
-    /// What these arguments ask for, with the limits that the open files set.
-    fn config(self, room: Room) -> Config {
-        let unless_zero = |timeout: Duration| (!timeout.is_zero()).then_some(timeout);
-        Config {
-            host: self.host,
-            port: self.port,
-            backlog: self.backlog,
-            max_connections: self.max_connections.unwrap_or(room.connections),
-            max_refusals: room.refusals,
-            idle_timeout: unless_zero(self.idle_timeout),
-            write_timeout: unless_zero(self.write_timeout),
-            drain_timeout: self.drain_timeout,
-            reuse_port: self.reuse_port,
-            ..Config::default()
-        }
-    }
-}
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = serve(arguments);
-    // What led to it is told first.
+    let result = serve(Arguments::from_command_line());
+    // The log comes before the error that it led to.
     log::logger().flush();
     result.unwrap_or_else(|error| {
-        // `eprintln!` would panic where nobody can be told.
+        // Not `eprintln!`, which panics if standard error is closed.
         let _ = writeln!(io::stderr(), "{error}");
         ExitCode::FAILURE
     })
 }
 
-fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let signals = signals::to_watch();
-    // Without a handler, this signal ends the process when the log's file has reached its limit (`ulimit -f`,
-    // setrlimit(2)). With any handler the write just fails.
-    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let signals = platform::signals_to_watch();
+    platform::survive_file_size_limit()?;
     logging::init(arguments.log_level)?;
-    let limit = open_files::raise_limit()?;
+    let limit = platform::raise_file_limit()?;
     let room = open_files::room(limit, open_files::count_open(limit))?;
     let connections = arguments.max_connections.unwrap_or(room.connections);
     info!("Limits: {limit} open files, {connections} connections");
     if connections > room.connections {
-        warn!("The open files allow {} connections; any more wait in the backlog", room.connections);
+        warn!("The open files allow {} connections; more clients wait in the accept queue", room.connections);
     }
     let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
     let new_session = move |_| OkSession::new(framing);
@@ -130,43 +49,15 @@ fn run<S: Session>(
     config: Config,
     signals: &[i32],
     new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
-) -> Result<ExitCode, Box<dyn std::error::Error>> {
+) -> Result<ExitCode, Box<dyn Error>> {
     let mut server = Server::bind(config, new_session)?;
     server.watch_signals(signals)?;
     let (ending, stats) = server.run()?;
-    // The last sessions' ends may have filled the queue, and a line that finds it full is dropped.
+    // The ends of the last sessions may have filled the log's queue, and a line that finds it full is dropped.
     log::logger().flush();
     info!("{stats}");
     Ok(match ending {
         Ending::Drained => ExitCode::SUCCESS,
         Ending::Forced => ExitCode::FAILURE,
     })
-}
-
-fn connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1 connection".to_owned()),
-        Ok(count) => Ok(count),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Seconds, with a fraction if need be, down to a nanosecond and up to ten years: more than that is a slip of the finger,
-/// and would overflow somebody's clock.
-fn seconds(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(number) {
-        // 0 has a meaning of its own, which what is rounded to it was not to have.
-        Ok(duration) if duration <= LONGEST && duration.is_zero() == (number == 0.0) => Ok(duration),
-        _ => Err(format!("0, or from 1e-9 to {} seconds", LONGEST.as_secs())),
-    }
-}
-
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
-/// The level that `RUST_LOG` names. A list of levels by module, which it may well hold for other programs, names none.
-fn default_level() -> &'static str {
-    let variable = env::var("RUST_LOG").unwrap_or_default();
-    LEVELS.into_iter().find(|level| level.eq_ignore_ascii_case(&variable)).unwrap_or("info")
 }

@@ -2,11 +2,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 
-use log::warn;
-use okloop::Config;
-use rlimit::Resource;
+use okloop::{Config, platform};
 
 /// The files that the server opens beside its clients' sockets: the listening socket, epoll, the waker's eventfd, and
 /// the two ends of the socket pair that signals come through.
@@ -43,9 +40,8 @@ impl fmt::Display for TooFew {
 
 impl std::error::Error for TooFew {}
 
-/// Shares out what a process may open in which `open` files are open already: [`Config::max_refusals`] by
-/// default for refusals, but no more
-/// than half of what there is for clients, and the rest for sessions.
+/// Shares out the files of a process that has `open` files open already. Refusals get [`Config::max_refusals`], at most
+/// half of the files for clients. Sessions get the rest.
 pub fn room(limit: usize, open: usize) -> Result<Room, TooFew> {
     let clients = limit.saturating_sub(open + SERVER + NEWCOMER);
     let refusals = Config::default().max_refusals.min(clients / 2);
@@ -53,15 +49,6 @@ pub fn room(limit: usize, open: usize) -> Result<Room, TooFew> {
         return Err(TooFew { limit, open });
     }
     Ok(Room { connections: clients - refusals, refusals })
-}
-
-/// Raises the limit of open files to the hard limit, which needs no privilege, and returns it.
-pub fn raise_limit() -> io::Result<usize> {
-    let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {
-        warn!("The limit of open files stays as it is: {error}");
-        Resource::NOFILE.get_soft()
-    })?;
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// How many of the descriptors below `limit` are open. A descriptor above it, from before the limit was lowered, takes no
@@ -76,7 +63,7 @@ pub fn count_open(limit: usize) -> usize {
             // One of them is the directory, and closed again by now.
             numbers.filter(|&number: &usize| number < limit).count().saturating_sub(1)
         }
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => limit,
+        Err(error) if platform::is_out_of_files(&error) => limit,
         Err(_) => STANDARD_STREAMS,
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "main.rs and load.rs use different parts")]
 
+mod flood;
 mod payload;
 mod process;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use okloop::{BANNER, Config, Ending, Framing, Handle, OkSession, PREFIX, Server, Session, Stats};
 use socket2::SockRef;
 
+pub use self::flood::Flood;
 pub use self::payload::{chunks_of, numbered_lines};
 pub use self::process::{Finished, Process, binary, full_device, lossy};
 

@@ -1,16 +1,18 @@
 //! What the loops promise beyond a conversation, each from the rung on that teaches it.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use okloop::BANNER;
-use rlimit::Resource;
+use okloop::config::EVENTS;
 
 use super::with_few_descriptors;
-use crate::harness::{Client, Process, chunks_of, eventually, numbered_lines};
+use crate::harness::{Client, Flood, Process, chunks_of, crowd, eventually, numbered_lines};
 use crate::vitals::{Vitals, while_stopped};
+
+/// After this time without a byte, the loop has done what it can.
+const SETTLED: Duration = Duration::from_millis(300);
 
 /// How long a silent client of `loop_deadlines` may stay in these tests.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -41,32 +43,55 @@ fn clients_that_never_read_cost_a_bounded_amount_of_memory() {
 }
 
 #[test]
-fn from_loop_backpressure_on_answers_are_gathered_in_large_writes() {
-    for name in ["loop_backpressure", "loop_fair", "loop_deadlines"] {
+fn answers_that_are_pending_at_a_half_close_are_delivered() {
+    for (name, sizes) in sizes_that_leave_output_pending() {
         let server = Process::start(name, &["0"]);
-        let mut client = Client::greeted(server.port());
-        let message = numbered_lines(40 * 1024);
-        // All 40 chunks are there when the turn begins, and the first segment is the first write.
-        while_stopped(&server, || client.send(&message));
-        let mut answers = vec![0; 1 << 20];
-        let count = client.stream().read(&mut answers).expect("answers come");
-        let chunk_and_prefix = 1029;
-        assert!(count > 2 * chunk_and_prefix, "{name}: the first read returned {count} bytes");
-        answers.truncate(count);
-        client.half_close();
-        answers.extend(client.read_to_end());
-        chunks_of(&message, &answers);
+        for message in sizes {
+            let mut client = Client::greeted(server.port());
+            client.send(&message);
+            client.half_close();
+            thread::sleep(SETTLED);
+            chunks_of(&message, &client.read_to_end());
+        }
     }
 }
 
-/// Measured beside two floods: 1 to 5 ms. A loop that serves a flood for as long as it flows takes 100 ms and more.
+#[test]
+fn pending_answers_are_delivered_without_more_input() {
+    for (name, sizes) in sizes_that_leave_output_pending() {
+        let server = Process::start(name, &["0"]);
+        for message in sizes {
+            let mut client = Client::greeted(server.port());
+            client.send(&message);
+            thread::sleep(SETTLED);
+            chunks_of(&message, &client.receive_for(SETTLED));
+        }
+    }
+}
+
+/// Messages whose answers are a little more than the kernel holds while the client does not read, for each loop that
+/// reads on with output pending. The steps are smaller than `HIGH_WATER`, so one of the messages is read whole while some
+/// of its answers are pending.
+fn sizes_that_leave_output_pending() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let measure = |name| {
+        let server = Process::start(name, &["0"]);
+        let mut slow = slow_reader(server.port());
+        let held = while_stopped(&server, || slow.receive_for(SETTLED)).len() / 1029 * 1024;
+        let sizes = (0..6_usize).map(|step| numbered_lines(held + step * (32 << 10) - (64 << 10)));
+        (name, sizes.collect())
+    };
+    ["loop_backpressure", "loop_fair", "loop_deadlines"].into_iter().map(measure).collect()
+}
+
+/// Measured beside four floods on two processors: 0.1 to 4 ms. `loop_backpressure`, whose turns have no limit, did not
+/// answer within 30 s.
 #[test]
 fn fair_loops_answer_others_promptly_beside_floods() {
     for name in ["poll_all", "loop_fair", "loop_deadlines"] {
         let server = Process::start(name, &["0"]);
         let port = server.port();
         let mut client = Client::greeted(port);
-        let floods = [Flood::start(port), Flood::start(port)];
+        let floods = [(); 4].map(|()| Flood::start(port));
         let mut times: Vec<Duration> = (0..100)
             .map(|_| {
                 let start = Instant::now();
@@ -122,16 +147,18 @@ fn while_descriptors_are_lacking_a_fair_loop_does_not_spin() {
     }
 }
 
-/// `loop_fair` waits for the end of a session, which does not come here.
+/// `loop_fair` waits for the end of a session, which does not come here. Only Linux sets the limits of another process.
+#[cfg(target_os = "linux")]
 #[test]
 fn loop_deadlines_tries_to_accept_again_though_no_session_ends() {
     let server = with_few_descriptors("loop_deadlines");
     let port = server.port();
-    let clients: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
+    let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(port)).collect();
     server.complaint_with("No session: Too many open files");
     let pid = i32::try_from(server.id()).expect("a process id fits");
-    rlimit::prlimit(pid, Resource::NOFILE, Some((64, 64)), None).expect("the child is ours to limit");
-    for mut client in clients {
+    rlimit::prlimit(pid, rlimit::Resource::NOFILE, Some((64, 64)), None).expect("the child is ours to limit");
+    // All of them stay, so no session ends.
+    for client in &mut clients {
         client.expect(BANNER);
         client.ask(b"at last");
     }
@@ -164,21 +191,22 @@ fn loop_deadlines_ends_a_client_that_takes_no_answers() {
     let client = Client::greeted(port);
     let input = client.split();
     // Writes until the server resets the connection.
-    let sender = thread::spawn(move || while input.stream().write_all(&[b'x'; 1 << 16]).is_ok() {});
+    let block = vec![b'x'; 1 << 16];
+    let sender = thread::spawn(move || while input.stream().write_all(&block).is_ok() {});
     eventually("its socket is closed", || Vitals::of(&server).open_files() == before);
     sender.join().expect("a failed write ends the thread");
 }
 
+/// More clients than one batch has room for: when the first batch is through, the others' events are in the kernel.
 #[test]
 fn loop_deadlines_ends_no_client_that_spoke_while_the_server_was_stopped() {
-    let server = Process::start("loop_deadlines", &["0", "1"]);
-    let port = server.port();
-    let mut clients: Vec<Client> = (0..20).map(|_| Client::greeted(port)).collect();
+    let server = Process::start("loop_deadlines", &["0", "3"]);
+    let mut clients = crowd(EVENTS + EVENTS / 2, server.port());
     while_stopped(&server, || {
         for client in &mut clients {
             client.send(b"hello");
         }
-        thread::sleep(TIMEOUT + TIMEOUT / 2);
+        thread::sleep(4 * TIMEOUT);
     });
     for client in &mut clients {
         client.expect(b"OK...hello");
@@ -198,26 +226,4 @@ fn busy_time_in_half_a_second(server: &Process) -> Duration {
     let before = vitals.processor_time();
     thread::sleep(Duration::from_millis(500));
     vitals.processor_time().saturating_sub(before)
-}
-
-/// A client that sends as fast as it can and reads the answers as fast, until it is dropped.
-struct Flood(Client);
-
-impl Flood {
-    fn start(port: u16) -> Self {
-        let client = Client::greeted(port);
-        let (input, output) = (client.split(), client.split());
-        let block = vec![b'x'; 1 << 16];
-        thread::spawn(move || while input.stream().write_all(&block).is_ok() {});
-        let mut answers = vec![0; 1 << 16];
-        thread::spawn(move || while output.stream().read(&mut answers).is_ok_and(|count| count > 0) {});
-        Self(client)
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        // Both threads end by it. If it fails, the connection is gone and they have ended.
-        let _ = self.0.stream().shutdown(Shutdown::Both);
-    }
 }

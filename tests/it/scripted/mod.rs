@@ -40,9 +40,9 @@ impl Scripted<OkSession> {
     }
 
     /// A client above the connection limit, after its first turn.
-    pub fn refuse(room: usize) -> Self {
+    pub fn refuse(socket: impl Into<Socket>) -> Self {
         let mut pool = Self::pool();
-        let connection = Connection::refuse(Socket::new(room), Self::peer(), FULL, &mut pool);
+        let connection = Connection::refuse(socket.into(), Self::peer(), FULL, &mut pool);
         let record = Record { said: FULL.to_vec(), ..Record::default() };
         Self::start(connection, Rc::new(RefCell::new(record)), true, pool)
     }
@@ -55,8 +55,8 @@ impl Scripted<OkSession> {
 
 impl<S: Session> Scripted<S> {
     /// A session after its first turn. All the `happenings` came before it.
-    pub fn open(session: S, happenings: Vec<Happening>, room: usize) -> Self {
-        let mut socket = Socket::new(room);
+    pub fn open(session: S, happenings: Vec<Happening>, socket: impl Into<Socket>) -> Self {
+        let mut socket = socket.into();
         for happening in happenings {
             socket.happen(happening);
         }

@@ -1,14 +1,22 @@
-//! The server's end of a connection, and the kernel behind it, with the rules of Linux.
+//! The server's end of a connection, and the kernel behind it, with the rules of one system. A session that forgets to
+//! re-arm gets no event here either.
 //!
-//! A read is short only if nothing more is there, or at an urgent mark (tcp(7)). An event comes only when the socket
-//! *becomes* ready, or is registered again while it is ready (epoll(7), edge-triggered). A full socket is writable again
-//! when a third of it is free. A session that forgets to re-arm gets no event here either.
+//! A read is short only if nothing more is there, or at an urgent mark (tcp(7)). When an event comes:
+//!
+//! - epoll: when the socket *becomes* ready, or is registered again while it is ready. The event says all that holds
+//!   (epoll(7), edge-triggered). A full socket is writable again when a third of it is free.
+//! - kqueue: the same, but reading and writing are separate filters, and each has an event of its own. There is none for
+//!   urgent data.
+//! - IOCP: while the socket is ready. But mio clears the interest that the event reports, until a call returns
+//!   `WouldBlock` or the socket is registered again.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 
 use mio::Interest;
 use okloop::connection::Stream;
+use okloop::platform::Kernel;
 use okloop::readiness::{Readable, Readiness};
 
 /// What the client, or the network, does.
@@ -29,9 +37,10 @@ pub enum Happening {
 }
 
 /// A connected socket.
-#[expect(clippy::struct_excessive_bools, reason = "they are independent, as in the kernel")]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Socket {
+    kernel: Kernel,
+
     /// All that the client has sent, and how much of it was read.
     pub arrived: Vec<u8>,
     pub read: usize,
@@ -56,16 +65,51 @@ pub struct Socket {
     /// How many times `read` and `write` were called.
     pub calls: usize,
 
-    /// What epoll reports.
+    /// What the kernel reports.
     interest: Option<Interest>,
-    /// Whether the socket is in epoll's ready list.
-    edge: bool,
+    listed: Listed,
+}
+
+/// What an event can come from. On epoll it is one entry in the ready list, on kqueue an entry for each filter. On IOCP
+/// it is what mio still asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Listed {
+    read: bool,
+    write: bool,
+    error: bool,
+}
+
+impl Listed {
+    const EPOLL: Self = Self { read: true, write: true, error: true };
+
+    /// mio asks for errors whatever the interest is.
+    fn all_of(interest: Interest) -> Self {
+        Self { read: interest.is_readable(), write: interest.is_writable(), error: true }
+    }
 }
 
 impl Socket {
     /// A socket with room for `room` bytes before the client reads.
-    pub fn new(room: usize) -> Self {
-        Self { room, ..Self::default() }
+    pub fn new(kernel: Kernel, room: usize) -> Self {
+        Self {
+            kernel,
+            arrived: Vec::new(),
+            read: 0,
+            marks: VecDeque::new(),
+            ended: false,
+            reset: false,
+            written: Vec::new(),
+            taken: 0,
+            room,
+            found_full: false,
+            shut_down: None,
+            failures: VecDeque::new(),
+            meanwhile: VecDeque::new(),
+            broken: None,
+            calls: 0,
+            interest: None,
+            listed: Listed::default(),
+        }
     }
 
     /// What was read to be answered.
@@ -79,7 +123,11 @@ impl Socket {
             Happening::Fail(error) => self.failures.push_back(error),
             Happening::Reset => {
                 self.reset = true;
-                self.edge = true;
+                match self.kernel {
+                    Kernel::Epoll => self.listed = Listed::EPOLL,
+                    Kernel::Kqueue => self.became_ready(Interest::READABLE | Interest::WRITABLE),
+                    Kernel::Iocp => {}
+                }
             }
             _ if self.reset => {}
             Happening::Take(most) => self.take(most),
@@ -111,8 +159,10 @@ impl Socket {
     }
 
     fn take(&mut self, most: usize) {
-        self.taken += most.min(self.written.len() - self.taken);
-        if self.found_full && self.is_writable() {
+        let count = most.min(self.written.len() - self.taken);
+        self.taken += count;
+        // kqueue's filter runs at each acknowledgement, whether the socket was full or not.
+        if (self.found_full || self.kernel == Kernel::Kqueue && count > 0) && self.is_writable() {
             self.found_full = false;
             self.became_ready(Interest::WRITABLE);
         }
@@ -126,25 +176,70 @@ impl Socket {
         self.free() > 0 && self.free() >= self.room / 3
     }
 
-    /// `epoll_ctl`, unless nothing would change. A socket that is ready gets its edge immediately.
+    /// Registers the socket, unless nothing would change. A socket that is ready is listed immediately.
     pub fn register(&mut self, wanted: Interest, rearm: bool) {
         if rearm || self.interest != Some(wanted) {
             self.pass_time();
             self.interest = Some(wanted);
-            self.edge |= self.ready().is_some();
+            self.listed = match (self.kernel, self.ready()) {
+                (Kernel::Iocp, _) => Listed::all_of(wanted),
+                (Kernel::Epoll, Some(_)) => Listed::EPOLL,
+                (Kernel::Kqueue, Some(ready)) => Listed {
+                    read: wanted.is_readable() && ready.readable != Readable::No,
+                    write: wanted.is_writable() && ready.writable,
+                    ..Listed::default()
+                },
+                (Kernel::Epoll | Kernel::Kqueue, None) => Listed::default(),
+            };
         }
     }
 
     fn became_ready(&mut self, what: Interest) {
-        let asked = |interest: Interest| {
-            interest.is_readable() && what.is_readable() || interest.is_writable() && what.is_writable()
-        };
-        self.edge |= self.interest.is_some_and(asked);
+        let asked = |of: fn(Interest) -> bool| of(what) && self.interest.is_some_and(of);
+        let (read, write) = (asked(Interest::is_readable), asked(Interest::is_writable));
+        match self.kernel {
+            Kernel::Epoll if read || write => self.listed = Listed::EPOLL,
+            Kernel::Kqueue => {
+                self.listed.read |= read;
+                self.listed.write |= write;
+            }
+            Kernel::Epoll | Kernel::Iocp => {}
+        }
     }
 
-    /// `epoll_wait`: the event, if there is one.
+    /// `poll`: the next event, if there is one.
     pub fn event(&mut self) -> Option<Readiness> {
-        std::mem::take(&mut self.edge).then(|| self.ready()).flatten()
+        let listed = mem::take(&mut self.listed);
+        let ready = self.ready();
+        match self.kernel {
+            Kernel::Epoll => ready.filter(|_| listed == Listed::EPOLL),
+            Kernel::Kqueue => {
+                self.listed.write = listed.read && listed.write;
+                ready.filter(|_| listed.read || listed.write).map(|ready| Readiness {
+                    readable: if listed.read || self.reset { ready.readable } else { Readable::No },
+                    writable: ready.writable && (!listed.read || self.reset),
+                })
+            }
+            Kernel::Iocp => {
+                let is_error = self.reset && listed.error;
+                let ready = ready.unwrap_or(Readiness { readable: Readable::No, writable: false });
+                let readable = if listed.read || is_error { ready.readable } else { Readable::No };
+                let writable = ready.writable && (listed.write || is_error);
+                self.listed = Listed {
+                    read: listed.read && readable == Readable::No,
+                    write: listed.write && !writable,
+                    error: listed.error && !is_error,
+                };
+                (writable || readable != Readable::No).then_some(Readiness { readable, writable })
+            }
+        }
+    }
+
+    fn would_block(&mut self) -> io::Error {
+        if let (Kernel::Iocp, Some(interest)) = (self.kernel, self.interest) {
+            self.listed = Listed::all_of(interest);
+        }
+        ErrorKind::WouldBlock.into()
     }
 
     /// What an event would say now. An error and a hang-up are reported whatever the interest is. If epoll finds the
@@ -152,12 +247,12 @@ impl Socket {
     fn ready(&mut self) -> Option<Readiness> {
         let interest = self.interest?;
         self.found_full |= !self.is_writable();
-        let hung_up = self.reset || self.ended && self.shut_down.is_some();
-        let urgent = interest.is_priority() && !self.marks.is_empty();
+        let hung_up = self.reset || self.kernel == Kernel::Epoll && self.ended && self.shut_down.is_some();
+        let urgent = self.kernel == Kernel::Epoll && interest.is_priority() && !self.marks.is_empty();
         let readable = if hung_up || interest.is_readable() && self.ended || urgent {
             Readable::UntilBlocked
         } else if interest.is_readable() && self.read < self.arrived.len() {
-            Readable::UntilShort
+            self.kernel.read_until()
         } else {
             Readable::No
         };
@@ -179,6 +274,13 @@ impl Socket {
     }
 }
 
+/// On the system of the tests.
+impl From<usize> for Socket {
+    fn from(room: usize) -> Self {
+        Self::new(Kernel::HERE, room)
+    }
+}
+
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.begin_call()?;
@@ -189,7 +291,7 @@ impl Read for Socket {
         match available.len().min(buffer.len()) {
             0 if self.reset => Err(ErrorKind::ConnectionReset.into()),
             0 if self.ended => Ok(0),
-            0 => Err(ErrorKind::WouldBlock.into()),
+            0 => Err(self.would_block()),
             count => {
                 buffer[..count].copy_from_slice(&available[..count]);
                 self.read += count;
@@ -210,7 +312,7 @@ impl Write for Socket {
         let count = bytes.len().min(self.free());
         self.found_full |= count < bytes.len();
         if count == 0 {
-            return Err(ErrorKind::WouldBlock.into());
+            return Err(self.would_block());
         }
         self.written.extend(&bytes[..count]);
         Ok(count)
@@ -230,5 +332,9 @@ impl Stream for Socket {
         self.expect(self.shut_down.is_none(), "the output is ended once");
         self.shut_down = Some(self.read);
         Ok(())
+    }
+
+    fn kernel(&self) -> Kernel {
+        self.kernel
     }
 }

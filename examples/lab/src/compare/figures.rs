@@ -1,11 +1,12 @@
 //! The figures of a measurement, each with its name, its unit and its form for a reader.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::HumanFloatCount;
 
 /// Something that is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Figure {
     /// Answers, or visits, in a second.
     AnswersPerSecond,
@@ -46,113 +47,78 @@ pub enum Figure {
 }
 
 impl Figure {
-    /// All of them, in the order of the report.
-    pub const ALL: [Self; 18] = [
-        Self::AnswersPerSecond,
-        Self::OfferedPerSecond,
-        Self::MegabytesPerSecond,
-        Self::Median,
-        Self::P99,
-        Self::P999,
-        Self::Slowest,
-        Self::Opening,
-        Self::ProcessorPerAnswer,
-        Self::ProcessorPerMegabyte,
-        Self::MemoryPerSession,
-        Self::Memory,
-        Self::Threads,
-        Self::VoluntarySwitches,
-        Self::InvoluntarySwitches,
-        Self::ServerProcessors,
-        Self::LoadProcessors,
-        Self::Samples,
-    ];
+    /// Its name in `results.json`, its name at the head of a column, and its unit.
+    fn names(self) -> (&'static str, &'static str, Unit) {
+        match self {
+            Self::AnswersPerSecond => ("answers_per_second", "answers/s", Unit::Whole),
+            Self::OfferedPerSecond => ("offered_per_second", "offered/s", Unit::Whole),
+            Self::MegabytesPerSecond => ("megabytes_per_second", "MB/s", Unit::Whole),
+            Self::Median => ("latency_p50_us", "p50", Unit::Microseconds),
+            Self::P99 => ("latency_p99_us", "p99", Unit::Microseconds),
+            Self::P999 => ("latency_p999_us", "p99.9", Unit::Microseconds),
+            Self::Slowest => ("latency_max_us", "max", Unit::Microseconds),
+            Self::Opening => ("opening_us", "opening", Unit::Microseconds),
+            Self::ProcessorPerAnswer => ("server_cpu_us_per_answer", "CPU/answer", Unit::Microseconds),
+            Self::ProcessorPerMegabyte => ("server_cpu_us_per_megabyte", "CPU/MB", Unit::Microseconds),
+            Self::MemoryPerSession => ("memory_bytes_per_idle_session", "memory/session", Unit::Bytes),
+            Self::Memory => ("memory_bytes", "memory", Unit::Bytes),
+            Self::Threads => ("threads", "threads", Unit::Whole),
+            Self::VoluntarySwitches => ("voluntary_switches_per_answer", "switches", Unit::Ratio),
+            Self::InvoluntarySwitches => ("involuntary_switches_per_answer", "forced", Unit::Ratio),
+            Self::ServerProcessors => ("server_cpus_busy", "CPUs", Unit::Ratio),
+            Self::LoadProcessors => ("load_cpus_busy", "load", Unit::Ratio),
+            Self::Samples => ("latency_samples", "answers", Unit::Whole),
+        }
+    }
 
     /// Its name in `results.json`, with the unit of the number.
     pub fn key(self) -> &'static str {
-        match self {
-            Self::AnswersPerSecond => "answers_per_second",
-            Self::OfferedPerSecond => "offered_per_second",
-            Self::MegabytesPerSecond => "megabytes_per_second",
-            Self::Median => "latency_p50_us",
-            Self::P99 => "latency_p99_us",
-            Self::P999 => "latency_p999_us",
-            Self::Slowest => "latency_max_us",
-            Self::Opening => "opening_us",
-            Self::ProcessorPerAnswer => "server_cpu_us_per_answer",
-            Self::ProcessorPerMegabyte => "server_cpu_us_per_megabyte",
-            Self::MemoryPerSession => "memory_bytes_per_idle_session",
-            Self::Memory => "memory_bytes",
-            Self::Threads => "threads",
-            Self::VoluntarySwitches => "voluntary_switches_per_answer",
-            Self::InvoluntarySwitches => "involuntary_switches_per_answer",
-            Self::ServerProcessors => "server_cpus_busy",
-            Self::LoadProcessors => "load_cpus_busy",
-            Self::Samples => "latency_samples",
-        }
+        self.names().0
     }
 
     /// Its name at the head of a column.
     pub fn title(self) -> &'static str {
-        match self {
-            Self::AnswersPerSecond => "answers/s",
-            Self::OfferedPerSecond => "offered/s",
-            Self::MegabytesPerSecond => "MB/s",
-            Self::Median => "p50",
-            Self::P99 => "p99",
-            Self::P999 => "p99.9",
-            Self::Slowest => "max",
-            Self::Opening => "opening",
-            Self::ProcessorPerAnswer => "CPU/answer",
-            Self::ProcessorPerMegabyte => "CPU/MB",
-            Self::MemoryPerSession => "memory/session",
-            Self::Memory => "memory",
-            Self::Threads => "threads",
-            Self::VoluntarySwitches => "switches",
-            Self::InvoluntarySwitches => "forced",
-            Self::ServerProcessors => "CPUs",
-            Self::LoadProcessors => "load",
-            Self::Samples => "answers",
-        }
+        self.names().1
     }
 
     /// A number of this kind as text.
     pub fn show(self, number: f64) -> String {
-        match self {
-            Self::AnswersPerSecond
-            | Self::OfferedPerSecond
-            | Self::MegabytesPerSecond
-            | Self::Threads
-            | Self::Samples => thousands(number),
-            Self::Median
-            | Self::P99
-            | Self::P999
-            | Self::Slowest
-            | Self::Opening
-            | Self::ProcessorPerAnswer
-            | Self::ProcessorPerMegabyte => microseconds(number),
-            Self::MemoryPerSession | Self::Memory => bytes(number),
-            Self::VoluntarySwitches
-            | Self::InvoluntarySwitches
-            | Self::ServerProcessors
-            | Self::LoadProcessors => format!("{number:.2}"),
+        match self.names().2 {
+            Unit::Whole => thousands(number),
+            Unit::Microseconds => microseconds(number),
+            Unit::Bytes => bytes(number),
+            Unit::Ratio => format!("{number:.2}"),
         }
     }
 }
 
-/// One measurement's figures, as far as they exist.
+/// How a figure is written.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Whole,
+    Microseconds,
+    Bytes,
+    Ratio,
+}
+
+/// One measurement's figures.
 #[derive(Debug, Clone, Default)]
-pub struct Figures([Option<f64>; Figure::ALL.len()]);
+pub struct Figures(BTreeMap<Figure, f64>);
 
 impl Figures {
     /// The figure, if it was measured.
     pub fn of(&self, figure: Figure) -> Option<f64> {
-        self.0[figure as usize]
+        self.0.get(&figure).copied()
     }
 
-    /// Sets the figure, or that there is none.
+    /// Sets the figure, if there is one.
     pub fn note(&mut self, figure: Figure, number: impl Into<Option<f64>>) {
-        self.0[figure as usize] = number.into().filter(|number| number.is_finite());
+        self.0.extend(number.into().filter(|number| number.is_finite()).map(|number| (figure, number)));
+    }
+
+    /// All that were measured.
+    pub fn all(&self) -> impl Iterator<Item = (Figure, f64)> {
+        self.0.iter().map(|(figure, number)| (*figure, *number))
     }
 }
 
@@ -189,13 +155,6 @@ fn bytes(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_figure_has_its_own_place() {
-        for (place, figure) in Figure::ALL.into_iter().enumerate() {
-            assert_eq!(figure as usize, place, "{figure:?}");
-        }
-    }
 
     #[test]
     fn a_figure_is_shown_with_its_unit() {

@@ -14,15 +14,15 @@ use crate::support::words;
 pub struct Arguments {
     /// Server processes
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
-    processes: u32,
+    pub processes: u32,
 
     /// Open sessions
     #[arg(long, value_name = "S", default_value_t = 8000, value_parser = value_parser!(u32).range(1..=100_000_000))]
-    sessions: u32,
+    pub sessions: u32,
 
     /// Sessions with a line each tenth of a second; at most all of them
     #[arg(long, value_name = "N", default_value_t = 100, alias = "typists")]
-    active: u32,
+    pub active: u32,
 
     /// How long they send before one process drains
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = |text: &str| words::seconds(text, 0.1))]
@@ -34,27 +34,5 @@ pub struct Arguments {
 
     /// Client processes, if you want more than the sessions need
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
-    clients: u32,
-}
-
-impl Arguments {
-    /// How many server processes there are to be.
-    pub fn processes(&self) -> usize {
-        self.processes as usize
-    }
-
-    /// How many sessions there are to be.
-    pub fn sessions(&self) -> usize {
-        self.sessions as usize
-    }
-
-    /// How many of them are active.
-    pub fn active(&self) -> u32 {
-        self.active.min(self.sessions)
-    }
-
-    /// How many client processes there are to be at least.
-    pub fn clients(&self) -> usize {
-        self.clients as usize
-    }
+    pub clients: u32,
 }

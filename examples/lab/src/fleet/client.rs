@@ -19,7 +19,7 @@ use crate::support::client::{News, Session, Sources};
 use crate::support::failure::Failure;
 use crate::support::latency;
 
-/// How often each active session sends a line: faster than people do.
+/// How often each active session sends a line: faster than people type.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How often the parent gets a report, at most.
 const REPORTING: Duration = Duration::from_millis(20);
@@ -161,7 +161,7 @@ impl Clients {
         }
     }
 
-    /// The first lines are spread over the interval: people do not type in step.
+    /// The first lines are spread over the interval: real clients do not send in step.
     fn start_sending(&mut self) {
         let (now, active) = (Instant::now(), self.active());
         self.due = (0..active).map(|nth| Reverse((now + INTERVAL * nth / active, nth as usize))).collect();

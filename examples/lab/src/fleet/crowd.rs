@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::fleet::answers::Answers;
 use crate::fleet::message::{Lines, Order, Report, Share, Tally};
 use crate::support::child::ChildGuard;
-use crate::support::failure::{Death, Failure};
+use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
 use crate::support::words::{count, many};
 
@@ -132,12 +132,10 @@ impl Crowd {
                 return self.check();
             }
             Ok((number, Some(Report::Marked(lines)))) => self.clients[number].lines = Some(lines),
-            Ok((number, None)) => {
-                return Err(died(format!("client process {number}")));
-            }
+            Ok((number, None)) => return Err(Failure::died(format!("client process {number}"))),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(died("every client process".to_owned()));
+                return Err(Failure::died("every client process".to_owned()));
             }
         }
         Ok(())
@@ -154,10 +152,6 @@ impl Crowd {
 
 fn silent(what: &str) -> Failure {
     Failure::Silent(format!("nothing new within {PATIENCE:?}, while waiting for {what}"))
-}
-
-fn died(how: String) -> Failure {
-    Failure::Died(Death { how, last_words: None })
 }
 
 impl Client {

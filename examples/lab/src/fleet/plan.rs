@@ -31,7 +31,7 @@ const DEVIATIONS: usize = 5;
 pub struct Wish {
     /// Server processes.
     pub processes: usize,
-    /// Sessions open at once.
+    /// Open sessions.
     pub sessions: usize,
     /// How many of them are active.
     pub active: u32,
@@ -78,7 +78,7 @@ fn check_servers(wish: Wish, limits: &Limits) -> Result<(), Failure> {
         return Ok(());
     }
     let advice = (wish.processes..wish.sessions).find(fits);
-    Err(impossible(format!(
+    Err(Failure::Impossible(format!(
         "{} sessions over {} processes are up to {} each by chance, and a process that may have {} open \
          files serves {capacity}{}",
         HumanCount(wish.sessions as u64),
@@ -103,36 +103,32 @@ fn check_machine(wish: Wish, clients: usize, limits: &Limits) -> Result<(), Fail
     // A pipe from each server, and a pipe each way to each client process.
     let pipes = (wish.processes + 2 * clients) as u64 + RESERVED_FILES;
     if pipes > limits.process_files {
-        return Err(impossible(format!(
+        return Err(Failure::Impossible(format!(
             "{processes} processes take {pipes} open files here to guide them, and {} are allowed",
             limits.process_files
         )));
     }
     if files > limits.system_files {
-        return Err(impossible(format!(
+        return Err(Failure::Impossible(format!(
             "{wanted} sessions are {} open files at both ends, and fs.file-max leaves {}",
             HumanCount(files),
             HumanCount(limits.system_files)
         )));
     }
     if memory > limits.memory {
-        return Err(impossible(format!(
+        return Err(Failure::Impossible(format!(
             "{wanted} sessions and {processes} processes take up to {} at both ends, and {} are available",
             HumanBytes(memory),
             HumanBytes(limits.memory)
         )));
     }
     match limits.tracked {
-        Some(room) if room < sessions => Err(impossible(format!(
+        Some(room) if room < sessions => Err(Failure::Impossible(format!(
             "{wanted} sessions are more than the {} that net.netfilter.nf_conntrack_max leaves to be tracked",
             HumanCount(room)
         ))),
         _ => Ok(()),
     }
-}
-
-fn impossible(why: String) -> Failure {
-    Failure::Impossible(why)
 }
 
 /// The address of a client process: 127.0.0.2 and on.

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::fleet::counters::Counters;
 use crate::support::child::ChildGuard;
-use crate::support::failure::{Death, Failure};
+use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
 use crate::support::programs;
 use crate::support::words::many;
@@ -25,7 +25,7 @@ const DRAIN_TIMEOUT: &str = "60";
 /// A request for the counters is repeated after this time: under load the log drops lines rather than wait.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The uptime in a report is rounded to this.
-const ROUNDING: Duration = Duration::from_millis(100);
+const ROUNDING: Duration = Duration::from_millis(1);
 
 /// A port of 127.0.0.1 that is bound without listening, so that the servers can share it.
 #[derive(Debug)]
@@ -195,8 +195,7 @@ impl Server {
     fn died(&self, status: ExitStatus) -> Failure {
         let (number, id) = (self.number, self.id());
         let sessions = self.open.map_or_else(String::new, |open| format!(", with {}", many(open, "session")));
-        let how = format!("okloop {number} (process {id}){sessions}: {status}");
-        Failure::Died(Death { how, last_words: None })
+        Failure::died(format!("okloop {number} (process {id}){sessions}: {status}"))
     }
 
     fn silent(&self) -> Failure {

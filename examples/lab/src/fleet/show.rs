@@ -32,10 +32,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The open-file limit"))?;
     let port = Port::hold(arguments.port)?;
     let wish = Wish {
-        processes: arguments.processes(),
-        sessions: arguments.sessions(),
-        active: arguments.active(),
-        clients: arguments.clients(),
+        processes: arguments.processes as usize,
+        sessions: arguments.sessions as usize,
+        active: arguments.active.min(arguments.sessions),
+        clients: arguments.clients as usize,
     };
     let shares = plan::shares(wish, port.address(), &Limits::here()?)?;
     say(&format!("Machine   {}", Machine::here()))?;

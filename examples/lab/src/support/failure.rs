@@ -53,6 +53,11 @@ impl Failure {
         move |error| Self::System(format!("{doing}: {error}"))
     }
 
+    /// A process that nothing is known of but its end.
+    pub fn died(how: String) -> Self {
+        Self::Died(Death { how, last_words: None })
+    }
+
     /// Adds how far the opening of the sessions had come.
     pub fn while_opening(self, greeted: usize, wanted: usize) -> Self {
         let far = |what: String| format!("{what} ({greeted} of {wanted} sessions got the banner)");
@@ -100,7 +105,7 @@ impl fmt::Display for Failure {
             Self::Lost(how) => write!(f, "lost a session: {how}"),
             Self::WrongAnswer(what) => write!(f, "wrong answer: {what}"),
             Self::Silent(what) => write!(f, "silent: {what}"),
-            Self::Interrupted => write!(f, "interrupted; every process that was started has ended"),
+            Self::Interrupted => write!(f, "interrupted"),
         }
     }
 }

@@ -203,7 +203,7 @@ impl<'a> Load<'a> {
         for (nth, token) in active.clone().enumerate() {
             match self.workload.pace {
                 Pace::Closed => self.clients[token].say(start)?,
-                // The first lines are spread over the interval: people do not type in step.
+                // The first lines are spread over the interval: real clients do not send in step.
                 Pace::Every(interval) => {
                     let wait = interval.mul_f64(nth as f64 / active.len() as f64);
                     self.due.push(Reverse((start + wait, token)));

@@ -1,6 +1,6 @@
 //! The report for programs: every figure of every round.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Occasion, Report};
 use crate::compare::figures::{Figure, Figures};
@@ -41,7 +41,8 @@ pub fn render(report: &Report) -> String {
 
 fn result(report: &Report, cell: &Cell) -> Value {
     let workload = &cell.workload;
-    let medians = |figure: Figure| cell.summary(figure).map(|summary| summary.median);
+    let measured = cell.runs.first().into_iter().flat_map(Figures::all);
+    let medians = measured.filter_map(|(figure, _)| Some((figure, cell.summary(figure)?.median)));
     json!({
         "server": report.contenders[cell.contender].name,
         "workload": workload.kind.key(),
@@ -53,13 +54,10 @@ fn result(report: &Report, cell: &Cell) -> Value {
         "failure": cell.failure.as_ref().map(ToString::to_string),
         "last_words": cell.failure.as_ref().and_then(Failure::last_words),
         "median": figures(medians),
-        "rounds": cell.runs.iter().map(|run: &Figures| figures(|figure| run.of(figure))).collect::<Vec<_>>(),
+        "rounds": cell.runs.iter().map(|run| figures(run.all())).collect::<Vec<_>>(),
     })
 }
 
-fn figures(value: impl Fn(Figure) -> Option<f64>) -> Value {
-    let known = Figure::ALL.into_iter().filter_map(|figure| Some((figure, value(figure)?)));
-    Value::Object(
-        known.map(|(figure, number)| (figure.key().to_owned(), json!(number))).collect::<Map<_, _>>(),
-    )
+fn figures(figures: impl Iterator<Item = (Figure, f64)>) -> Value {
+    figures.map(|(figure, number)| (figure.key().to_owned(), json!(number))).collect()
 }

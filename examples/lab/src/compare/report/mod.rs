@@ -2,7 +2,6 @@
 //!
 //! The words of the tables are in `sections`, so that the terminal and the page cannot differ.
 
-mod bars;
 mod curves;
 mod json;
 mod notes;
@@ -40,7 +39,7 @@ pub struct Report {
     pub contenders: Vec<Contender>,
     /// The figures.
     pub cells: Vec<Cell>,
-    /// The system calls of each contender, as far as they were counted.
+    /// The system calls of each contender, where they were counted.
     pub calls: Vec<Option<Result<Calls, Failure>>>,
     /// Whether Ctrl-C came before the end.
     pub interrupted: bool,

@@ -1,5 +1,7 @@
 //! What a reader must know about the figures, in sentences.
 
+use std::collections::BTreeSet;
+
 use super::Report;
 use crate::compare::contender::{Origin, as_typed};
 use crate::compare::measure::P999_SAMPLES;
@@ -59,17 +61,12 @@ const GENERAL: [&str; 3] = [
 ];
 
 /// The last words of the servers that died, each once.
-fn last_words(report: &Report) -> Vec<String> {
+fn last_words(report: &Report) -> BTreeSet<String> {
     let of_calls = report.calls.iter().map(|calls| calls.as_ref()?.as_ref().err());
     let failures = report.cells.iter().map(|cell| (cell.contender, cell.failure.as_ref()));
-    let mut lines: Vec<String> = failures
-        .chain(of_calls.enumerate())
-        .filter_map(|(contender, failure)| {
-            let words = failure.and_then(Failure::last_words)?;
-            Some(format!("Last words of {}: {words} (more in logs)", report.contenders[contender].name))
-        })
-        .collect();
-    lines.sort_unstable();
-    lines.dedup();
-    lines
+    let lines = failures.chain(of_calls.enumerate()).filter_map(|(contender, failure)| {
+        let words = failure.and_then(Failure::last_words)?;
+        Some(format!("Last words of {}: {words} (more in logs)", report.contenders[contender].name))
+    });
+    lines.collect()
 }

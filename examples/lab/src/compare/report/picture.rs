@@ -1,7 +1,6 @@
-//! Which pictures there are, and what they show. How they are drawn is in `curves`, `bars` and `spans`.
+//! Which pictures there are, and what they show. How they are drawn is in `curves` and `spans`.
 
 use super::Report;
-use super::bars::{self, Bar};
 use super::curves::{self, Line, Plot, Scale};
 use super::spans::{self, Span};
 use super::theme::shortened;
@@ -80,7 +79,7 @@ pub fn charts(report: &Report) -> Vec<Chart> {
         });
         Chart { name: plan.name, title: plan.title, sentence: plan.sentence, svg }
     };
-    PLANS.iter().map(chart).chain([churn(report), fairness(report)]).collect()
+    PLANS.iter().map(chart).chain([fairness(report)]).collect()
 }
 
 fn lines<'a>(report: &'a Report, figure: Figure) -> Vec<Line<'a>> {
@@ -102,24 +101,6 @@ fn lines<'a>(report: &'a Report, figure: Figure) -> Vec<Line<'a>> {
 /// The cells of a workload that have figures.
 fn measured(report: &Report, kind: Kind) -> impl Iterator<Item = &Cell> {
     report.cells.iter().filter(move |cell| cell.workload.kind == kind && cell.failure.is_none())
-}
-
-fn churn(report: &Report) -> Chart {
-    let title = "Processor time for a visit";
-    let bar = |cell: &Cell| {
-        let value = cell.summary(Figure::ProcessorPerAnswer)?;
-        let name = shortened(&report.contenders[cell.contender].name);
-        let label = format!("{name}: {}", Figure::ProcessorPerAnswer.show(value.median));
-        Some(Bar { label, colour: cell.contender, length: value.median })
-    };
-    let bars: Vec<_> = measured(report, Kind::Churn).filter_map(bar).collect();
-    Chart {
-        name: "churn",
-        title,
-        sentence: "What it costs the server when a client connects, reads the banner, sends one line, reads the answer and \
-            leaves: lower is better.",
-        svg: bars::draw(title, &bars),
-    }
 }
 
 fn fairness(report: &Report) -> Chart {

@@ -13,9 +13,9 @@ const WIDTH: usize = 100;
 pub fn render(heading: &[String], sections: &[Section]) -> String {
     let heading = heading.iter().map(|line| wrapped(line));
     let sections = sections.iter().map(|section| {
-        let below = section.below.as_ref().map(|below| format!("{}\n", wrapped(below))).unwrap_or_default();
+        let below = section.below.as_ref().map(|below| format!("\n{}", wrapped(below))).unwrap_or_default();
         let (title, sentence) = (section.title.to_uppercase(), wrapped(&section.sentence));
-        format!("\n{title}\n{sentence}\n\n{}\n{below}", table(section))
+        format!("\n{title}\n{sentence}\n\n{}{below}", table(section))
     });
     heading.chain(sections).collect::<Vec<_>>().join("\n")
 }

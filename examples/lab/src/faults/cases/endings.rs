@@ -1,0 +1,163 @@
+//! Clients that end, in order or not.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::faults::case::{Case, Group, Needs, Outcome, cannot_run, check};
+use crate::faults::child::has_timer;
+use crate::faults::client::{Client, lines};
+use crate::faults::trial::Trial;
+
+pub const GROUP: Group = Group {
+    name: "endings",
+    title: "Endings",
+    cases: &[
+        Case {
+            name: "half-close",
+            client: "The client sends 1 MiB, ends its input, and begins to read 100 ms later.",
+            server: "The server sends every pending answer, then closes: a read of 0 ends the input and not the session.",
+            rule: "rule 8",
+            run: half_close,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "half-close-early",
+            client: "The client sends a line and ends its input before it reads the banner.",
+            server: "The server sends the banner and the answer, then closes.",
+            rule: "rule 8",
+            run: half_close_early,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "data-and-end",
+            client: "The client sends a line and the end of its input in one segment, 2,000 times.",
+            server: "The server answers the line and sees the end behind it: no further event comes for the end.",
+            rule: "rule 1",
+            run: data_and_end,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "reset-in-queue",
+            client: "Clients reset their connections before the server accepts them, between clients that stay.",
+            server: "The server serves those that stay: an error of accept, or of the first read, belongs to one client.",
+            rule: "rule 4",
+            needs: Needs::Process,
+            run: reset_in_queue,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "reset-mid-answer",
+            client: "The client sends 1 MiB, reads a little of the answers and resets the connection, ten times.",
+            server: "The server ends that session and serves the next client: a failed write is one session's end.",
+            rule: "rule 6",
+            run: reset_mid_answer,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "reset-unread",
+            client: "The client sends lines and resets the connection while the server has not read them, 20 times.",
+            server: "The server ends that session and serves the next client: a failed read is one session's end.",
+            rule: "rule 6",
+            run: reset_unread,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "vanished",
+            client: "The client stays connected and silent, like one whose machine has lost its power.",
+            server: "The server has a way to find out: TCP keepalive (the kernel's table of sockets shows its timer), or a \
+                     time-out that ends the session within 2 s. Otherwise each vanished client keeps a descriptor for ever.",
+            rule: "chapter 9",
+            run: vanished,
+            ..Case::PLAIN
+        },
+    ],
+};
+
+fn half_close(trial: &Trial) -> Outcome {
+    let client = Client::greeted(trial)?;
+    client.exchange(lines(1 << 20), Duration::from_millis(100))?;
+    Ok(None)
+}
+
+fn half_close_early(trial: &Trial) -> Outcome {
+    let client = Client::connect(trial)?;
+    client.send(b"all that I say\n")?;
+    client.half_close()?;
+    client.greeting()?;
+    client.answers_and_end(b"all that I say\n")?;
+    Ok(None)
+}
+
+fn data_and_end(trial: &Trial) -> Outcome {
+    for _ in 0..2000 {
+        let client = Client::greeted(trial)?;
+        // The kernel holds the line back until the end follows (TCP_CORK, tcp(7)).
+        SockRef::from(client.stream()).set_tcp_cork(true).map_err(|error| cannot_run(error.to_string()))?;
+        client.send(b"a line and the end\n")?;
+        client.half_close()?;
+        client.answers_and_end(b"a line and the end\n")?;
+    }
+    Ok(None)
+}
+
+fn reset_in_queue(trial: &Trial) -> Outcome {
+    let waiting = trial.while_stopped(|| {
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            Client::connect(trial)?.reset();
+            waiting.push(Client::connect(trial)?);
+        }
+        Ok(waiting)
+    })?;
+    for client in waiting {
+        client.greeting()?;
+        client.ask(b"I am here\n")?;
+    }
+    trial.serves_the_next()?;
+    Ok(None)
+}
+
+fn reset_mid_answer(trial: &Trial) -> Outcome {
+    for _ in 0..10 {
+        let client = Client::greeted(trial)?;
+        client.send_until_full(lines(1 << 20))?;
+        client.sip(1000)?;
+        client.reset();
+    }
+    trial.serves_the_next()?;
+    Ok(None)
+}
+
+fn reset_unread(trial: &Trial) -> Outcome {
+    for _ in 0..20 {
+        let client = Client::connect(trial)?;
+        // A server that answers slowly is still reading when the reset comes; a fast one finds it with its next call.
+        trial.while_stopped(|| client.send(lines(20_000)))?;
+        client.reset();
+    }
+    trial.serves_the_next()?;
+    Ok(None)
+}
+
+fn vanished(trial: &Trial) -> Outcome {
+    let client = Client::greeted(trial)?;
+    client.ask(b"my last words\n")?;
+    let own = client.stream().local_addr().map_err(|error| cannot_run(error.to_string()))?;
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        match has_timer(trial.address, own) {
+            Some(true) => return Ok(Some("keepalive".to_owned())),
+            Some(false) => {}
+            None if trial.address.ip().is_loopback() => {
+                // The server's end of the connection is closed.
+                return Ok(Some("ended by the server".to_owned()));
+            }
+            None => return Err(cannot_run("the server's sockets are on another machine")),
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    check(false, "keepalive, or an end within 2 s", "neither: the session stays for ever")?;
+    Ok(None)
+}

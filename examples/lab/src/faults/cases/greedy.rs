@@ -1,0 +1,286 @@
+//! Clients that are slow or want much, beside others that must not notice.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::faults::case::{Case, Group, Needs, Outcome, Stop, check, fails, memory, time};
+use crate::faults::client::{Client, lines};
+use crate::faults::protocol::Answers;
+use crate::faults::trial::{Trial, p99};
+
+pub const GROUP: Group = Group {
+    name: "greedy",
+    title: "Slow and greedy clients",
+    cases: &[
+        Case {
+            name: "never-reads",
+            client: "The client sends up to 16 MiB and reads nothing, beside a client that talks.",
+            server: "The server stops reading from it, so its memory grows by less than 4 MiB, and answers the other \
+                     client. A server that keeps all answers in memory can be brought down by one client.",
+            rule: "rule 12",
+            run: never_reads,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "reads-slowly",
+            client: "The client sends 8 MiB and reads 1 KB/s for 2 s, then the rest, beside a client that talks.",
+            server: "The server waits for it and sends everything: a slow reader makes progress.",
+            rule: "rule 12",
+            run: reads_slowly,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "stalled-readers",
+            client: "Fifty clients send up to 4 MiB each and stop reading, beside a client that talks; then they read.",
+            server: "The server answers the client that talks, its memory grows by less than 16 MiB, and later the fifty \
+                     get every answer.",
+            rule: "rule 12",
+            run: stalled_readers,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "flood",
+            client: "Six clients send and read as fast as they can, beside ten clients that type.",
+            server: "The server gives each session a limited share and then serves the next one: the typing clients' \
+                     99th percentile stays below 20 times that without the flood, or below 10 ms.",
+            rule: "rule 3",
+            alone: true,
+            run: flood,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "crowd",
+            client: "2,000 clients connect while the server is stopped for a moment, beside a client that types.",
+            server: "The server accepts a few of them and then serves the others: the typing client gets at least 12 \
+                     answers before the last of the crowd is let in.",
+            rule: "rule 3",
+            needs: Needs::Process,
+            alone: true,
+            run: crowd,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "urgent-data",
+            client: "The client sends a line, an urgent byte (as telnet's Synch) and another line, which arrive together.",
+            server: "The server answers both lines: a read stops short at the urgent byte though more is behind it.",
+            rule: "rule 1",
+            run: urgent_data,
+            ..Case::PLAIN
+        },
+    ],
+};
+
+fn never_reads(trial: &Trial) -> Outcome {
+    let other = Client::greeted(trial)?;
+    other.ask(b"before\n")?;
+    let client = Client::greeted(trial)?;
+    let (taken, grown) = growth(trial, || client.send_until_full(lines(16 << 20)))?;
+    for _ in 0..10 {
+        other.ask(b"are you still there?\n")?;
+    }
+    check(
+        grown.is_none_or(|grown| grown < 4 << 20),
+        "less than 4 MiB more memory",
+        format!("{} more, after the client had sent {}", memory(grown.unwrap_or(0)), memory(taken as u64)),
+    )?;
+    Ok(grown.map(|grown| format!("{} more memory", memory(grown))))
+}
+
+fn reads_slowly(trial: &Trial) -> Outcome {
+    const SIP: usize = 100;
+    let other = Client::greeted(trial)?;
+    let client = Client::greeted(trial)?;
+    let sent = lines(8 << 20);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| client.send(sent).and_then(|()| client.half_close()));
+        let received = (|| {
+            let mut answers = Answers::to(sent, &trial.protocol);
+            for _ in 0..20 {
+                answers.take(&client.sip(SIP)?)?;
+                other.ask(b"are you still there?\n")?;
+                thread::sleep(Duration::from_millis(100));
+            }
+            loop {
+                match client.sip(64 << 10) {
+                    Ok(more) => answers.take(&more)?,
+                    Err(_) if answers.are_complete() => return Ok(()),
+                    Err(stop) => return Err(stop),
+                }
+            }
+        })();
+        if received.is_err() {
+            let _ = client.stream().shutdown(Shutdown::Both);
+        }
+        received.and(sender.join().expect("a sender does not panic"))
+    })?;
+    Ok(None)
+}
+
+fn stalled_readers(trial: &Trial) -> Outcome {
+    const CLIENTS: usize = 50;
+    let sent = lines(4 << 20);
+    let other = Client::greeted(trial)?;
+    other.ask(b"before\n")?;
+    let mut stalled = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = Client::greeted(trial)?;
+        stalled.push(client);
+    }
+    let (taken, grown) = growth(trial, || {
+        thread::scope(|scope| {
+            let fill = |client| scope.spawn(move || Client::send_until_full(client, sent));
+            let senders: Vec<_> = stalled.iter().map(fill).collect();
+            senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).collect()
+        })
+    })?;
+    let taken: Vec<usize> = taken;
+    for _ in 0..10 {
+        other.ask(b"are you still there?\n")?;
+    }
+    check(
+        grown.is_none_or(|grown| grown < 16 << 20),
+        "less than 16 MiB more memory",
+        format!("{} more", memory(grown.unwrap_or(0))),
+    )?;
+    for (client, taken) in stalled.iter().zip(taken) {
+        client.half_close()?;
+        client.answers_and_end(&sent[..taken])?;
+    }
+    Ok(grown.map(|grown| format!("{} more memory", memory(grown))))
+}
+
+/// How much the server's memory grows while `act` runs and shortly after.
+fn growth<T>(trial: &Trial, act: impl FnOnce() -> Result<T, Stop>) -> Result<(T, Option<u64>), Stop> {
+    let memory = || trial.child.as_ref().map(super::super::child::Child::resident_memory).transpose();
+    let before = memory()?;
+    let result = act()?;
+    let grown = memory()?.zip(before).map(|(now, before)| now.saturating_sub(before));
+    Ok((result, grown))
+}
+
+fn flood(trial: &Trial) -> Outcome {
+    const ATTEMPTS: usize = 3;
+    let typists = trial.crowd(10)?;
+    let mut last = None;
+    // Another program may take the processor for a moment; an unfair server fails each time.
+    for _ in 0..ATTEMPTS {
+        let alone = p99(&Trial::answer_times(&typists, Duration::from_millis(150))?);
+        let beside = beside_flood(trial, &typists)?;
+        let figure = format!("p99 {} beside the flood, {} without", time(beside), time(alone));
+        if beside < (20 * alone).max(Duration::from_millis(10)) {
+            return Ok(Some(figure));
+        }
+        last = Some(figure);
+    }
+    Err(fails("a p99 below 20 times that without the flood, or below 10 ms", last.unwrap_or_default()))
+}
+
+fn beside_flood(trial: &Trial, typists: &[Client<'_>]) -> Result<Duration, Stop> {
+    let floods = (0..6).map(|_| Client::greeted(trial)).collect::<Result<Vec<_>, _>>()?;
+    let ended_early = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
+    let block = lines(1 << 16);
+    let times = thread::scope(|scope| {
+        for flood in &floods {
+            let end = |result: std::io::Result<usize>| {
+                let over = !result.is_ok_and(|count| count > 0);
+                if over && !stop.load(Ordering::Relaxed) {
+                    ended_early.store(true, Ordering::Relaxed);
+                }
+                over
+            };
+            scope.spawn(move || while !end(flood.stream().write(block)) {});
+        }
+        for flood in &floods {
+            let mut answers = vec![0; 1 << 16];
+            let _ = flood.stream().set_read_timeout(Some(trial.patience));
+            scope.spawn(move || while flood.stream().read(&mut answers).is_ok_and(|count| count > 0) {});
+        }
+        thread::sleep(Duration::from_millis(50));
+        let times = Trial::answer_times(typists, Duration::from_millis(400));
+        stop.store(true, Ordering::Relaxed);
+        for flood in &floods {
+            let _ = flood.stream().shutdown(Shutdown::Both);
+        }
+        times
+    })?;
+    check(
+        !ended_early.load(Ordering::Relaxed),
+        "the server keeps the flood's connections",
+        "it ended one of them",
+    )?;
+    Ok(p99(&times))
+}
+
+fn crowd(trial: &Trial) -> Outcome {
+    const CROWD: usize = 2000;
+    let typist = Client::greeted(trial)?;
+    typist.ask(b"before\n")?;
+    let crowd =
+        trial.while_stopped(|| (0..CROWD).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>())?;
+    let (last, others) = crowd.split_last().expect("the crowd is not empty");
+
+    if trial.protocol.banner.is_empty() {
+        last.send(b"last\n")?;
+    }
+    let (mut answers, mut slowest) = (0, Duration::ZERO);
+    // This thread types and looks for itself: another one might be told late that the crowd is inside.
+    while !last.has_something_to_read() {
+        let asked = Instant::now();
+        typist.ask(b"a few words\n")?;
+        slowest = slowest.max(asked.elapsed());
+        answers += 1;
+        if asked > trial.deadline {
+            return Err(fails("the crowd is let in", "the last client has waited in vain"));
+        }
+    }
+    last.greeting()?;
+    if trial.protocol.banner.is_empty() {
+        last.answer_to(b"last\n")?;
+    }
+    for client in others {
+        client.greeting()?;
+        client.ask(b"hello\n")?;
+    }
+    let figure = format!("{answers} answers, the slowest after {}", time(slowest));
+    check(answers >= 12, "12 answers for the typing client while the crowd is let in", &figure)?;
+    Ok(Some(figure))
+}
+
+fn urgent_data(trial: &Trial) -> Outcome {
+    let client = Client::greeted(trial)?;
+    client.ask(b"before\n")?;
+    trial.while_stopped(|| {
+        client.send(b"first\n")?;
+        SockRef::from(client.stream())
+            .send_out_of_band(b"\xf2")
+            .map_err(|error| fails("the server keeps the connection", error.to_string()))?;
+        client.send(b"second\n")
+    })?;
+    // A server may ask for urgent bytes to stay in the stream (SO_OOBINLINE).
+    let apart = b"first\nsecond\n";
+    let within = b"first\n\xf2second\n";
+    let (mut apart, mut within) =
+        (Ok(Answers::to(apart, &trial.protocol)), Ok(Answers::to(within, &trial.protocol)));
+    let complete = |answers: &Result<Answers<'_>, Stop>| answers.as_ref().is_ok_and(Answers::are_complete);
+    while !complete(&apart) && !complete(&within) {
+        let bytes = client.sip(4096)?;
+        for answers in [&mut apart, &mut within] {
+            if let Ok(expected) = answers
+                && let Err(stop) = expected.take(&bytes)
+            {
+                *answers = Err(stop);
+            }
+        }
+        if let (Err(stop), Err(_)) = (&apart, &within) {
+            return Err(stop.clone());
+        }
+    }
+    client.ask(b"after\n")?;
+    Ok(None)
+}

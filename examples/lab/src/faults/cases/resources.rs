@@ -1,0 +1,177 @@
+//! A server that has less than its clients ask for.
+
+use std::thread;
+use std::time::Duration;
+
+use rlimit::Resource;
+
+use crate::faults::case::{Case, Group, Needs, Outcome, Setup, Stop, cannot_run, check, fails, time};
+use crate::faults::child::Child;
+use crate::faults::client::{Client, Reception};
+use crate::faults::trial::Trial;
+
+pub const GROUP: Group = Group {
+    name: "resources",
+    title: "Scarce resources",
+    cases: &[
+        Case {
+            name: "few-open-files",
+            client: "200 clients connect to a server that may have 64 open files; those that are served leave.",
+            server: "The server does not spin while no file is free, and each client is served or refused in order: a \
+                     waiting client has used up its event, so the server must come back for it.",
+            rule: "rule 4",
+            needs: Needs::Process,
+            setup: Setup::OpenFiles(64),
+            run: few_open_files,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "no-files-left",
+            client: "20 clients connect after the limit of open files was lowered to what the server has open; then the \
+                     limit is raised again.",
+            server: "The server goes on with the sessions that it has, does not spin, and serves the waiting clients when \
+                     it can, though no new client comes.",
+            rule: "rule 4",
+            needs: Needs::Process,
+            run: no_files_left,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "memory-limit",
+            client: "400 clients send half a line each to a server that may reserve 16 MiB more, then they leave; three times.",
+            server: "The server ends or refuses sessions for which there is no memory, and goes on with the others: a \
+                     failed allocation is one session's end.",
+            rule: "chapter 9",
+            needs: Needs::Process,
+            run: memory_limit,
+            ..Case::PLAIN
+        },
+        Case {
+            name: "ten-thousand",
+            client: "10,000 clients connect, or as many as the limit of open files allows, and each says two lines.",
+            server: "The server greets and answers each of them.",
+            rule: "chapter 10",
+            alone: true,
+            run: ten_thousand,
+            ..Case::PLAIN
+        },
+    ],
+};
+
+const MESSAGE: &[u8] = b"is there room?\n";
+
+/// How long the server is watched while it has nothing to do.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// A server that waits uses no processor time. One that asks again and again uses all of it.
+fn does_not_spin(child: &Child) -> Result<Duration, Stop> {
+    let before = child.processor_time()?;
+    thread::sleep(WATCH);
+    let used = child.processor_time()?.saturating_sub(before);
+    check(
+        used < WATCH / 5,
+        format!("hardly any processor time in {} without anything to do", time(WATCH)),
+        format!("{} of processor time", time(used)),
+    )?;
+    Ok(used)
+}
+
+fn few_open_files(trial: &Trial) -> Outcome {
+    const CLIENTS: usize = 200;
+    let child = trial.process()?;
+    let clients = (0..CLIENTS).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
+    thread::sleep(Duration::from_millis(100));
+    let used = does_not_spin(child)?;
+    let (mut served, mut refused) = (0, 0);
+    let mut inside = Vec::new();
+    for (number, client) in clients.into_iter().enumerate() {
+        client.try_to_send(MESSAGE)?;
+        let mut reception = client.reception(MESSAGE, Duration::from_millis(200))?;
+        if reception == Reception::Silence {
+            inside.clear();
+            reception = client.reception(MESSAGE, trial.patience)?;
+        }
+        match reception {
+            Reception::Answered => served += 1,
+            Reception::Refused => refused += 1,
+            Reception::Silence => {
+                let came =
+                    format!("client {} waits in vain though the {number} before it have left", number + 1);
+                return Err(fails("each client is served or refused", came));
+            }
+        }
+        inside.push(client);
+    }
+    let figure = format!("{served} served, {refused} refused, {} of processor time", time(used));
+    check(served >= 16, "at least 16 clients are served", &figure)?;
+    Ok(Some(figure))
+}
+
+fn no_files_left(trial: &Trial) -> Outcome {
+    const WAITING: usize = 20;
+    let child = trial.process()?;
+    let inside = trial.crowd(20)?;
+    let before = child.limit(Resource::NOFILE, child.next_file()?)?;
+    let waiting = (0..WAITING).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
+    thread::sleep(Duration::from_millis(20));
+    for client in &inside {
+        client.ask(b"are you still there?\n")?;
+    }
+    let used = does_not_spin(child)?;
+    child.limit(Resource::NOFILE, before.0)?;
+    let mut served = 0;
+    for client in &waiting {
+        client.try_to_send(MESSAGE)?;
+        match client.reception(MESSAGE, trial.patience)? {
+            Reception::Answered => served += 1,
+            Reception::Refused => {}
+            Reception::Silence => {
+                return Err(fails(
+                    "the waiting clients are served when files are free again",
+                    "one of them waits in vain",
+                ));
+            }
+        }
+    }
+    let figure = format!("{served} of {WAITING} waiting clients served, {} of processor time", time(used));
+    for client in &inside {
+        client.ask(b"are you still there?\n")?;
+    }
+    trial.serves_the_next()?;
+    Ok(Some(figure))
+}
+
+fn memory_limit(trial: &Trial) -> Outcome {
+    const CLIENTS: usize = 400;
+    const MORE: u64 = 16 << 20;
+    let child = trial.process()?;
+    let first = Client::greeted(trial)?;
+    first.ask(b"before\n")?;
+    child.limit(Resource::AS, child.address_space()? + MORE)?;
+    // Whether the last allocation that fails is a session's or the server's is a matter of chance.
+    for _ in 0..3 {
+        let crowd = (0..CLIENTS).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
+        for client in &crowd {
+            // A client that was refused, even with a reset, is not what this case is about.
+            let _ = client.try_to_send(b"half a line");
+        }
+        thread::sleep(Duration::from_millis(200));
+        first.ask(b"are you still there?\n")?;
+        drop(crowd);
+        first.ask(b"are you still there?\n")?;
+        trial.serves_the_next()?;
+    }
+    Ok(None)
+}
+
+fn ten_thousand(trial: &Trial) -> Outcome {
+    /// What else this process and the server have open.
+    const OTHERS: u64 = 200;
+    let (limit, _) = Resource::NOFILE.get().map_err(|error| cannot_run(error.to_string()))?;
+    let count = usize::try_from(limit.saturating_sub(OTHERS).min(10_000)).expect("at most 10,000");
+    let clients = trial.crowd(count)?;
+    for client in &clients {
+        client.ask(b"one of many\n")?;
+    }
+    Ok(Some(format!("{count} sessions")))
+}

@@ -1,0 +1,120 @@
+//! The table in the terminal, row by row while the cases run, and each failure in words.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use console::{Style, style};
+
+use crate::faults::case::{Group, Needs, Numbered, Verdict, time};
+use crate::faults::runner::{Results, Row};
+use crate::faults::servers::Server;
+
+/// Where the servers' columns begin.
+const MARGIN: usize = 28;
+
+/// A line on standard output. A closed pipe ends nothing.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Which column is which server.
+pub fn head(servers: &[Server]) {
+    for (index, server) in servers.iter().enumerate() {
+        let lines = "│ ".repeat(index);
+        say(&format!("{:MARGIN$}{lines}┌ {}", "", server.name));
+    }
+}
+
+/// The title above the cases of a group.
+pub fn group(group: &Group) {
+    say(&style(group.title).bold().to_string());
+}
+
+/// The verdicts on one case.
+pub fn row(row: &Row) {
+    let signs = row
+        .findings
+        .iter()
+        .map(|finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string());
+    let signs: Vec<String> = signs.collect();
+    say(&format!("{:>5} {:22}{}", row.case.number(), row.case.case.name, signs.join(" ")));
+}
+
+fn colour(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Passes => Style::new().green(),
+        Verdict::Fails => Style::new().red().bold(),
+        Verdict::NotApplicable => Style::new().dim(),
+        Verdict::CouldNotRun => Style::new().yellow(),
+    }
+}
+
+/// Each case that a server failed, or that could not be run, with its reason.
+pub fn failures(results: &Results) {
+    for row in &results.rows {
+        let told: Vec<_> = row
+            .findings
+            .iter()
+            .zip(&results.servers)
+            .filter(|(finding, _)| matches!(finding.verdict, Verdict::Fails | Verdict::CouldNotRun))
+            .collect();
+        if told.is_empty() {
+            continue;
+        }
+        say("");
+        say(&style(format!("{} {}", row.case.number(), row.case.case.name)).bold().to_string());
+        say(row.case.case.client);
+        say(&format!("{} ({})", row.case.case.server, row.case.case.rule));
+        for (finding, server) in told {
+            let name = style(&server.name).bold();
+            let verdict = colour(finding.verdict).apply_to(finding.verdict.words());
+            match (&finding.failure, &finding.why) {
+                (Some(failure), _) => {
+                    say(&format!("  {name} {verdict}"));
+                    say(&format!("    expected: {}", failure.expected));
+                    say(&format!("    came:     {}", failure.came));
+                }
+                (None, why) => say(&format!("  {name} {verdict}: {}", why.as_deref().unwrap_or_default())),
+            }
+        }
+    }
+}
+
+/// How many cases each server passed.
+pub fn summary(results: &Results, out: &Path) {
+    say("");
+    let width = results.servers.iter().map(|server| server.name.len()).max().unwrap_or(0);
+    for (index, server) in results.servers.iter().enumerate() {
+        let count =
+            |verdict| results.rows.iter().filter(|row| row.findings[index].verdict == verdict).count();
+        let counts: Vec<String> = Verdict::ALL
+            .into_iter()
+            .filter(|&verdict| count(verdict) > 0)
+            .map(|verdict| {
+                colour(verdict).apply_to(format!("{} {}", count(verdict), verdict.words())).to_string()
+            })
+            .collect();
+        say(&format!("{:width$}  {}", server.name, counts.join(", ")));
+    }
+    let interrupted = if results.interrupted { "interrupted after" } else { "took" };
+    say(&format!(
+        "The run {interrupted} {}. Report: {}",
+        time(results.took),
+        out.join("faults.html").display()
+    ));
+}
+
+/// The cases, without running them.
+pub fn list(cases: &[Numbered]) {
+    let mut group = "";
+    for case in cases {
+        if case.group.name != group {
+            group = case.group.name;
+            say(&format!("{} ({group})", style(case.group.title).bold()));
+        }
+        say(&format!("{:>5} {}", case.number(), style(case.case.name).bold()));
+        say(&format!("      {}", case.case.client));
+        let needs = if case.case.needs == Needs::Process { "; needs the server's process" } else { "" };
+        say(&format!("      {} ({}{needs})", case.case.server, case.case.rule));
+    }
+}

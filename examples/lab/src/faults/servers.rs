@@ -1,0 +1,127 @@
+//! The servers on trial: this project's own, and those of the command line.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Serialize;
+
+use super::protocol::{Answer, Framing, Protocol};
+
+/// A server, how it is reached, and what it promises.
+#[derive(Debug, Clone, Serialize)]
+pub struct Server {
+    pub name: String,
+    pub origin: Origin,
+    pub protocol: Protocol,
+}
+
+/// Where a server comes from.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A program and its arguments, in which `{port}` stands for the port.
+    Command(Vec<String>),
+    /// It runs already.
+    Address(SocketAddr),
+}
+
+type Example = (&'static str, &'static [u8], &'static [u8], Framing, Answer);
+
+/// The examples that are servers, from the first rung to the last, with what they promise: banner, prefix, framing.
+const EXAMPLES: [Example; 10] = [
+    ("echo_once", b"", b"", Framing::Chunks, Answer::Same),
+    ("one_at_a_time", b"", okloop::PREFIX, Framing::Chunks, Answer::Same),
+    ("thread_per_connection", okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Same),
+    ("poll_all", okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Same),
+    ("tiny_event_loop", okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Same),
+    ("loop_backpressure", okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Same),
+    ("loop_fair", okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Same),
+    ("loop_deadlines", okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Same),
+    ("upper", b"", b"", Framing::Chunks, Answer::Upper),
+    ("line_server", b"", b"", Framing::Lines, Answer::Same),
+];
+
+/// The servers of this project that its sources hold, built as this program was.
+pub fn of_the_project() -> Result<Vec<Server>, String> {
+    let directory = build()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let there = EXAMPLES.iter().filter(|(name, ..)| root.join(name).with_extension("rs").exists());
+    let mut servers: Vec<Server> = there
+        .map(|&(name, banner, prefix, framing, answer)| {
+            let program = directory.join("examples").join(name);
+            let protocol = Protocol {
+                banner: banner.to_vec(),
+                prefix: prefix.to_vec(),
+                framing,
+                answer,
+                chunk: okloop::CHUNK,
+            };
+            server(name, &program, "{port}", protocol)
+        })
+        .collect();
+    for (name, framing, more) in
+        [("okloop", Framing::Chunks, ""), ("okloop --framing lines", Framing::Lines, " --framing lines")]
+    {
+        let protocol = Protocol {
+            banner: okloop::BANNER.to_vec(),
+            prefix: okloop::PREFIX.to_vec(),
+            framing,
+            answer: Answer::Same,
+            chunk: okloop::CHUNK,
+        };
+        let arguments = format!("--host 127.0.0.1 --port {{port}} --drain-timeout 2{more}");
+        servers.push(server(name, &directory.join("okloop"), &arguments, protocol));
+    }
+    Ok(servers)
+}
+
+fn server(name: &str, program: &Path, arguments: &str, protocol: Protocol) -> Server {
+    let program = program.to_string_lossy().into_owned();
+    let words = arguments.split(' ').map(str::to_owned);
+    let origin = Origin::Command([program].into_iter().chain(words).collect());
+    Server { name: name.to_owned(), origin, protocol }
+}
+
+/// Has cargo build the command and the examples with the profile and into the place of this program.
+fn build() -> Result<PathBuf, String> {
+    let program = env::current_exe().map_err(|error| error.to_string())?;
+    let directory = program.parent().ok_or("this program is in no directory")?;
+    let profile = match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "okloop", "--bins", "--examples"]);
+    command
+        .args(["--manifest-path", manifest, "--profile", profile, "--target-dir"])
+        .arg(directory.join(".."));
+    match command.status() {
+        Ok(status) if status.success() => Ok(directory.to_owned()),
+        Ok(status) => Err(format!("cargo build: {status}")),
+        Err(error) => Err(format!("cargo does not start: {error}")),
+    }
+}
+
+/// A `--server` of the command line: `name=command`.
+pub fn parse(text: &str) -> Result<(String, Vec<String>), String> {
+    let (name, command) = text.split_once('=').ok_or("a server is name=command")?;
+    let words = shell_words::split(command).map_err(|error| error.to_string())?;
+    if name.is_empty() || words.is_empty() {
+        return Err("a server is name=command".to_owned());
+    }
+    if !words.iter().any(|word| word.contains("{port}")) {
+        return Err("the command needs {port}, in whose place the port is put".to_owned());
+    }
+    Ok((name.to_owned(), words))
+}
+
+/// A `--connect` of the command line.
+pub fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let mut addresses = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    addresses.next().ok_or_else(|| "the name has no address".to_owned())
+}

@@ -1,0 +1,206 @@
+//! The proof that each case can fail: a correct plain server passes all of them, and a server that is broken in one way
+//! fails exactly the cases that it should.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What is broken, which cases it must fail, and which it may fail besides, depending on times.
+const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
+    (
+        "greets-twice",
+        &["greeting"],
+        &[
+            "many-in-one",
+            "stalled-readers",
+            "crowd",
+            "few-open-files",
+            "no-files-left",
+            "memory-limit",
+            "idle",
+        ],
+    ),
+    ("waits-for-newline", &["no-newline", "split-request"], &[]),
+    ("ascii-only", &["not-text"], &[]),
+    ("ignores-empty-lines", &["split-request", "byte-by-byte"], &STREAMS),
+    ("fifty-lines", &["many-in-one"], &STREAMS),
+    ("ends-byte-senders", &["byte-by-byte"], &[]),
+    ("long-chunks", &["long-message", "late-reader", "half-close"], &STREAMS),
+    ("impatient-writer", &["late-reader", "reads-slowly"], &STREAMS),
+    ("closes-at-half-close", &["half-close", "half-close-early", "data-and-end"], &STREAMS),
+    ("closes-early-half-close", &["half-close-early"], &[]),
+    ("misses-the-end", &["data-and-end"], &["half-close-early"]),
+    ("exits-on-lost-client", &["reset-in-queue"], &["reset-mid-answer", "reset-unread", "memory-limit"]),
+    ("exits-on-write-error", &["reset-mid-answer"], &["reset-in-queue", "reset-unread", "memory-limit"]),
+    ("exits-on-read-error", &["reset-unread"], &["reset-in-queue", "reset-mid-answer", "memory-limit"]),
+    ("no-keepalive", &["vanished"], &[]),
+    (
+        "buffers-all",
+        &["never-reads"],
+        &[
+            "stalled-readers",
+            "few-open-files",
+            "no-files-left",
+            "memory-limit",
+            "ten-thousand",
+            "sigterm",
+            "sigterm-twice",
+        ],
+    ),
+    ("closes-slow-readers", &["reads-slowly"], &["stalled-readers"]),
+    ("few-writers", &["stalled-readers"], &[]),
+    ("unfair", &["flood"], &["never-reads", "reads-slowly", "stalled-readers"]),
+    ("accepts-all-first", &["crowd"], &["few-open-files", "no-files-left", "sigterm", "sigterm-twice"]),
+    ("closes-on-urgent", &["urgent-data"], &[]),
+    ("resets-when-full", &["few-open-files"], &[]),
+    ("spins", &["few-open-files", "no-files-left"], &[]),
+    ("waits-for-an-end", &["no-files-left"], &[]),
+    ("exits-on-full-memory", &["memory-limit"], &[]),
+    ("five-thousand", &["ten-thousand"], &[]),
+    ("polls", &["idle"], &[]),
+    ("leaks-files", &["after-a-crowd"], &[]),
+    ("leaks-memory", &["after-a-crowd"], &[]),
+    ("no-signals", &["sigterm", "sigterm-twice"], &[]),
+    ("second-signal-kills", &["sigterm-twice"], &[]),
+    ("waits-for-all", &["stop-unread"], &[]),
+    ("no-reuse", &["restart"], &[]),
+    ("exits-on-continue", &["reset-unread", "stop-and-go"], &[]),
+    ("exits-on-broken-pipe", &["stdout-closed"], &[]),
+    ("exits-on-full-disk", &["stdout-full"], &[]),
+    ("waits-for-log", &["stdout-unread"], &[]),
+    ("logs-to-client", &["no-standard-streams"], &[]),
+];
+
+/// Cases in which much is sent, which the kernel cuts as it likes.
+const STREAMS: [&str; 10] = [
+    "long-message",
+    "late-reader",
+    "half-close",
+    "reads-slowly",
+    "stalled-readers",
+    "after-a-crowd",
+    "sigterm",
+    "sigterm-twice",
+    "stop-and-go",
+    "reset-mid-answer",
+];
+
+#[test]
+fn a_correct_server_passes_every_case() {
+    let run = Run::of("correct", &[server("plain", "nothing")], &[]);
+    assert_eq!(run.status, Some(0));
+    assert_eq!(run.failed["plain"], BTreeSet::new());
+    assert_eq!(run.cases.len(), run.passed["plain"].len(), "no case is left without a verdict");
+}
+
+#[test]
+fn each_broken_server_fails_its_own_cases() {
+    for (name, must, _) in MUTANTS {
+        let run = Run::of(name, &[server(name, name)], &["--only", &must.join(",")]);
+        assert_eq!(run.status, Some(1), "{name}");
+        assert_eq!(run.failed[name], must.iter().map(ToString::to_string).collect(), "{name}");
+    }
+}
+
+#[test]
+fn every_case_has_a_server_that_fails_it() {
+    let output = lab(&["--list"]).output().expect("the command runs");
+    let list = String::from_utf8(output.stdout).expect("the list is text");
+    let names = list.lines().filter_map(|line| {
+        let (number, name) = line.trim().split_once(' ')?;
+        number.split_once('.')?.0.parse::<usize>().ok()?;
+        Some(name)
+    });
+    let fails: BTreeSet<&str> = MUTANTS.iter().flat_map(|(_, must, _)| *must).copied().collect();
+    assert_eq!(names.collect::<BTreeSet<_>>(), fails);
+}
+
+/// Some ten minutes on two processors.
+#[test]
+#[ignore = "every broken server in every case takes minutes"]
+fn each_broken_server_fails_no_other_case() {
+    let servers: Vec<String> = MUTANTS.iter().map(|(name, ..)| server(name, name)).collect();
+    let run = Run::of("matrix", &servers, &["--patience", "3"]);
+    for (name, must, may) in MUTANTS {
+        let failed = &run.failed[name];
+        let allowed = |case: &String| must.contains(&case.as_str()) || may.contains(&case.as_str());
+        assert!(must.iter().all(|case| failed.contains(*case)), "{name} fails {failed:?}");
+        assert!(failed.iter().all(allowed), "{name} fails {failed:?}");
+    }
+}
+
+#[test]
+fn a_server_by_chunks_fails_where_lines_are_promised() {
+    let cases = ["no-newline", "split-request", "byte-by-byte"];
+    let only = cases.join(",");
+    let run = Run::of("lines", &[server("plain", "nothing")], &["--framing", "lines", "--only", &only]);
+    assert_eq!(run.failed["plain"], cases.iter().map(ToString::to_string).collect());
+}
+
+#[test]
+fn a_wrong_argument_ends_with_status_2() {
+    for arguments in
+        [&["--server", "no-command"][..], &["--server", "a=without-port"], &["--only", "no-such-case"]]
+    {
+        let status = lab(arguments).output().expect("the command runs").status;
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+/// What one run of the command found.
+struct Run {
+    status: Option<i32>,
+    cases: Vec<String>,
+    passed: BTreeMap<String, BTreeSet<String>>,
+    failed: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Run {
+    fn of(name: &str, servers: &[String], arguments: &[&str]) -> Self {
+        let out = out(name);
+        let mut command = lab(&["--out"]);
+        command.arg(&out).args(arguments);
+        for server in servers {
+            command.args(["--server", server]);
+        }
+        let status = command.output().expect("the command runs").status.code();
+        let text = fs::read_to_string(out.join("faults.json")).expect("the command writes its report");
+        let report: Value = serde_json::from_str(&text).expect("the report is JSON");
+        let mut run = Self { status, cases: Vec::new(), passed: BTreeMap::new(), failed: BTreeMap::new() };
+        for case in report["cases"].as_array().expect("there are cases") {
+            let case_name = text_of(&case["name"]);
+            for finding in case["findings"].as_array().expect("there are findings") {
+                let server = text_of(&finding["server"]);
+                run.passed.entry(server.clone()).or_default();
+                run.failed.entry(server.clone()).or_default();
+                let verdicts = if finding["verdict"] == "passes" { &mut run.passed } else { &mut run.failed };
+                verdicts.entry(server).or_default().insert(case_name.clone());
+            }
+            run.cases.push(case_name);
+        }
+        run
+    }
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().expect("it is a text").to_owned()
+}
+
+fn out(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults").join(name)
+}
+
+fn lab(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.arg("faults").args(arguments);
+    command
+}
+
+fn server(name: &str, broken: &str) -> String {
+    // An example stands beside the binary: target/debug/examples/mutant.
+    let mutant = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("mutant");
+    format!("{name}={} --break {broken} {{port}}", mutant.display())
+}
