@@ -4,12 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{trace, warn};
+use log::warn;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
 use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config};
 use crate::error::StartError;
+use crate::trace::{Event, step};
 use crate::{listen, platform};
 
 /// The listening socket, and when to accept from it.
@@ -49,7 +50,7 @@ impl Acceptor {
 
     /// Remembers the listener's event. It does not end a pause: the system has as little room as before.
     pub fn on_readable(&mut self) {
-        trace!("listener: ready");
+        step!(Event::ListenerReady);
         if self.state == State::Waiting {
             self.state = State::Ready;
         }
@@ -87,7 +88,7 @@ impl Acceptor {
     /// Asks the kernel again for an event, because the last one is used up. If clients still wait, the event comes
     /// immediately: the kernel looks at the queue when it is asked.
     pub fn rearm(&mut self, registry: &Registry, token: Token, now: Instant) {
-        trace!("listener: interest {:?}", Interest::READABLE);
+        step!(Event::ListenerRearmed);
         self.state = match registry.reregister(&mut self.listener, token, Interest::READABLE) {
             Ok(()) => State::Waiting,
             Err(error) => {

@@ -18,9 +18,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::{debug, trace};
+use log::Level;
 use mio::Interest;
 use mio::net::TcpStream;
+use strum::IntoStaticStr;
 
 use crate::buffer::{BoxedBuffers, Buffers, Pool};
 use crate::config::{DRAIN_BUDGET, HIGH_WATER, READ_BUDGET, READS, WRITE_BUDGET};
@@ -29,6 +30,7 @@ use crate::platform::{self, Kernel};
 use crate::readiness::{Readable, Readiness};
 use crate::reason::Reason;
 use crate::session::{Session, Step};
+use crate::trace::{Event, step};
 
 /// What a connection needs from its socket. The tests use a scripted one.
 pub trait Stream: Read + Write {
@@ -59,7 +61,7 @@ pub struct Connection<T, S> {
     buffers: Option<BoxedBuffers>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 enum State {
     /// The protocol has not greeted yet.
     New,
@@ -169,13 +171,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// Ends the session politely, because the server stops: what has arrived is answered, then the session finishes.
     pub fn drain(&mut self) {
         if self.state == State::Open {
-            self.state = State::Draining { budget: DRAIN_BUDGET };
+            self.enter(State::Draining { budget: DRAIN_BUDGET });
         }
     }
 
     /// Ends the session immediately. Pending output is lost.
     pub fn close(&mut self, reason: Reason) {
-        self.state = State::Closed(reason);
+        self.enter(State::Closed(reason));
         self.buffers = None;
     }
 
@@ -184,12 +186,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
     pub fn turn(&mut self, ready: Readiness, pool: &mut Pool) -> Turn {
         let mut turn = Turn::default();
         let Some(mut buffers) = self.buffers.take().or_else(|| pool.take().ok()) else {
-            self.state = State::Closed(Reason::OutOfMemory);
+            self.enter(State::Closed(Reason::OutOfMemory));
             return turn;
         };
         let advance = AssertUnwindSafe(|| self.advance(ready, &mut buffers[0], &mut turn));
         if let Err(reason) = catch_unwind(advance).unwrap_or(Err(Reason::ProtocolError)) {
-            self.state = State::Closed(reason);
+            self.enter(State::Closed(reason));
         }
         if self.closed().is_some() {
             buffers[0].input.clear();
@@ -202,7 +204,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// Writes, reads and answers, writes again. The first write may make room for the answers to what is read.
     fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
         if self.state == State::New {
-            self.state = State::Open;
+            self.enter(State::Open);
             if let Some(session) = &mut self.session {
                 session.greet(&mut buffers.output);
             }
@@ -233,7 +235,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 return Ok(false);
             }
             let result = buffers.output.write_to(&mut self.stream);
-            let written = self.outcome("write", result)?;
+            let written = self.outcome("write", result, buffers)?;
             turn.written += written.unwrap_or(0);
             let is_short = !buffers.output.is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
@@ -249,7 +251,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 break;
             }
             let result = buffers.input.read_from(&mut self.stream);
-            match self.outcome("read", result)? {
+            match self.outcome("read", result, buffers)? {
                 Some(0) => {
                     self.end_input(match self.state {
                         State::Lingering(reason) => State::Closed(reason),
@@ -286,6 +288,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if matches!(self.state, State::Lingering(_)) {
             input.clear();
         }
+        let before = output.len();
         while let Some(session) = self.session.as_mut().filter(|_| output.len() < HIGH_WATER) {
             let pending = output.len();
             match session.answer(input.unread_mut(), output) {
@@ -294,10 +297,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 Step::Consumed(count) => input.consume(count),
                 Step::Close => {
                     self.session = None;
-                    self.state = State::Finishing(Reason::Closed);
+                    self.enter(State::Finishing(Reason::Closed));
                     input.clear();
                 }
             }
+        }
+        if output.len() > before {
+            step!(Event::Answered { peer: self.peer, input: input.len(), output: output.len() });
         }
     }
 
@@ -305,10 +311,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
     fn advance_state(&mut self, Buffers { input, output }: &Buffers, turn: &mut Turn) -> Result<(), Reason> {
         match self.state {
             _ if !output.is_empty() => {}
-            State::HalfClosed => self.state = State::Closed(Reason::Finished),
+            State::HalfClosed => self.enter(State::Closed(Reason::Finished)),
             State::Finishing(reason) => {
                 self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
-                self.state = State::Lingering(reason);
+                self.enter(State::Lingering(reason));
                 self.session = None;
                 // Input may wait whose edge is used up: a session that finishes does not read.
                 turn.stopped_early = true;
@@ -320,9 +326,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        step!(Event::State { peer: self.peer, state: state.into() });
+    }
+
     /// No more input follows for the protocol.
     fn end_input(&mut self, next: State) {
-        self.state = next;
+        self.enter(next);
         if let Some(session) = &mut self.session {
             session.end_of_input();
         }
@@ -350,22 +361,28 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// How many bytes a call moved, or `None` if it would have blocked.
-    fn outcome(&self, call: &str, result: io::Result<usize>) -> Result<Option<usize>, Reason> {
+    fn outcome(
+        &self,
+        call: &'static str,
+        result: io::Result<usize>,
+        buffers: &Buffers,
+    ) -> Result<Option<usize>, Reason> {
+        let (peer, input, output) = (self.peer, buffers.input.len(), buffers.output.len());
         match result {
             Ok(count) => {
-                trace!("{}: {call} {count} bytes", self.peer);
+                step!(Event::Call { peer, call, bytes: Some(count), input, output });
                 Ok(Some(count))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                trace!("{}: {call} would block", self.peer);
+                step!(Event::Call { peer, call, bytes: None, input, output });
                 Ok(None)
             }
             Err(error) => Err(self.failed(call, &error)),
         }
     }
 
-    fn failed(&self, call: &str, error: &io::Error) -> Reason {
-        debug!("{}: {call}: {error}", self.peer);
+    fn failed(&self, call: &'static str, error: &io::Error) -> Reason {
+        step!(Level::Debug, Event::CallFailed { peer: self.peer, call, error: error.to_string() });
         Reason::of(error)
     }
 }

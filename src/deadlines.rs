@@ -15,6 +15,7 @@ use std::collections::TryReserveError;
 use std::time::{Duration, Instant};
 
 use crate::reason::Reason;
+use crate::trace::{Event, step};
 
 /// The kinds of time-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,7 @@ impl Deadlines {
         let list = self.lists[kind as usize];
         // A time beyond the end of the clock is never, too.
         let Some(due) = list.length.and_then(|length| now.checked_add(length)) else { return };
+        step!(Event::TimeoutStarted { key, timeout: kind, length: due - now });
         let link = u32::try_from(key).expect("keys number open files, of which Linux allows at most 2^30");
         if key >= self.nodes.len() {
             self.nodes.resize(key + 1, None);

@@ -176,6 +176,7 @@ mod server;
 mod session;
 mod stats;
 mod telnet;
+pub mod trace;
 
 pub use buffer::Buffer;
 pub use config::{Config, INPUT_BUFFER};

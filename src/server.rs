@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{debug, info, log, trace, warn};
+use log::{Level, debug, info, warn};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -23,13 +23,14 @@ use crate::config::{
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle};
-use crate::deadlines::Deadlines;
+use crate::deadlines::{Deadlines, Timeout};
 use crate::error::StartError;
 use crate::platform::{self, Kernel};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::stats::Stats;
+use crate::trace::{Event, step};
 
 /// The token of the listener. The token of a session is its key in the slab, which counts from 0, so they never meet.
 const LISTENER: Token = Token(usize::MAX);
@@ -203,6 +204,7 @@ impl<S: Session> Server<S> {
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let timeout = self.next_due().map(|due| due.saturating_duration_since(self.now));
         let asked = self.now;
+        step!(Event::PollStart { timeout });
         match self.poll.poll(events, timeout) {
             // mio reports it. There are no events, and the next iteration asks again (epoll_wait(2), EINTR).
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -215,7 +217,7 @@ impl<S: Session> Server<S> {
             result => result?,
         }
         self.now = Instant::now();
-        trace!("poll: {} ready, {:?} after the last poll", events.iter().count(), self.now - asked);
+        step!(Event::PollEnd { events: events.iter().count(), after: self.now - asked });
         Ok(())
     }
 
@@ -245,6 +247,7 @@ impl<S: Session> Server<S> {
         if quota == 0 || self.phase != Phase::Serving {
             return;
         }
+        step!(Event::Accepting { quota });
         let result = self.accept_up_to(quota);
         let open = self.open();
         let Some(acceptor) = &mut self.acceptor else { return };
@@ -252,7 +255,7 @@ impl<S: Session> Server<S> {
             Err(error) if error.kind() != ErrorKind::WouldBlock => {
                 if acceptor.pause(self.now) {
                     self.stats.accept_pauses += 1;
-                    warn!("Accepting pauses at {open} sessions: {error}");
+                    step!(Level::Warn, Event::AcceptPaused { open, error: error.to_string() });
                 }
             }
             _ => acceptor.rearm(self.poll.registry(), LISTENER, self.now),
@@ -270,7 +273,8 @@ impl<S: Session> Server<S> {
                     debug!("A client was lost before it was accepted: {error}");
                 }
                 Err(error) => {
-                    trace!("accept: {error}");
+                    let is_empty = error.kind() == ErrorKind::WouldBlock;
+                    step!(Event::AcceptFailed { is_empty, error: error.to_string() });
                     return Err(error);
                 }
             }
@@ -284,10 +288,10 @@ impl<S: Session> Server<S> {
         self.stats.accepted += 1;
         let is_full = self.open() >= self.config.max_connections;
         let connection = if is_full {
-            debug!("{peer} refused: {} sessions are open", self.open());
+            step!(Level::Debug, Event::Refused { key: self.sessions.vacant_key(), peer, open: self.open() });
             Connection::refuse(stream, peer, self.config.full_message.as_bytes(), &mut self.pool)
         } else {
-            info!("Connected with {peer}");
+            step!(Level::Info, Event::Opened { key: self.sessions.vacant_key(), peer });
             Connection::open(stream, peer, (self.new_session)(peer))
         };
         let key = self.sessions.insert(Registered { connection, interest: None });
@@ -312,7 +316,7 @@ impl<S: Session> Server<S> {
         let Some(session) = self.sessions.get_mut(key).filter(|s| s.connection.closed().is_none()) else {
             return;
         };
-        trace!("token {key}, {}: {ready:?}", session.connection.peer());
+        step!(Event::Turn { key, peer: session.connection.peer(), ready });
         let turn = session.connection.turn(ready, &mut self.pool);
         self.stats.bytes_in += turn.read as u64;
         self.stats.bytes_out += turn.written as u64;
@@ -327,7 +331,8 @@ impl<S: Session> Server<S> {
             return;
         };
         if *interest != Some(wanted) || turn.stopped_early {
-            trace!("token {key}, {}: interest {wanted:?}", connection.peer());
+            let rearm = *interest == Some(wanted);
+            step!(Event::Interest { key, peer: connection.peer(), interest: wanted, rearm });
             let (registry, stream) = (self.poll.registry(), connection.stream_mut());
             let result = match interest {
                 None => registry.register(stream, Token(key), wanted),
@@ -351,9 +356,11 @@ impl<S: Session> Server<S> {
         let now = self.caught_up.to();
         for _ in 0..END_BUDGET {
             if let Some(&(key, _)) = self.refused.front().filter(|(_, due)| *due <= now) {
+                step!(Event::TimeoutFired { key, timeout: Timeout::Linger });
                 self.refused.pop_front();
                 self.close(key, Reason::Refused);
             } else if let Some((key, timeout)) = self.deadlines.next_late(now) {
+                step!(Event::TimeoutFired { key, timeout });
                 self.deadlines.stop(key);
                 self.close(key, timeout.reason());
             } else {
@@ -385,7 +392,7 @@ impl<S: Session> Server<S> {
                 reason = Reason::Refused;
             }
             self.stats.count_closed(reason);
-            log!(reason.level(), "{} closed: {reason}", connection.peer());
+            step!(reason.level(), Event::Closed { key, peer: connection.peer(), reason });
         }
         count
     }
@@ -393,13 +400,15 @@ impl<S: Session> Server<S> {
     /// Does what the operator or another thread has asked for.
     fn handle_requests(&mut self) {
         let requests = self.control.requests();
+        step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
         if requests.report {
             info!("{}", self.stats());
         }
         match self.phase {
             _ if requests.stop_now => self.phase = Phase::Over,
             Phase::Serving if requests.stop => {
-                info!("Stopping: {} sessions have {:?} to end", self.open(), self.config.drain_timeout);
+                let (open, timeout) = (self.open(), self.config.drain_timeout);
+                step!(Level::Info, Event::Stopping { open, timeout });
                 self.phase = Phase::Draining { since: self.now, accepts: LAST_ACCEPTS, next_key: 0 };
             }
             Phase::Draining { since, .. } if requests.stop && self.now - since > STOP_WINDOW => {

@@ -4,6 +4,7 @@
 //! cargo run --release -p lab -- compare    what each server costs
 //! cargo run --release -p lab -- faults     which faults each server survives
 //! cargo run --release -p lab -- fleet      many okloop processes on one port, and their sessions
+//! cargo run --release -p lab -- record     what the loop does, as a page to step through
 //! ```
 //!
 //! Each part is a module with its own page of documentation. What they share is in `support`.
@@ -14,6 +15,7 @@
 mod compare;
 mod faults;
 mod fleet;
+mod record;
 mod support;
 
 use std::io::{self, Write};
@@ -36,6 +38,7 @@ enum Part {
     Compare(compare::Arguments),
     Faults(faults::Arguments),
     Fleet(fleet::Arguments),
+    Record(record::Arguments),
     /// Holds a share of a fleet's sessions: orders come on standard input, reports go to standard output
     #[command(hide = true)]
     FleetClient,
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Part::Compare(arguments) => compare::run(&arguments),
         Part::Faults(arguments) => return faults::run(&arguments),
         Part::Fleet(arguments) => fleet::run(&arguments),
+        Part::Record(arguments) => record::run(&arguments),
         Part::FleetClient => fleet::run_client(),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };

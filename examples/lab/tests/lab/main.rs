@@ -4,3 +4,4 @@
 mod compare;
 mod fleet;
 mod harness;
+mod record;

@@ -1,0 +1,207 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const { steps, sessions } = data;
+const LABEL = 150, TOP = 60, LANE = 104, LANES = 8, FULL = 64;
+const COLOUR = { read: "--read", write: "--write", answer: "--in", close: "--bad", pause: "--bad", timeout: "--bad",
+  error: "--bad", refuse: "--bad", rearm: "--now", interest: "--now" };
+const SHORT = { poll: "poll", batch: "events", accept: "accept", open: "accept", refuse: "refuse", rearm: "re-arm",
+  request: "request", drain: "drain", pause: "pause", timeout: "time-out", event: "event" };
+const byId = (id) => document.getElementById(id);
+const css = (name) => `var(${name})`;
+let at = 0, width = 18, follow = null, quiz = false, shown = true;
+
+// The steps of each session, for what it was like at any step.
+const own = sessions.map(() => []);
+steps.forEach((step, index) => { if (step.session !== undefined) own[step.session].push(index); });
+function countUpTo(session, index) {
+  const list = own[session];
+  let low = 0, high = list.length;
+  while (low < high) { const middle = (low + high) >> 1; if (list[middle] <= index) low = middle + 1; else high = middle; }
+  return low;
+}
+function stateAt(session, index) {
+  const count = countUpTo(session, index);
+  return count ? steps[own[session][count - 1]] : null;
+}
+
+function element(name, attributes, text) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const key in attributes) node.setAttribute(key, attributes[key]);
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function isOpen(session, first, last) {
+  const list = own[session];
+  return list.length > 0 && list[0] <= last && list[list.length - 1] >= first;
+}
+function hasStep(session, first, last) {
+  const count = countUpTo(session, last);
+  return count > 0 && own[session][count - 1] >= first;
+}
+
+function lanes(first, last) {
+  const wanted = byId("search").value.trim().toLowerCase();
+  const matches = (i) => `${sessions[i].name} ${sessions[i].peer}`.toLowerCase().includes(wanted);
+  const seen = new Set();
+  if (follow !== null) seen.add(follow);
+  if (steps[at].session !== undefined) seen.add(steps[at].session);
+  // Sessions with a visible step come first, then those that are open.
+  for (const isWanted of [hasStep, isOpen])
+    for (let i = 0; i < sessions.length && seen.size < LANES; i++)
+      if (matches(i) && isWanted(i, first, last)) seen.add(i);
+  return [...seen].filter(matches).sort((a, b) => a - b).slice(0, LANES);
+}
+
+// Only the steps that are visible are drawn.
+function draw() {
+  const total = Math.max(600, byId("picture").clientWidth || 1200);
+  const columns = Math.floor((total - LABEL) / width);
+  const first = Math.max(0, Math.min(at - (columns >> 1), steps.length - columns));
+  const last = Math.min(steps.length - 1, first + columns - 1);
+  const end = quiz ? at - (shown ? 0 : 1) : last;
+  const x = (index) => LABEL + (index - first) * width;
+  const visible = lanes(first, last);
+  const height = TOP + visible.length * LANE + 20;
+  const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 11,
+    "shape-rendering": "crispEdges" });
+  svg.append(element("text", { x: 8, y: 36, fill: css("--ink"), "font-size": 13 }, "the loop"));
+  let free = 0, word = 0;
+  for (let i = first; i <= Math.min(last, end); i++) {
+    const step = steps[i];
+    if (step.kind === "poll") {
+      svg.append(element("line", { x1: x(i), x2: x(i), y1: 0, y2: height, stroke: css("--line") }));
+      if (x(i) >= free) {
+        const next = steps[i + 1];
+        const waited = next && i < end && next.at - step.at >= 1000 ? `, waits ${Math.round((next.at - step.at) / 1000)} ms` : "";
+        svg.append(element("text", { x: x(i) + 2, y: 12, fill: css("--soft") }, `${(step.at / 1000).toFixed(1)} ms${waited}`));
+        free = x(i) + (waited ? 130 : 64);
+      }
+    }
+    if (step.session === undefined || step.kind === "open" || step.kind === "close") {
+      svg.append(element("rect", { x: x(i) + 1, y: 22, width: width - 2, height: 16, rx: 2,
+        fill: css(COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill")) }));
+      // The name of a step stands where its neighbour leaves room.
+      if (width >= 18 && SHORT[step.kind] && x(i) >= word) {
+        word = x(i) + 6 * SHORT[step.kind].length;
+        svg.append(element("text", { x: x(i) + 2, y: 50, fill: css("--soft"), "font-size": 9 }, SHORT[step.kind]));
+      }
+    }
+  }
+  visible.forEach((session, row) => {
+    const y = TOP + row * LANE, base = y + 80;
+    const lane = element("g", { class: "lane" });
+    lane.append(element("rect", { x: 0, y, width: total, height: LANE, fill: session === follow ? css("--ground") : "transparent" }));
+    lane.append(element("line", { x1: 0, x2: total, y1: y, y2: y, stroke: css("--line") }));
+    lane.append(element("text", { x: 8, y: y + 20, fill: css("--ink"), "font-size": 13 }, sessions[session].name));
+    const known = stateAt(session, Math.min(at, end));
+    lane.append(element("text", { x: 8, y: y + 38, fill: css("--soft") }, known ? known.state : ""));
+    lane.append(element("text", { x: 8, y: y + 54, fill: css("--soft") }, known ? `pending ${known.output} B` : ""));
+    // A third above the mark is room for the largest answer.
+    const scale = FULL / (data.high_water * 1.3);
+    const mark = base - data.high_water * scale;
+    lane.append(element("line", { x1: LABEL, x2: total, y1: mark, y2: mark, stroke: css("--bad"), "stroke-dasharray": "4 4" }));
+    for (let i = first; i <= Math.min(last, end); i++) {
+      const now = steps[i].session === session ? steps[i] : stateAt(session, i);
+      if (!now) continue;
+      if (now.output) {
+        const tall = Math.min(FULL, Math.max(1, now.output * scale));
+        lane.append(element("rect", { x: x(i), y: base - tall, width, height: tall, fill: css("--fill"), "fill-opacity": .55 }));
+      }
+      if (now.input) {
+        const tall = Math.max(1, now.input * scale);
+        lane.append(element("rect", { x: x(i), y: base - tall, width: width / 3, height: tall, fill: css("--in") }));
+      }
+      if (now.interest.includes("R"))
+        lane.append(element("rect", { x: x(i), y: base + 4, width, height: 5, fill: css("--read") }));
+      if (now.interest.includes("W"))
+        lane.append(element("rect", { x: x(i), y: base + 11, width, height: 5, fill: css("--write") }));
+      if (steps[i].session === session)
+        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3), "shape-rendering": "auto",
+          fill: css(COLOUR[now.kind] || "--soft") }));
+    }
+    lane.addEventListener("click", () => { follow = follow === session ? null : session; draw(); });
+    svg.append(lane);
+  });
+  const hidden = sessions.length - visible.length;
+  if (hidden) svg.append(element("text", { x: 8, y: height - 6, fill: css("--soft") }, `sessions that are not shown: ${hidden}`));
+  svg.append(element("rect", { x: x(at), y: 0, width, height, fill: css("--now"), "fill-opacity": .18 }));
+  byId("picture").replaceChildren(svg);
+}
+
+function show() {
+  const step = steps[at];
+  byId("where").textContent =
+    `Step ${at + 1} of ${steps.length}, iteration ${step.iteration}, ${(step.at / 1000).toFixed(3)} ms`;
+  byId("told").textContent = quiz && !shown ? "What happens now? Press → to see it." : step.text;
+  const link = byId("link");
+  link.replaceChildren();
+  if (!quiz || shown) {
+    const rule = document.createElement("a");
+    rule.href = `${document.body.dataset.course}#8-the-rules-of-readiness`;
+    rule.textContent = `rule ${step.rule} of the course`;
+    link.append(rule, `, ${step.place} in src/`);
+  }
+  draw();
+}
+
+// A followed session's steps are the ones to stop at.
+function counts(index) { return follow === null || steps[index].session === follow; }
+function move(by) {
+  if (quiz && by > 0 && !shown) { shown = true; show(); return; }
+  let next = at + by;
+  while (next >= 0 && next < steps.length && !counts(next)) next += by;
+  if (next < 0 || next >= steps.length) return;
+  at = next;
+  shown = !quiz || by < 0;
+  show();
+}
+function iteration(by) {
+  const from = steps[at].iteration;
+  let next = at;
+  while (next + by >= 0 && next + by < steps.length && steps[next].iteration === from) next += by;
+  const goal = steps[next].iteration;
+  if (by < 0) while (next > 0 && steps[next - 1].iteration === goal) next--;
+  at = next; shown = true; show();
+}
+function toggleQuiz() { quiz = !quiz; shown = !quiz; byId("quiz").textContent = `quiz: ${quiz ? "on" : "off"}`; show(); }
+function go(index) { at = Math.max(0, Math.min(steps.length - 1, index)); shown = true; show(); }
+
+document.addEventListener("keydown", (event) => {
+  if (event.target.id === "search") { if (event.key === "Escape") event.target.blur(); return; }
+  const actions = {
+    ArrowRight: () => (event.shiftKey ? iteration(1) : move(1)),
+    ArrowLeft: () => (event.shiftKey ? iteration(-1) : move(-1)),
+    Home: () => go(0), End: () => go(steps.length - 1),
+    "+": () => { width = Math.min(48, width * 1.5); draw(); },
+    "-": () => { width = Math.max(2, width / 1.5); draw(); },
+    q: toggleQuiz, "/": () => byId("search").focus(),
+  };
+  if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
+});
+byId("back").onclick = () => move(-1);
+byId("forward").onclick = () => move(1);
+byId("iteration").onclick = () => iteration(1);
+byId("quiz").onclick = toggleQuiz;
+byId("search").oninput = draw;
+addEventListener("resize", draw);
+byId("look").textContent = data.look_for;
+if (data.dropped) {
+  byId("dropped").hidden = false;
+  byId("dropped").textContent = `The recording was full: ${data.dropped} older events were dropped.`;
+}
+// The first key moment of each kind for each session.
+const listed = new Set();
+steps.forEach((step, index) => {
+  const what = `${step.kind} ${step.session} ${step.state} ${step.interest}`;
+  if (!step.key || listed.has(what) || listed.size >= 12) return;
+  listed.add(what);
+  const item = document.createElement("li"), button = document.createElement("button");
+  button.textContent = `step ${index + 1}`;
+  button.onclick = () => { follow = null; go(index); };
+  item.append(button, ` ${step.text}`);
+  byId("moments").append(item);
+});
+
+// `#step=N` opens the page at a step.
+if (steps.length) go(Number((location.hash.match(/step=(\d+)/) || [0, 1])[1]) - 1);

@@ -1,0 +1,495 @@
+//! A recording: the loop's events as steps that a page can show.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use okloop::config::HIGH_WATER;
+use okloop::trace::Event;
+use serde::Serialize;
+
+/// The version of the JSON.
+pub const VERSION: u32 = 1;
+
+/// How many events a recording holds (events). The oldest are dropped, and the recording says how many.
+pub const RING: usize = 100_000;
+
+/// The newest events.
+#[derive(Debug)]
+pub struct Ring {
+    size: usize,
+    events: VecDeque<(Instant, Event)>,
+    dropped: usize,
+}
+
+impl Ring {
+    /// A ring for so many events.
+    pub fn new(size: usize) -> Self {
+        Self { size, events: VecDeque::new(), dropped: 0 }
+    }
+
+    /// Adds an event. A full ring drops its oldest one.
+    pub fn push(&mut self, time: Instant, event: Event) {
+        if self.events.len() == self.size {
+            self.events.pop_front();
+            self.dropped += 1;
+        }
+        self.events.push_back((time, event));
+    }
+}
+
+/// What a client of a scene saw.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    /// Its address.
+    pub peer: SocketAddr,
+    /// Its name in the scene.
+    pub name: String,
+    /// Bytes that its kernel took from it.
+    pub sent: usize,
+    /// Bytes that it received.
+    pub received: usize,
+}
+
+/// Everything that the page shows.
+#[derive(Debug, Serialize)]
+pub struct Recording {
+    version: u32,
+    scene: String,
+    look_for: String,
+    high_water: usize,
+    dropped: usize,
+    sessions: Vec<SessionInfo>,
+    steps: Vec<Step>,
+    clients: Vec<Seen>,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionInfo {
+    peer: SocketAddr,
+    name: String,
+}
+
+/// One step. A step of a session also says what the session is like after it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Step {
+    /// Microseconds since the first step.
+    pub at: u64,
+    /// The iteration of the loop.
+    pub iteration: usize,
+    pub kind: &'static str,
+    /// The index of the session, if the step is one of a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<usize>,
+    /// Bytes that the step moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<usize>,
+    pub input: usize,
+    pub output: usize,
+    /// What the kernel reports: `R`, `W`, `RW`, or nothing yet.
+    pub interest: &'static str,
+    pub state: &'static str,
+    /// The step in one sentence.
+    pub text: String,
+    /// The rule in chapter 11 of the course.
+    pub rule: u8,
+    /// Where it happens.
+    pub place: &'static str,
+    /// A moment that the page lists.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub key: bool,
+}
+
+/// What the steps so far say about a session.
+#[derive(Debug, Clone, Copy, Default)]
+struct Now {
+    input: usize,
+    output: usize,
+    interest: &'static str,
+    state: &'static str,
+}
+
+impl Recording {
+    /// Tells the story of a ring.
+    pub fn new(
+        ring: Ring,
+        names: HashMap<SocketAddr, String>,
+        scene: &str,
+        look_for: &str,
+        clients: Vec<Seen>,
+    ) -> Self {
+        let mut story = Story { names, ..Story::default() };
+        for (time, event) in ring.events {
+            story.tell(time, &event);
+        }
+        Self {
+            version: VERSION,
+            scene: scene.to_owned(),
+            look_for: look_for.to_owned(),
+            high_water: HIGH_WATER,
+            dropped: ring.dropped,
+            sessions: story.sessions,
+            steps: story.steps,
+            clients,
+        }
+    }
+
+    /// The number, from 0, of the first step whose sentence has `words` in it.
+    pub fn find(&self, words: &str) -> Option<usize> {
+        self.steps.iter().position(|step| step.text.contains(words))
+    }
+
+    /// The steps in the format of Chrome's trace viewer, which Perfetto opens: a thread for the loop and one for each
+    /// session.
+    pub fn chrome(&self) -> serde_json::Value {
+        let thread = |id: usize, name: &str| serde_json::json!({ "ph": "M", "name": "thread_name", "pid": 1, "tid": id, "args": { "name": name } });
+        let mut events = vec![thread(0, "loop")];
+        events.extend(self.sessions.iter().enumerate().map(|(i, s)| thread(i + 1, &s.name)));
+        for (index, step) in self.steps.iter().enumerate() {
+            let next = self.steps.get(index + 1).map_or(step.at, |next| next.at);
+            let id = step.session.map_or(0, |session| session + 1);
+            events.push(serde_json::json!({
+                "ph": "X", "name": step.kind, "pid": 1, "tid": id, "ts": step.at, "dur": next - step.at,
+                "args": { "text": step.text, "iteration": step.iteration },
+            }));
+        }
+        serde_json::json!({ "traceEvents": events })
+    }
+}
+
+/// The steps so far.
+#[derive(Default)]
+struct Story {
+    names: HashMap<SocketAddr, String>,
+    sessions: Vec<SessionInfo>,
+    by_peer: HashMap<SocketAddr, usize>,
+    by_key: HashMap<usize, usize>,
+    now: Vec<Now>,
+    steps: Vec<Step>,
+    start: Option<Instant>,
+    /// When `poll` was called last.
+    asked: Option<Instant>,
+    iteration: usize,
+}
+
+impl Story {
+    fn session(&mut self, peer: SocketAddr) -> usize {
+        if let Some(&session) = self.by_peer.get(&peer) {
+            return session;
+        }
+        let name = self.names.get(&peer).cloned().unwrap_or_else(|| peer.to_string());
+        self.sessions.push(SessionInfo { peer, name });
+        self.now.push(Now::default());
+        self.by_peer.insert(peer, self.sessions.len() - 1);
+        self.sessions.len() - 1
+    }
+
+    fn session_of(&mut self, event: &Event) -> Option<usize> {
+        let keyed = |event: &Event| match *event {
+            Event::Turn { key, peer, .. }
+            | Event::Interest { key, peer, .. }
+            | Event::Opened { key, peer }
+            | Event::Refused { key, peer, .. }
+            | Event::Closed { key, peer, .. } => Some((key, peer)),
+            _ => None,
+        };
+        match *event {
+            Event::TimeoutStarted { key, .. } | Event::TimeoutFired { key, .. } => {
+                self.by_key.get(&key).copied()
+            }
+            Event::Call { peer, .. }
+            | Event::CallFailed { peer, .. }
+            | Event::Answered { peer, .. }
+            | Event::State { peer, .. } => Some(self.session(peer)),
+            _ => keyed(event).map(|(key, peer)| {
+                if matches!(event, Event::Opened { .. } | Event::Refused { .. }) {
+                    // The system may give an address to a later client again.
+                    self.by_peer.remove(&peer);
+                }
+                let session = self.session(peer);
+                self.by_key.insert(key, session);
+                session
+            }),
+        }
+    }
+
+    fn tell(&mut self, time: Instant, event: &Event) {
+        let start = *self.start.get_or_insert(time);
+        if matches!(event, Event::PollStart { .. }) {
+            self.iteration += 1;
+            self.asked = Some(time);
+        }
+        let waited = self.asked.map_or(Duration::ZERO, |asked| time - asked);
+        let session = self.session_of(event);
+        let before = session.map(|session| self.now[session]).unwrap_or_default();
+        let mut now = before;
+        match event {
+            Event::Call { input, output, .. } | Event::Answered { input, output, .. } => {
+                (now.input, now.output) = (*input, *output);
+            }
+            Event::State { state, .. } => now.state = state,
+            Event::Interest { interest, .. } => {
+                now.interest = match (interest.is_readable(), interest.is_writable()) {
+                    (true, true) => "RW",
+                    (true, false) => "R",
+                    _ => "W",
+                }
+            }
+            Event::Closed { .. } => now = Now { state: "Closed", ..Now::default() },
+            _ => {}
+        }
+        if let Some(session) = session {
+            self.now[session] = now;
+        }
+        let name = session.map_or("", |session| &self.sessions[session].name);
+        let mut step = sentence(event, name, before, now, waited);
+        step.at = u64::try_from((time - start).as_micros()).unwrap_or(u64::MAX);
+        (step.iteration, step.session) = (self.iteration, session);
+        (step.input, step.output, step.interest, step.state) =
+            (now.input, now.output, now.interest, now.state);
+        self.steps.push(step);
+    }
+}
+
+/// Tells one step.
+#[expect(clippy::too_many_lines, reason = "one arm for each event")]
+fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) -> Step {
+    let mut moved = None;
+    let mut key = matches!(
+        event,
+        Event::CallFailed { .. }
+            | Event::AcceptPaused { .. }
+            | Event::TimeoutFired { .. }
+            | Event::Refused { .. }
+            | Event::Stopping { .. }
+            | Event::Interest { rearm: true, .. }
+    );
+    let (kind, rule, place, text) = match event {
+        Event::PollStart { timeout: None } => (
+            "poll",
+            11,
+            "Server::wait",
+            "The loop calls poll and waits until the kernel reports an event.".to_owned(),
+        ),
+        Event::PollStart { timeout: Some(limit) } => (
+            "poll",
+            13,
+            "Server::wait",
+            if limit.is_zero() {
+                "The loop calls poll and does not wait: it has something to do.".to_owned()
+            } else {
+                format!("The loop calls poll and waits for an event, at most {limit:.1?}.")
+            },
+        ),
+        Event::PollEnd { events, .. } => {
+            let what = if *events == 1 { "1 event".to_owned() } else { format!("{events} events") };
+            ("batch", 6, "Server::wait", format!("poll returns after {waited:.1?} with {what}."))
+        }
+        Event::ListenerReady => (
+            "event",
+            3,
+            "Acceptor::on_readable",
+            "The kernel reports that a client waits in the accept queue.".to_owned(),
+        ),
+        Event::Turn { ready, .. } => {
+            use okloop::readiness::Readable;
+            let text = match (ready.readable, ready.writable) {
+                (Readable::No, true) if before.interest.contains('W') => {
+                    format!(
+                        "A turn for {name}: its socket is writable. The client has read, and the kernel has room again."
+                    )
+                }
+                (Readable::No, _) => format!("A turn for {name}: its socket is writable."),
+                (_, false) => format!("A turn for {name}: its socket is readable."),
+                (_, true) => format!("A turn for {name}: its socket is readable and writable."),
+            };
+            ("turn", 6, "Server::turn", text)
+        }
+        Event::Call { call: "read", bytes: Some(0), .. } => {
+            moved = Some(0);
+            let text = if now.output == 0 {
+                format!("A read of 0 bytes: the input of {name} has ended. No output is pending.")
+            } else {
+                key = true;
+                format!(
+                    "A read of 0 bytes: the input of {name} has ended. The server still sends the {} bytes of pending output.",
+                    now.output
+                )
+            };
+            ("read", 8, "Connection::read", text)
+        }
+        Event::Call { call, bytes: Some(count), .. } => {
+            moved = Some(*count);
+            let text = if *call == "read" {
+                format!(
+                    "The server reads {count} bytes from {name}. The input buffer holds {} bytes.",
+                    now.input
+                )
+            } else if now.output == 0 {
+                format!("The server writes {count} bytes to {name}. No output is pending.")
+            } else {
+                format!(
+                    "The kernel takes only {count} bytes for {name}: the socket is full. {} bytes of output are pending.",
+                    now.output
+                )
+            };
+            (if *call == "read" { "read" } else { "write" }, 1, "Connection::outcome", text)
+        }
+        Event::Call { call, bytes: None, .. } => (
+            if *call == "read" { "read" } else { "write" },
+            1,
+            "Connection::outcome",
+            format!("The {call} for {name} would block: nothing is possible now."),
+        ),
+        Event::CallFailed { call, error, .. } => {
+            ("error", 6, "Connection::failed", format!("The {call} for {name} fails: {error}."))
+        }
+        Event::Answered { .. } => {
+            let mark = if now.output >= HIGH_WATER { " The high water mark is reached." } else { "" };
+            (
+                "answer",
+                12,
+                "Connection::answer",
+                format!(
+                    "The protocol answers {name}: pending output grows from {} to {} bytes.{mark}",
+                    before.output, now.output
+                ),
+            )
+        }
+        Event::State { state, .. } => {
+            key = matches!(*state, "Finishing" | "Lingering");
+            let rule = if *state == "HalfClosed" { 8 } else { 9 };
+            ("state", rule, "Connection::enter", format!("The state of {name} becomes {state}."))
+        }
+        Event::Interest { rearm, .. } => {
+            let (stopped, resumed) = (before.interest.contains('R'), now.interest.contains('R'));
+            let text = if *rearm {
+                format!(
+                    "The turn of {name} stopped early and its event is used up. The loop re-arms the socket: the kernel looks again."
+                )
+            } else if stopped && !resumed && now.output >= HIGH_WATER {
+                key = true;
+                format!(
+                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only.",
+                    now.output
+                )
+            } else if !before.interest.is_empty() && !stopped && resumed {
+                key = true;
+                format!(
+                    "The server reads {name} again: the client has read answers, and pending output is down to {} bytes. Interest has READABLE again.",
+                    now.output
+                )
+            } else {
+                format!("The loop asks the kernel to report {name} when it is {}.", words(now.interest))
+            };
+            let rule = if *rearm {
+                2
+            } else if resumed {
+                11
+            } else {
+                12
+            };
+            (if *rearm { "rearm" } else { "interest" }, rule, "Server::update_registration", text)
+        }
+        Event::ListenerRearmed => (
+            "rearm",
+            2,
+            "Acceptor::rearm",
+            "The loop re-arms the listener: the kernel reports it again if more clients wait.".to_owned(),
+        ),
+        Event::TimeoutStarted { timeout, length, .. } => (
+            "timer",
+            13,
+            "Deadlines::start",
+            format!("The {} time-out of {name} starts: {length:?}.", format!("{timeout:?}").to_lowercase()),
+        ),
+        Event::TimeoutFired { timeout, .. } => (
+            "timeout",
+            13,
+            "Server::end_late_sessions",
+            format!("The {} time-out of {name} is over.", format!("{timeout:?}").to_lowercase()),
+        ),
+        Event::Accepting { quota } => (
+            "accept",
+            3,
+            "Server::accept_new",
+            format!("The loop accepts clients: {quota} at most in this iteration."),
+        ),
+        Event::AcceptFailed { is_empty: true, .. } => {
+            ("accept", 1, "Server::accept_up_to", "accept would block: the accept queue is empty.".to_owned())
+        }
+        Event::AcceptFailed { error, .. } => {
+            ("accept", 4, "Server::accept_up_to", format!("accept returns no client: {error}."))
+        }
+        Event::AcceptPaused { open, error } => (
+            "pause",
+            4,
+            "Acceptor::pause",
+            format!(
+                "Accepting pauses at {open} sessions, until a session ends or a second has passed: {error}."
+            ),
+        ),
+        Event::Opened { .. } => {
+            ("open", 3, "Server::admit", format!("The loop accepts {name}. Its session begins."))
+        }
+        Event::Refused { open, .. } => (
+            "refuse",
+            9,
+            "Connection::refuse",
+            format!("The loop refuses {name}, because {open} sessions are open. The client is told so."),
+        ),
+        Event::Closed { reason, .. } => {
+            ("close", 7, "Server::remove_closed", format!("The loop closes the socket of {name}: {reason}."))
+        }
+        Event::Requested { stop, report, .. } => {
+            let what = if *stop {
+                "to stop"
+            } else if *report {
+                "to report"
+            } else {
+                "to stop immediately"
+            };
+            ("request", 9, "Server::handle_requests", format!("The server is asked {what}."))
+        }
+        Event::Stopping { open, timeout } => (
+            "drain",
+            9,
+            "Server::continue_drain",
+            format!("The drain begins: {open} sessions have {timeout:?} to end."),
+        ),
+        other => ("other", 6, "Server::run", other.to_string()),
+    };
+    Step { kind, rule, place, text, key, bytes: moved, ..Step::default() }
+}
+
+fn words(interest: &str) -> &'static str {
+    match interest {
+        "RW" => "readable or writable",
+        "R" => "readable",
+        _ => "writable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_ring_drops_its_oldest_events_and_counts_them() {
+        let mut ring = Ring::new(2);
+        for _ in 0..5 {
+            ring.push(Instant::now(), Event::ListenerReady);
+        }
+        let recording = Recording::new(ring, HashMap::new(), "", "", Vec::new());
+        assert_eq!((recording.steps.len(), recording.dropped), (2, 3));
+    }
+
+    #[test]
+    fn the_export_for_perfetto_has_a_thread_for_the_loop() {
+        let mut ring = Ring::new(2);
+        ring.push(Instant::now(), Event::ListenerReady);
+        let trace = Recording::new(ring, HashMap::new(), "", "", Vec::new()).chrome();
+        assert_eq!(trace["traceEvents"][0]["args"]["name"], "loop");
+        assert_eq!(trace["traceEvents"][1]["ph"], "X");
+    }
+}

@@ -1,0 +1,59 @@
+//! Still pictures for the course: the page's own drawing, taken out of the page by a browser without a window.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::scenes::SCENES;
+use crate::support::failure::Failure;
+
+/// The scenes of the course's pictures, and words of the step in the middle.
+const STILLS: [(&str, &str); 5] = [
+    ("slow-reader", "The server stops reading"),
+    ("flood", "A turn for the typing client: its socket is readable"),
+    ("crowd", "The loop accepts newcomer"),
+    ("half-close", "The server still sends"),
+    ("drain", "The drain begins"),
+];
+
+/// Plays the scenes and draws them.
+pub fn draw(directory: &Path, pages: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(directory).map_err(Failure::system(format!("{}", directory.display())))?;
+    for (name, words) in STILLS {
+        let scene = SCENES.iter().find(|scene| scene.name == name).expect("it is in the list");
+        let (recording, outcome) = scene.play()?;
+        outcome?;
+        super::write(&recording, name, pages)?;
+        let step = recording.find(words);
+        let step = step.ok_or_else(|| Failure::System(format!("the scene {name} has no step {words:?}")))?;
+        let page = pages.join(format!("{name}.html"));
+        let page = page.canonicalize().map_err(Failure::system(format!("{}", page.display())))?;
+        let svg = svg_of(&format!("file://{}#step={}", page.display(), step + 1))?;
+        let path = directory.join(format!("{name}.svg"));
+        fs::write(&path, svg).map_err(Failure::system(format!("{}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// The picture of a page, with the page's colours.
+fn svg_of(address: &str) -> Result<String, Failure> {
+    let mut chromium = Command::new("chromium");
+    chromium.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--window-size=1100,700",
+    ]);
+    let output = chromium.args(["--dump-dom", address]).output().map_err(Failure::system("chromium"))?;
+    let page = String::from_utf8_lossy(&output.stdout);
+    let missing = || Failure::System("chromium drew no picture".to_owned());
+    let start = page.find("<svg ").ok_or_else(missing)?;
+    let end = page.find("</svg>").ok_or_else(missing)?;
+    let (tag, rest) = page[start..end].split_once('>').ok_or_else(missing)?;
+    let colours = include_str!("page.css").split("body {").next().unwrap_or_default();
+    Ok(format!(
+        "{tag} xmlns=\"http://www.w3.org/2000/svg\"><style>{colours}</style>\
+         <rect width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>{rest}</svg>\n"
+    ))
+}

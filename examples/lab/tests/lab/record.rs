@@ -1,0 +1,185 @@
+//! The recordings of the scenes: what they promise, that they add up, and the page in a browser.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::harness::{lab, run, start};
+
+/// The directory with all scenes, recorded once.
+static SCENES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record");
+    let finished = run(lab(&["record", "--all-scenes", "--out"]).arg(&out));
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    out
+});
+
+fn recording(scene: &str) -> Value {
+    let text = fs::read_to_string(SCENES.join(format!("{scene}.json"))).expect("the scene was recorded");
+    serde_json::from_str(&text).expect("a recording is JSON")
+}
+
+fn list<'a>(recording: &'a Value, name: &str) -> &'a Vec<Value> {
+    recording[name].as_array().expect("a list")
+}
+
+/// Fails unless the steps have these words, in this order.
+fn expect(scene: &str, words: &[&str]) {
+    let recording = recording(scene);
+    let mut texts = list(&recording, "steps").iter().map(|step| step["text"].as_str().expect("a sentence"));
+    for wanted in words {
+        assert!(texts.any(|text| text.contains(wanted)), "{scene}: {wanted:?} is missing or too early");
+    }
+}
+
+#[test]
+fn each_scene_contains_the_steps_that_it_promises() {
+    expect("greeting", &["writes 52 bytes", "reads 6 bytes", "from 0 to 11 bytes", "writes 11 bytes"]);
+    expect(
+        "half-close",
+        &["The server still sends", "becomes HalfClosed", "No output is pending", "finished"],
+    );
+    expect("slow-reader", &["The server stops reading", "The client has read", "again: the client has read"]);
+    expect("flood", &["re-arms the socket", "reads 3 bytes from the typing client"]);
+    expect(
+        "no-files",
+        &["Accepting pauses", "closes the socket of the first client", "accepts the waiting client"],
+    );
+    expect("idle-timeout", &["at most 3", "idle time-out of the silent client is over", "idle_timeout"]);
+    expect("write-timeout", &["write time-out of the silent reader is over", "write_timeout"]);
+    expect(
+        "drain",
+        &["asked to stop", "becomes Draining", "becomes Finishing", "becomes Lingering", "drained"],
+    );
+    expect(
+        "reset",
+        &["The read for the resetting client fails", "reset", "reads 6 bytes from the other client"],
+    );
+    expect(
+        "refusal",
+        &["refuses the refused client", "becomes Lingering", "closes the socket of the refused"],
+    );
+    expect("lines", &["reads 3 bytes", "poll returns", "reads 3 bytes", "from 0 to 11 bytes"]);
+    expect("upper", &["reads 6 bytes", "from 0 to 6 bytes"]);
+}
+
+/// The sessions that have a read of their own in one iteration, the most of all iterations.
+#[test]
+fn one_batch_brings_the_events_of_two_clients() {
+    let recording = recording("batch");
+    let reads = list(&recording, "steps").iter().filter(|step| step["bytes"] == 4 && step["kind"] == "read");
+    let iterations: Vec<_> = reads.map(|step| &step["iteration"]).collect();
+    assert_eq!(iterations.len(), 2);
+    assert_eq!(iterations[0], iterations[1]);
+}
+
+#[test]
+fn a_crowd_is_accepted_over_several_iterations() {
+    let recording = recording("crowd");
+    let opened = list(&recording, "steps").iter().filter(|step| step["kind"] == "open");
+    let mut iterations: Vec<_> = opened.map(|step| step["iteration"].as_u64()).collect();
+    assert_eq!(iterations.len(), 16);
+    iterations.dedup();
+    assert!((6..16).contains(&iterations.len()), "{iterations:?}");
+}
+
+#[test]
+fn each_recording_adds_up_with_what_its_clients_saw() {
+    let mut count = 0;
+    for entry in fs::read_dir(&*SCENES).expect("the scenes were recorded") {
+        let name = entry.expect("a file").file_name().into_string().expect("a plain name");
+        let Some(scene) = name.strip_suffix(".json").filter(|scene| !scene.contains(".trace")) else {
+            continue;
+        };
+        count += 1;
+        let recording = recording(scene);
+        assert_eq!((&recording["version"], &recording["dropped"]), (&1.into(), &0.into()));
+        let steps = list(&recording, "steps");
+        for pair in steps.windows(2) {
+            for order in ["at", "iteration"] {
+                assert!(pair[0][order].as_u64() <= pair[1][order].as_u64(), "{scene}: {pair:?}");
+            }
+        }
+        assert!(steps.iter().all(|step| step["iteration"].as_u64() >= Some(1)));
+        for client in list(&recording, "clients") {
+            let session = list(&recording, "sessions").iter().position(|s| s["peer"] == client["peer"]);
+            let session = session.map(|index| index as u64);
+            let moved = |kind: &str| -> u64 {
+                let own =
+                    steps.iter().filter(|step| step["session"].as_u64() == session && step["kind"] == kind);
+                own.filter_map(|step| step["bytes"].as_u64()).sum()
+            };
+            let (read, written) = (moved("read"), moved("write"));
+            let (sent, received) = (client["sent"].as_u64(), client["received"].as_u64());
+            if scene == "write-timeout" {
+                // The rest never left the kernels.
+                assert!(Some(read) < sent && Some(written) > received, "{scene}: {client}");
+            } else {
+                assert_eq!((Some(read), Some(written)), (sent, received), "{scene}: {client}");
+            }
+        }
+    }
+    assert_eq!(count, 14);
+}
+
+#[test]
+fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record-serve");
+    let mut running = start(lab(&["record", "--port", "0", "--out"]).arg(&out));
+    let line = running.line_with("Serving on port ");
+    let port = line.split(['.', ' ']).find_map(|word| word.parse().ok()).expect("the line names the port");
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
+    client.write_all(b"hello\n").expect("the server reads");
+    client.read_exact(&mut [0; okloop::BANNER.len() + 11]).expect("the server answers");
+    drop(client);
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.finish().status, Some(0));
+    let page = fs::read_to_string(out.join("serve.html")).expect("the page is written");
+    assert!(page.contains("The server reads 6 bytes from 127.0.0.1:"));
+}
+
+#[test]
+fn an_unknown_scene_is_an_error() {
+    let finished = run(&mut lab(&["record", "--scene", "nothing"]));
+    assert_eq!(finished.status, Some(2));
+    assert!(finished.stderr.contains("--list"), "{}", finished.stderr);
+}
+
+/// A copy of the page presses keys, notes after each what the page says, and notes errors.
+#[test]
+#[ignore = "needs chromium"]
+fn a_reader_steps_through_the_page_with_the_keyboard() {
+    const BEFORE: &str = "<script>onerror = (what) => { document.title = `error ${what}`; };</script>";
+    const AFTER: &str = "<script>
+        for (const key of ['ArrowRight', 'ArrowRight', 'ArrowLeft', 'End', 'Home', '+', '-', 'q', 'ArrowRight', 'ArrowRight']) {
+            document.dispatchEvent(new KeyboardEvent('keydown', { key }));
+            const line = document.createElement('p');
+            line.textContent = `after ${key}: ${where.textContent} ${told.textContent}`;
+            document.body.append(line);
+        }
+    </script>";
+    let page = fs::read_to_string(SCENES.join("greeting.html")).expect("the scene was recorded");
+    let path = SCENES.join("keys.html");
+    fs::write(&path, page.replace("<body", &format!("{BEFORE}<body")) + AFTER).expect("a file in target");
+    let profile = SCENES.join("profile");
+    let mut chromium = Command::new("chromium");
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
+    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    chromium.arg(format!("--user-data-dir={}", profile.display())).arg("--dump-dom");
+    let finished = run(chromium.arg(format!("file://{}", path.display())));
+    let said = |text: &str| assert!(finished.stdout.contains(text), "no {text:?} in {}", finished.stdout);
+    said("<title>okloop: greeting</title>");
+    said("after ArrowRight: Step 3 of ");
+    said("after ArrowLeft: Step 2 of ");
+    said("after Home: Step 1 of ");
+    said("after q: Step 1 of ");
+    said("What happens now?");
+    said("poll returns after");
+    said("<svg ");
+}

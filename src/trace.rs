@@ -1,0 +1,277 @@
+//! What the loop does, step by step.
+//!
+//! Each step is an [`Event`]. The log prints it as one line, and a recorder on the loop's thread gets it as a value
+//! ([`record_on_this_thread`]). A step below the log's level is not built: its cost is one comparison.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::Interest;
+
+use crate::deadlines::Timeout;
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+
+/// One step of the loop. `key` is the session's key in the slab, which is also its token. A later session may get the
+/// same key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The loop calls `poll`. Without a time-out it waits until a socket is ready.
+    PollStart {
+        /// How long it waits at most.
+        timeout: Option<Duration>,
+    },
+    /// `poll` has returned.
+    PollEnd {
+        /// How many events it brought.
+        events: usize,
+        /// The time since the last `poll` returned.
+        after: Duration,
+    },
+    /// The listener's event: a client is in the accept queue.
+    ListenerReady,
+    /// A session's turn begins, because of its event or because the loop has something to do for it.
+    Turn {
+        /// The session.
+        key: usize,
+        /// Its client.
+        peer: SocketAddr,
+        /// What it may be ready for.
+        ready: Readiness,
+    },
+    /// A read or a write.
+    Call {
+        /// The session's client.
+        peer: SocketAddr,
+        /// `read` or `write`.
+        call: &'static str,
+        /// How many bytes it moved. `None`: it would have blocked. A read of 0 is the end of input.
+        bytes: Option<usize>,
+        /// What the input buffer holds now (bytes).
+        input: usize,
+        /// What the output buffer holds now: the pending output (bytes).
+        output: usize,
+    },
+    /// A call on a session's socket returned an error.
+    CallFailed {
+        /// The session's client.
+        peer: SocketAddr,
+        /// `read`, `write` or `shutdown`.
+        call: &'static str,
+        /// The system's message.
+        error: String,
+    },
+    /// The protocol has answered its input, as far as the output's high water mark allows.
+    Answered {
+        /// The session's client.
+        peer: SocketAddr,
+        /// What the input buffer still holds (bytes).
+        input: usize,
+        /// What the output buffer holds now: the pending output (bytes).
+        output: usize,
+    },
+    /// A session's state has changed.
+    State {
+        /// The session's client.
+        peer: SocketAddr,
+        /// The name of the new state.
+        state: &'static str,
+    },
+    /// The loop asks the kernel to report this from now on.
+    Interest {
+        /// The session.
+        key: usize,
+        /// Its client.
+        peer: SocketAddr,
+        /// What the kernel reports.
+        interest: Interest,
+        /// It was the same before: the kernel is asked again, because the last event is used up.
+        rearm: bool,
+    },
+    /// The listener is re-armed.
+    ListenerRearmed,
+    /// A session's time-out starts, or starts again.
+    TimeoutStarted {
+        /// The session.
+        key: usize,
+        /// Which time-out.
+        timeout: Timeout,
+        /// How long it is.
+        length: Duration,
+    },
+    /// A session's time-out is over.
+    TimeoutFired {
+        /// The session.
+        key: usize,
+        /// Which time-out.
+        timeout: Timeout,
+    },
+    /// The loop starts to accept clients.
+    Accepting {
+        /// How many at most.
+        quota: usize,
+    },
+    /// `accept` returned no client.
+    AcceptFailed {
+        /// The accept queue is empty.
+        is_empty: bool,
+        /// The system's message.
+        error: String,
+    },
+    /// Accepting pauses, because the system has no room for one more connection.
+    AcceptPaused {
+        /// How many sessions are open.
+        open: usize,
+        /// The system's message.
+        error: String,
+    },
+    /// A client was accepted, and its session begins.
+    Opened {
+        /// The session.
+        key: usize,
+        /// Its client.
+        peer: SocketAddr,
+    },
+    /// A client was accepted above the connection limit. It is told that the server is full.
+    Refused {
+        /// The session.
+        key: usize,
+        /// Its client.
+        peer: SocketAddr,
+        /// How many sessions are open.
+        open: usize,
+    },
+    /// A session was removed and its socket closed.
+    Closed {
+        /// The session.
+        key: usize,
+        /// Its client.
+        peer: SocketAddr,
+        /// Why.
+        reason: Reason,
+    },
+    /// The server was asked for something, by a signal or by another thread.
+    Requested {
+        /// To stop after a drain.
+        stop: bool,
+        /// To stop immediately.
+        stop_now: bool,
+        /// To log its counters.
+        report: bool,
+    },
+    /// The drain begins.
+    Stopping {
+        /// How many sessions are open.
+        open: usize,
+        /// How long they have at most.
+        timeout: Duration,
+    },
+}
+
+/// The line in the log.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PollStart { timeout: None } => write!(f, "poll: wait for an event"),
+            Self::PollStart { timeout: Some(limit) } => write!(f, "poll: wait {limit:?} at most"),
+            Self::PollEnd { events, after } => {
+                write!(f, "poll: {events} ready, {after:?} after the last poll")
+            }
+            Self::ListenerReady => write!(f, "listener: ready"),
+            Self::Turn { key, peer, ready } => write!(f, "token {key}, {peer}: {ready:?}"),
+            Self::Call { peer, call, bytes: Some(count), .. } => write!(f, "{peer}: {call} {count} bytes"),
+            Self::Call { peer, call, bytes: None, .. } => write!(f, "{peer}: {call} would block"),
+            Self::CallFailed { peer, call, error } => write!(f, "{peer}: {call}: {error}"),
+            Self::Answered { peer, input, output } => {
+                write!(f, "{peer}: {output} bytes of output pending, {input} of input not answered")
+            }
+            Self::State { peer, state } => write!(f, "{peer}: state {state}"),
+            Self::Interest { key, peer, interest, rearm } => {
+                write!(f, "token {key}, {peer}: interest {interest:?}{}", if *rearm { " again" } else { "" })
+            }
+            Self::ListenerRearmed => write!(f, "listener: interest {:?}", Interest::READABLE),
+            Self::TimeoutStarted { key, timeout, length } => {
+                write!(f, "token {key}: {timeout:?} time-out in {length:?}")
+            }
+            Self::TimeoutFired { key, timeout } => write!(f, "token {key}: {timeout:?} time-out is over"),
+            Self::Accepting { quota } => write!(f, "accept: {quota} clients at most"),
+            Self::AcceptFailed { error, .. } => write!(f, "accept: {error}"),
+            Self::AcceptPaused { open, error } => write!(f, "Accepting pauses at {open} sessions: {error}"),
+            Self::Opened { peer, .. } => write!(f, "Connected with {peer}"),
+            Self::Refused { peer, open, .. } => write!(f, "{peer} refused: {open} sessions are open"),
+            Self::Closed { peer, reason, .. } => write!(f, "{peer} closed: {reason}"),
+            Self::Requested { stop, stop_now, report } => {
+                write!(f, "requests: stop {stop}, stop now {stop_now}, report {report}")
+            }
+            Self::Stopping { open, timeout } => {
+                write!(f, "Stopping: {open} sessions have {timeout:?} to end")
+            }
+        }
+    }
+}
+
+type Recorder = Box<dyn FnMut(&Event)>;
+
+thread_local! {
+    static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
+}
+
+/// Gives each step of a server that this thread runs to `recorder`, in order, if the log's maximum level
+/// ([`log::set_max_level`]) admits it. All steps need level trace.
+pub fn record_on_this_thread(recorder: impl FnMut(&Event) + 'static) {
+    RECORDER.set(Some(Box::new(recorder)));
+}
+
+/// Hands a step to this thread's recorder, if there is one.
+pub(crate) fn record(event: &Event) {
+    RECORDER.with_borrow_mut(|recorder| {
+        if let Some(recorder) = recorder {
+            recorder(event);
+        }
+    });
+}
+
+/// Records and logs a step of the loop. Below the log's level, the event is not built.
+macro_rules! step {
+    ($level:expr, $event:expr) => {
+        let level = $level;
+        if level <= log::max_level() {
+            let event = $event;
+            crate::trace::record(&event);
+            log::log!(level, "{event}");
+        }
+    };
+    ($event:expr) => {
+        crate::trace::step!(log::Level::Trace, $event)
+    };
+}
+pub(crate) use step;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    /// No test of this process sets up a log, so its level is off.
+    #[test]
+    fn a_step_below_the_logs_level_is_not_built() {
+        fn build() -> Event {
+            unreachable!("the level is off")
+        }
+        step!(build());
+    }
+
+    #[test]
+    fn a_recorder_gets_the_steps_of_its_thread_in_order() {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let recorder = Rc::clone(&seen);
+        record_on_this_thread(move |event| recorder.borrow_mut().push(event.clone()));
+        for event in [Event::ListenerReady, Event::ListenerRearmed] {
+            record(&event);
+        }
+        assert_eq!(*seen.borrow(), [Event::ListenerReady, Event::ListenerRearmed]);
+    }
+}
