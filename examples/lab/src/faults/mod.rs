@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::BANNER), value_parser = unescaped)]
     banner: String,
 
-    /// What stands before each answer
+    /// What stands before each answer; {n} is its number, from 1
     #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::PREFIX), value_parser = unescaped)]
     prefix: String,
 
@@ -145,7 +145,12 @@ fn servers(arguments: &Arguments) -> Result<Vec<Server>, String> {
         answer: arguments.answer,
         chunk: arguments.chunk,
     };
-    let server = |name: &str, origin| Server { name: name.to_owned(), origin, protocol: protocol.clone() };
+    let server = |name: &str, origin| Server {
+        name: name.to_owned(),
+        origin,
+        protocol: protocol.clone(),
+        by_chance: &[],
+    };
     let started = arguments.server.iter().map(|(name, words)| server(name, Origin::Command(words.clone())));
     let running =
         arguments.connect.iter().map(|&address| server(&address.to_string(), Origin::Address(address)));

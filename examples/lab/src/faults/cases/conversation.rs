@@ -25,7 +25,7 @@ pub const GROUP: Group = Group {
             name: "no-newline",
             client: "The client sends five bytes that end without a newline.",
             server: "With framing by chunks the server answers them as they are; by lines it waits for the newline or the \
-                     end of input. TCP does not keep lines together, so the framing is the server's work.",
+                     end of input; by whole lines for the newline only. TCP does not keep lines together, so the framing is the server's work.",
             rule: "chapter 2",
             run: no_newline,
             ..Case::PLAIN
@@ -124,7 +124,7 @@ fn split_request(trial: &Trial) -> Outcome {
                 client.ask(head)?;
                 client.ask(tail)?;
             }
-            Framing::Lines => {
+            Framing::Lines | Framing::WholeLines => {
                 client.send(head)?;
                 client.silence(Duration::from_millis(3))?;
                 client.send(tail)?;
