@@ -1,7 +1,5 @@
 //! What a server says: its banner, and its answer to each piece of the input. [`Answers`] checks every byte of it.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
 use super::case::{Stop, fails, shown};
@@ -24,7 +22,7 @@ pub struct Protocol {
 }
 
 /// Where an answer's number stands in a prefix.
-const NUMBER: &str = "{n}";
+const NUMBER: &[u8] = b"{n}";
 
 /// What is answered in one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -73,14 +71,14 @@ impl Protocol {
         }
     }
 
-    /// What stands before the answer with this number.
-    fn prefix(&self, number: usize) -> Cow<'_, [u8]> {
-        match str::from_utf8(&self.prefix) {
-            Ok(text) if text.contains(NUMBER) => {
-                Cow::Owned(text.replace(NUMBER, &number.to_string()).into_bytes())
-            }
-            _ => Cow::Borrowed(&self.prefix),
-        }
+    /// A byte of what stands before the answer with this number; nothing behind its end.
+    fn prefix_byte(&self, number: usize, at: usize) -> Option<u8> {
+        let place = self.prefix.windows(NUMBER.len()).position(|window| window == NUMBER);
+        let Some(digit) = place.and_then(|place| at.checked_sub(place)) else {
+            return self.prefix.get(at).copied();
+        };
+        let digits = number.to_string().into_bytes();
+        digits.get(digit).or_else(|| self.prefix.get(at - digits.len() + NUMBER.len())).copied()
     }
 }
 
@@ -152,9 +150,9 @@ impl<'a> Answers<'a> {
             }
         };
         if let Some(came) = reading.prefix {
-            let prefix = self.prefix(reading);
-            if prefix[came] == byte {
-                add(Reading { prefix: Some(came + 1).filter(|came| *came < prefix.len()), ..reading });
+            if self.prefix_byte(reading, came) == Some(byte) {
+                let came = Some(came + 1).filter(|&came| self.prefix_byte(reading, came).is_some());
+                add(Reading { prefix: came, ..reading });
             }
             return;
         }
@@ -170,9 +168,14 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// What stands before the present piece of this reading.
-    fn prefix(&self, reading: Reading) -> Cow<'_, [u8]> {
-        self.protocol.prefix(self.before + reading.pieces)
+    /// A byte of what stands before the present piece of this reading.
+    fn prefix_byte(&self, reading: Reading, at: usize) -> Option<u8> {
+        self.protocol.prefix_byte(self.before + reading.pieces, at)
+    }
+
+    /// What stands before the present piece, from here on, and this after it.
+    fn prefixed(&self, reading: Reading, came: usize, rest: &[u8]) -> Vec<u8> {
+        (came..).map_while(|at| self.prefix_byte(reading, at)).chain(rest.iter().copied()).collect()
     }
 
     /// Where the answer goes on: behind the white space at the end of the line with [`Answer::Trimmed`], otherwise here.
@@ -219,14 +222,14 @@ impl<'a> Answers<'a> {
             .map(|&byte| self.protocol.repeated(byte))
             .collect();
         if let Some(came) = reading.prefix {
-            return shown(&[&self.prefix(*reading)[came..], &rest[..]].concat());
+            return shown(&self.prefixed(*reading, came, &rest));
         }
         match (self.limits(reading.to_owned()), rest.is_empty()) {
             (_, true) => "nothing more".to_owned(),
             ((true, _), _) => shown(&rest),
             ((false, _), _) => {
                 let begun = Reading { pieces: reading.pieces + 1, ..*reading };
-                format!("the next answer, {}", shown(&[&self.prefix(begun)[..], &rest].concat()))
+                format!("the next answer, {}", shown(&self.prefixed(begun, 0, &rest)))
             }
         }
     }
