@@ -105,7 +105,7 @@ impl<'t> Client<'t> {
 
     /// The answers to what is sent next, for a check.
     pub fn answers<'a>(&'a self, payload: &'a [u8]) -> Answers<'a> {
-        let lines = payload.iter().filter(|byte| **byte == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', payload).count();
         let before = self.lines.fetch_add(lines, Ordering::Relaxed);
         Answers::to(payload, &self.trial.protocol, before)
     }

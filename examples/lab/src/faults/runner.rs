@@ -185,10 +185,10 @@ fn trial(server: &Server, case: Numbered, patience: Duration) -> Result<Trial, S
 fn free_port() -> io::Result<u16> {
     const PORTS: std::ops::Range<u16> = 10_000..32_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 20_000).expect("below 20,000");
+    // Two runs at the same time begin at different places, even if their numbers are neighbours.
+    let first = u16::try_from(std::process::id().wrapping_mul(101) % 20_000).expect("below 20,000");
     let mut result = Err(io::ErrorKind::AddrInUse.into());
     for _ in PORTS {
-        // Two runs at the same time begin at different places.
         let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(first);
         let port = PORTS.start + offset % (PORTS.end - PORTS.start);
         result = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| port);
