@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{LazyLock, PoisonError, RwLock};
 use std::thread;
 
 use serde_json::Value;
@@ -220,7 +220,17 @@ fn lab(arguments: &[&str]) -> Command {
 }
 
 fn server(name: &str, broken: &str) -> String {
-    // An example stands beside the binary: target/debug/examples/mutant.
-    let mutant = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("mutant");
-    format!("{name}={} --break {broken} {{port}}", mutant.display())
+    format!("{name}={} --break {broken} {{port}}", MUTANT.display())
 }
+
+/// The program, built as this test was: `cargo test --test faults` builds no examples.
+static MUTANT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("a file is in a directory");
+    let profile = if directory.ends_with("debug") { "dev" } else { "release" };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", "mutant", "--profile", profile]);
+    cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"]);
+    let status = cargo.arg(directory.join("..")).status().expect("cargo starts");
+    assert!(status.success(), "cargo build: {status}");
+    directory.join("examples/mutant")
+});

@@ -209,8 +209,7 @@ impl<'a> Answers<'a> {
 
     /// How many bytes of the payload are answered.
     pub fn answered(&self) -> usize {
-        let whole = |reading: &&Reading| reading.prefix.is_none();
-        self.readings.iter().filter(whole).map(|reading| reading.repeated).max().unwrap_or(0)
+        self.readings.iter().map(|reading| reading.repeated).max().unwrap_or(0)
     }
 
     /// What may come next, in words.
