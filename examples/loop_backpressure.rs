@@ -13,7 +13,8 @@
 //! result changes. Most sessions have nothing pending, and then no event says that their socket is writable.
 //!
 //! What it does not do, and the rung that repairs it:
-//! - Stay fair: a client that reads as fast as it sends (a flood) keeps the loop, and all others wait. `loop_fair`.
+//! - Stay fair: a client that reads as fast as it sends (a flood), or a crowd that connects, keeps the loop, and all
+//!   others wait. `loop_fair`.
 //! - Recover when descriptors are lacking: clients in the accept queue are stuck. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.

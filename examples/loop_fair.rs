@@ -13,6 +13,7 @@
 //! next client too, so accepting pauses until a session ends.
 //!
 //! What it does not do, and the rung that repairs it:
+//! - Accept when another program has made room: the accepting waits for the end of a session. `loop_deadlines`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
 

@@ -14,6 +14,7 @@
 //!
 //! What it does not do:
 //! - Scale: each `poll` looks at every socket, also at the idle ones. `tiny_event_loop`, the next rung, repairs that.
+//! - Stay fair: a crowd that connects keeps the loop, and all others wait. `loop_fair`.
 //! - Keep others going while descriptors are lacking: every session then waits 100 ms again and again. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.

@@ -14,8 +14,9 @@
 //! entry in the scheduler. The stack is the default of `std`, 2 MiB (`RUST_MIN_STACK` sets another; the tutorial's
 //! Python takes the system's, mostly 8 MiB). That is address space, not memory: only the touched pages are real. But
 //! each stack takes several of the process's memory mappings, which are limited (`vm.max_map_count`), as open files are
-//! (`ulimit -n`). And it has no time-outs: a client that vanished keeps its thread. From the next rung on, `poll_all`, one
-//! thread waits for all clients in one call.
+//! (`ulimit -n`). And it has no time-outs: a client that vanished keeps its thread. While its terminal is stopped with
+//! Ctrl-S, its threads wait. When it is stopped, it does not drain. From the next rung on, `poll_all`, one thread waits
+//! for all clients in one call.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};

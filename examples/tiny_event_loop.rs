@@ -14,7 +14,8 @@
 //!
 //! What it does not do, and the rung that repairs it:
 //! - Save system calls: one write for each chunk, and an event without a use for each new client. `loop_backpressure`.
-//! - Stay fair: a client that reads as fast as it sends (a flood) keeps the loop, and all others wait. `loop_fair`.
+//! - Stay fair: a client that reads as fast as it sends (a flood), or a crowd that connects, keeps the loop, and all
+//!   others wait. `loop_fair`.
 //! - Recover when descriptors are lacking: clients in the accept queue are stuck. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.

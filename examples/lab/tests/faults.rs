@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, PoisonError, RwLock};
+use std::thread;
 
 use serde_json::Value;
 
@@ -88,8 +91,12 @@ const STREAMS: [&str; 10] = [
     "reset-mid-answer",
 ];
 
+/// A correct server is judged while no other test loads the machine. Load cannot make a broken server pass.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 #[test]
 fn a_correct_server_passes_every_case() {
+    let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
     let run = Run::of("correct", &[server("plain", "nothing")], &[]);
     assert_eq!(run.status, Some(0));
     assert_eq!(run.failed["plain"], BTreeSet::new());
@@ -98,11 +105,23 @@ fn a_correct_server_passes_every_case() {
 
 #[test]
 fn each_broken_server_fails_its_own_cases() {
-    for (name, must, _) in MUTANTS {
-        let run = Run::of(name, &[server(name, name)], &["--only", &must.join(",")]);
-        assert_eq!(run.status, Some(1), "{name}");
-        assert_eq!(run.failed[name], must.iter().map(ToString::to_string).collect(), "{name}");
-    }
+    /// Most of the time, their clients wait.
+    const TOGETHER: usize = 4;
+    let _beside = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    let next = AtomicUsize::new(0);
+    let judge_the_next = || {
+        while let Some((name, must, _)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let arguments = ["--patience", "2", "--only", &must.join(",")];
+            let run = Run::of(name, &[server(name, name)], &arguments);
+            assert_eq!(run.status, Some(1), "{name}");
+            assert_eq!(run.failed[*name], must.iter().map(ToString::to_string).collect(), "{name}");
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..TOGETHER {
+            scope.spawn(judge_the_next);
+        }
+    });
 }
 
 #[test]
@@ -134,6 +153,7 @@ fn each_broken_server_fails_no_other_case() {
 
 #[test]
 fn a_server_by_chunks_fails_where_lines_are_promised() {
+    let _beside = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
     let cases = ["no-newline", "split-request", "byte-by-byte"];
     let only = cases.join(",");
     let run = Run::of("lines", &[server("plain", "nothing")], &["--framing", "lines", "--only", &only]);
@@ -200,7 +220,17 @@ fn lab(arguments: &[&str]) -> Command {
 }
 
 fn server(name: &str, broken: &str) -> String {
-    // An example stands beside the binary: target/debug/examples/mutant.
-    let mutant = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("examples").join("mutant");
-    format!("{name}={} --break {broken} {{port}}", mutant.display())
+    format!("{name}={} --break {broken} {{port}}", MUTANT.display())
 }
+
+/// The program, built as this test was: `cargo test --test faults` builds no examples.
+static MUTANT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("a file is in a directory");
+    let profile = if directory.ends_with("debug") { "dev" } else { "release" };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", "mutant", "--profile", profile]);
+    cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"]);
+    let status = cargo.arg(directory.join("..")).status().expect("cargo starts");
+    assert!(status.success(), "cargo build: {status}");
+    directory.join("examples/mutant")
+});

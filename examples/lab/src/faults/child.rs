@@ -1,24 +1,23 @@
-//! A server's process: started in a group of its own, looked at through /proc, and ended with its group.
+//! A server's process: started as a case wants it, and looked at through /proc.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, pipe};
 use std::net::SocketAddr;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::signal::{Signal, killpg};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::process::Process;
 
 use super::case::{Setup, Stop, cannot_run, fails};
+use crate::support::child::ChildGuard;
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -30,7 +29,7 @@ const LAST_WORDS: usize = 4096;
 /// A running server. Dropping it kills its process group.
 #[derive(Debug)]
 pub struct Child {
-    process: process::Child,
+    guard: ChildGuard,
     words: Vec<String>,
     port: u16,
     last_words: Arc<Mutex<VecDeque<u8>>>,
@@ -81,12 +80,12 @@ impl Child {
         let (output, writer) = pipe()?;
         let mut command = command(words, setup);
         let (stdout, unread) = stdout(setup, &writer)?;
-        command.stdin(Stdio::null()).stdout(stdout).stderr(writer).process_group(0);
-        let process = command.spawn()?;
+        command.stdin(Stdio::null()).stdout(stdout).stderr(writer);
+        let guard = ChildGuard::spawn(&mut command)?;
         // The command keeps copies of the pipes' ends, and the output ends when the last of them is closed.
         drop(command);
         let child = Self {
-            process,
+            guard,
             words: words.to_vec(),
             port,
             last_words: keep_last_words(output),
@@ -124,14 +123,9 @@ impl Child {
         Some(format!("the server has ended ({status}){last}"))
     }
 
-    /// How the process ended, if it did. It stays a zombie until the guard goes, so its number is no other process's.
+    /// How the process ended, if it did.
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
-        match waitid(Id::Pid(self.pid()), flags) {
-            Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
-            Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as i32)),
-            _ => None,
-        }
+        self.guard.exit_status()
     }
 
     /// Waits for the end of the process.
@@ -148,7 +142,7 @@ impl Child {
     /// Sends a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
         // It can fail only for a process that has ended, which the case then sees.
-        let _ = kill(self.pid(), signal);
+        let _ = self.guard.signal(signal);
     }
 
     /// Runs `act` while the process is stopped: it finds everything that the clients did in one batch of events.
@@ -219,16 +213,14 @@ impl Child {
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.process.id()).expect("Linux numbers processes up to 2²² only"))
+        Pid::from_raw(i32::try_from(self.guard.id()).expect("Linux numbers processes up to 2²² only"))
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
+        // The guard ends the group after this. While the group's number is in the list, it is no other group's.
         let group = self.pid();
-        // A group that has ended is what we want. A negative number waits for any of the group, until none is left.
-        let _ = killpg(group, Signal::SIGKILL);
-        while waitpid(Pid::from_raw(-group.as_raw()), None).is_ok() {}
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&running| running != group);
     }
 }
@@ -294,12 +286,16 @@ fn is_listening(port: u16) -> bool {
     })
 }
 
-/// Whether the kernel has a timer of its own for the server's end of a connection: keepalive, for an idle one.
+/// Whether the kernel has a timer of its own for the server's end of a connection: keepalive, for an idle one. Nothing if
+/// the server has closed that end.
 pub fn has_timer(server: SocketAddr, client: SocketAddr) -> Option<bool> {
     ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
         let text = std::fs::read_to_string(table).ok()?;
         let mut sockets = text.lines().skip(1).filter_map(Socket::parse);
-        let ours = |socket: &Socket| socket.local == server.port() && socket.remote == client.port();
+        let ours = |socket: &Socket| {
+            let is_open = socket.state == ESTABLISHED;
+            is_open && socket.local == server.port() && socket.remote == client.port()
+        };
         sockets.find(ours).map(|socket| socket.timer == KEEPALIVE)
     })
 }
@@ -312,7 +308,9 @@ struct Socket {
     timer: u8,
 }
 
-/// `TCP_LISTEN` in the kernel's `include/net/tcp_states.h`.
+/// `TCP_ESTABLISHED` in the kernel's `include/net/tcp_states.h`.
+const ESTABLISHED: u8 = 0x01;
+/// `TCP_LISTEN`, in the same file.
 const LISTEN: u8 = 0x0a;
 /// "another timer (e.g. delayed ack or keepalive) is pending" in the kernel's `proc_net_tcp.rst`.
 const KEEPALIVE: u8 = 2;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use super::trial::{LIMIT, Trial};
 pub struct Client<'t> {
     stream: TcpStream,
     trial: &'t Trial,
+    /// How many lines have been sent whose answers were asked for: a server may number its answers.
+    lines: AtomicUsize,
 }
 
 /// How a server received a client that came when there was hardly room.
@@ -63,7 +66,7 @@ impl<'t> Client<'t> {
         // Neither call can fail on a socket of this kind with a time above zero.
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(trial.patience));
-        Self { stream, trial }
+        Self { stream, trial, lines: AtomicUsize::new(0) }
     }
 
     /// Reads the banner, every byte of it and none more.
@@ -100,6 +103,13 @@ impl<'t> Client<'t> {
         Ok(())
     }
 
+    /// The answers to what is sent next, for a check.
+    pub fn answers<'a>(&'a self, payload: &'a [u8]) -> Answers<'a> {
+        let lines = memchr::memchr_iter(b'\n', payload).count();
+        let before = self.lines.fetch_add(lines, Ordering::Relaxed);
+        Answers::to(payload, &self.trial.protocol, before)
+    }
+
     /// Sends a message and reads the whole answer.
     pub fn ask(&self, message: &[u8]) -> Result<(), Stop> {
         self.send(message)?;
@@ -108,7 +118,7 @@ impl<'t> Client<'t> {
 
     /// Reads the whole answer to what has been sent.
     pub fn answer_to(&self, payload: &[u8]) -> Result<(), Stop> {
-        let mut answers = Answers::to(payload, &self.trial.protocol);
+        let mut answers = self.answers(payload);
         let mut chunk = vec![0; 64 << 10];
         while !answers.are_complete() {
             match self.read(&mut chunk, self.trial.patience) {
@@ -125,6 +135,7 @@ impl<'t> Client<'t> {
 
     /// Reads the answers to the whole payload, and then the end.
     pub fn answers_and_end(&self, payload: &[u8]) -> Result<(), Stop> {
+        let payload = self.trial.protocol.requests(payload);
         let answered = self.answers_until_end(payload)?;
         check(
             answered == payload.len(),
@@ -135,7 +146,7 @@ impl<'t> Client<'t> {
 
     /// Reads answers until the server ends the connection in order; returns how many bytes of the payload they repeat.
     pub fn answers_until_end(&self, payload: &[u8]) -> Result<usize, Stop> {
-        let mut answers = Answers::to(payload, &self.trial.protocol);
+        let mut answers = self.answers(payload);
         let mut chunk = vec![0; 64 << 10];
         loop {
             match self.read(&mut chunk, self.trial.patience) {
@@ -232,7 +243,7 @@ impl<'t> Client<'t> {
         let mut chunk = [0; 4096];
         loop {
             if let Some(answer) = received.strip_prefix(&banner[..]) {
-                let mut answers = Answers::to(message, &self.trial.protocol);
+                let mut answers = Answers::to(message, &self.trial.protocol, 0);
                 if answers.take(answer).is_ok() && answers.are_complete() {
                     return Ok(Reception::Answered);
                 }

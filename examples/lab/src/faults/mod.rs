@@ -25,6 +25,7 @@ use self::case::{Numbered, all};
 use self::protocol::{Answer, Framing, Protocol};
 use self::report::{expected, html, json, junit, markdown, terminal};
 use self::servers::{Origin, Server};
+use crate::support::interrupt::Interrupt;
 
 /// Shows which faults a server survives: numbered cases, each on a fresh server, each byte checked
 ///
@@ -41,11 +42,15 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDR:PORT", value_parser = servers::resolve)]
     connect: Vec<SocketAddr>,
 
+    /// Only these servers of this project
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["server", "connect"])]
+    project: Vec<String>,
+
     /// What these servers send to each client first; \n is a newline
     #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::BANNER), value_parser = unescaped)]
     banner: String,
 
-    /// What stands before each answer
+    /// What stands before each answer; {n} is its number, from 1
     #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::PREFIX), value_parser = unescaped)]
     prefix: String,
 
@@ -116,10 +121,10 @@ fn try_run(arguments: &Arguments, cases: &[Numbered]) -> Result<bool, String> {
     let servers = servers(arguments)?;
     // Each session is an open file here too. What the servers inherit is as high.
     rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("the limit of open files: {error}"))?;
-    runner::watch_for_ctrl_c().map_err(|error| format!("signals: {error}"))?;
+    let interrupt = Interrupt::catch().map_err(|failure| failure.to_string())?;
 
     let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
-    let results = runner::run(servers, cases, arguments.patience, jobs);
+    let results = runner::run(servers, cases, arguments.patience, jobs, &interrupt);
     terminal::failures(&results);
     json::write(&results, &arguments.out)?;
     html::write(&results, &arguments.out)?;
@@ -145,12 +150,18 @@ fn servers(arguments: &Arguments) -> Result<Vec<Server>, String> {
         answer: arguments.answer,
         chunk: arguments.chunk,
     };
-    let server = |name: &str, origin| Server { name: name.to_owned(), origin, protocol: protocol.clone() };
+    let server = |name: &str, origin| Server {
+        name: name.to_owned(),
+        origin,
+        protocol: protocol.clone(),
+        by_chance: &[],
+        more: None,
+    };
     let started = arguments.server.iter().map(|(name, words)| server(name, Origin::Command(words.clone())));
     let running =
         arguments.connect.iter().map(|&address| server(&address.to_string(), Origin::Address(address)));
     let given: Vec<Server> = started.chain(running).collect();
-    if given.is_empty() { servers::of_the_project() } else { Ok(given) }
+    if given.is_empty() { servers::of_the_project(&arguments.project) } else { Ok(given) }
 }
 
 fn selected(arguments: &Arguments) -> Vec<Numbered> {

@@ -10,7 +10,7 @@ pub struct Protocol {
     /// What every client is greeted with; may be empty.
     #[serde(serialize_with = "as_text")]
     pub banner: Vec<u8>,
-    /// What stands before each answer; may be empty.
+    /// What stands before each answer; may be empty. `{n}` stands for the number of the answer, from 1.
     #[serde(serialize_with = "as_text")]
     pub prefix: Vec<u8>,
     /// What is answered in one piece.
@@ -21,14 +21,19 @@ pub struct Protocol {
     pub chunk: usize,
 }
 
+/// Where an answer's number stands in a prefix.
+const NUMBER: &[u8] = b"{n}";
+
 /// What is answered in one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Framing {
     /// Each chunk of bytes as it comes
     Chunks,
-    /// Each line, however it was split on the way
+    /// Each line, however it was split on the way; at the end of input also the rest
     Lines,
+    /// Each line that ends with a newline
+    WholeLines,
 }
 
 /// How an answer repeats the client's bytes.
@@ -39,6 +44,8 @@ pub enum Answer {
     Same,
     /// With ASCII letters in upper case
     Upper,
+    /// Without the white space at the end of the line
+    Trimmed,
 }
 
 fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -48,9 +55,30 @@ fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S
 impl Protocol {
     fn repeated(&self, byte: u8) -> u8 {
         match self.answer {
-            Answer::Same => byte,
+            Answer::Same | Answer::Trimmed => byte,
             Answer::Upper => byte.to_ascii_uppercase(),
         }
+    }
+
+    /// The beginning of all that a client has sent: without the rest, if it gets no answer.
+    pub fn requests<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        match self.framing {
+            Framing::Chunks | Framing::Lines => payload,
+            Framing::WholeLines => {
+                let end = payload.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+                &payload[..end]
+            }
+        }
+    }
+
+    /// A byte of what stands before the answer with this number; nothing behind its end.
+    fn prefix_byte(&self, number: usize, at: usize) -> Option<u8> {
+        let place = self.prefix.windows(NUMBER.len()).position(|window| window == NUMBER);
+        let Some(digit) = place.and_then(|place| at.checked_sub(place)) else {
+            return self.prefix.get(at).copied();
+        };
+        let digits = number.to_string().into_bytes();
+        digits.get(digit).or_else(|| self.prefix.get(at - digits.len() + NUMBER.len())).copied()
     }
 }
 
@@ -62,6 +90,8 @@ impl Protocol {
 pub struct Answers<'a> {
     protocol: &'a Protocol,
     payload: &'a [u8],
+    /// How many answers came before.
+    before: usize,
     readings: Vec<Reading>,
     received: usize,
 }
@@ -72,15 +102,23 @@ struct Reading {
     repeated: usize,
     /// How many of them are in the present piece.
     piece: usize,
-    /// How many bytes of the present piece's prefix have come.
-    prefix: usize,
+    /// How many pieces have begun.
+    pieces: usize,
+    /// How many bytes of the present piece's prefix have come; nothing if it is complete.
+    prefix: Option<usize>,
 }
 
 impl<'a> Answers<'a> {
-    /// No byte has come yet.
-    pub fn to(payload: &'a [u8], protocol: &'a Protocol) -> Self {
-        let start = Reading { repeated: 0, piece: 0, prefix: 0 };
-        Self { protocol, payload, readings: vec![start], received: 0 }
+    /// No byte has come yet, except for the answers before these.
+    pub fn to(payload: &'a [u8], protocol: &'a Protocol, before: usize) -> Self {
+        let prefix = (!protocol.prefix.is_empty()).then_some(0);
+        let start = Reading { repeated: 0, piece: 0, pieces: 1, prefix };
+        Self { protocol, payload, before, readings: vec![start], received: 0 }
+    }
+
+    /// The same answers, but to another payload.
+    pub fn or_to(&self, payload: &'a [u8]) -> Self {
+        Self::to(payload, self.protocol, self.before)
     }
 
     /// Takes the next bytes that came.
@@ -106,26 +144,48 @@ impl<'a> Answers<'a> {
 
     /// All readings in which `byte` can follow.
     fn follow(&self, reading: Reading, byte: u8, next: &mut Vec<Reading>) {
-        let prefix = &self.protocol.prefix;
         let mut add = |reading| {
             if !next.contains(&reading) {
                 next.push(reading);
             }
         };
-        if reading.prefix < prefix.len() {
-            if prefix[reading.prefix] == byte {
-                add(Reading { prefix: reading.prefix + 1, ..reading });
+        if let Some(came) = reading.prefix {
+            if self.prefix_byte(reading, came) == Some(byte) {
+                let came = Some(came + 1).filter(|&came| self.prefix_byte(reading, came).is_some());
+                add(Reading { prefix: came, ..reading });
             }
             return;
         }
         let (may_go_on, may_end) = self.limits(reading);
-        let expected = self.payload.get(reading.repeated).map(|&byte| self.protocol.repeated(byte));
+        let at = self.trimmed(reading.repeated);
+        let expected = self.payload.get(at).map(|&byte| self.protocol.repeated(byte));
         if may_go_on && expected == Some(byte) {
-            add(Reading { repeated: reading.repeated + 1, piece: reading.piece + 1, ..reading });
+            add(Reading { repeated: at + 1, piece: reading.piece + 1, ..reading });
         }
-        if may_end && prefix.first() == Some(&byte) && reading.repeated < self.payload.len() {
-            add(Reading { piece: 0, prefix: 1, ..reading });
+        if may_end && reading.repeated < self.payload.len() {
+            let begun = Reading { piece: 0, pieces: reading.pieces + 1, prefix: Some(0), ..reading };
+            self.follow(begun, byte, next);
         }
+    }
+
+    /// A byte of what stands before the present piece of this reading.
+    fn prefix_byte(&self, reading: Reading, at: usize) -> Option<u8> {
+        self.protocol.prefix_byte(self.before + reading.pieces, at)
+    }
+
+    /// What stands before the present piece, from here on, and this after it.
+    fn prefixed(&self, reading: Reading, came: usize, rest: &[u8]) -> Vec<u8> {
+        (came..).map_while(|at| self.prefix_byte(reading, at)).chain(rest.iter().copied()).collect()
+    }
+
+    /// Where the answer goes on: behind the white space at the end of the line with [`Answer::Trimmed`], otherwise here.
+    fn trimmed(&self, at: usize) -> usize {
+        if self.protocol.answer != Answer::Trimmed {
+            return at;
+        }
+        let is_blank = |byte: &&u8| byte.is_ascii_whitespace() && **byte != b'\n';
+        let end = at + self.payload[at..].iter().take_while(is_blank).count();
+        if self.payload.get(end) == Some(&b'\n') { end } else { at }
     }
 
     /// Whether the piece may go on, and whether it may end here.
@@ -135,7 +195,7 @@ impl<'a> Answers<'a> {
         }
         match self.protocol.framing {
             Framing::Chunks => (reading.piece < self.protocol.chunk, reading.piece > 0),
-            Framing::Lines => {
+            Framing::Lines | Framing::WholeLines => {
                 let ended = reading.piece > 0 && self.payload[reading.repeated - 1] == b'\n';
                 (!ended, ended)
             }
@@ -149,26 +209,26 @@ impl<'a> Answers<'a> {
 
     /// How many bytes of the payload are answered.
     pub fn answered(&self) -> usize {
-        let whole = |reading: &&Reading| reading.prefix == self.protocol.prefix.len();
-        self.readings.iter().filter(whole).map(|reading| reading.repeated).max().unwrap_or(0)
+        self.readings.iter().map(|reading| reading.repeated).max().unwrap_or(0)
     }
 
     /// What may come next, in words.
     pub fn expected(&self) -> String {
         let Some(reading) = self.readings.first() else { return "nothing".to_owned() };
-        let rest: Vec<u8> = self.payload[reading.repeated..]
+        let rest: Vec<u8> = self.payload[self.trimmed(reading.repeated)..]
             .iter()
             .take(40)
             .map(|&byte| self.protocol.repeated(byte))
             .collect();
-        if reading.prefix < self.protocol.prefix.len() {
-            return shown(&[&self.protocol.prefix[reading.prefix..], &rest[..]].concat());
+        if let Some(came) = reading.prefix {
+            return shown(&self.prefixed(*reading, came, &rest));
         }
         match (self.limits(reading.to_owned()), rest.is_empty()) {
             (_, true) => "nothing more".to_owned(),
             ((true, _), _) => shown(&rest),
             ((false, _), _) => {
-                format!("the next answer, {}", shown(&[&self.protocol.prefix[..], &rest].concat()))
+                let begun = Reading { pieces: reading.pieces + 1, ..*reading };
+                format!("the next answer, {}", shown(&self.prefixed(begun, 0, &rest)))
             }
         }
     }
@@ -183,7 +243,7 @@ mod tests {
     }
 
     fn answered(protocol: &Protocol, payload: &str, answers: &str) -> Option<usize> {
-        let mut check = Answers::to(payload.as_bytes(), protocol);
+        let mut check = Answers::to(payload.as_bytes(), protocol, 0);
         check.take(answers.as_bytes()).ok().map(|()| check.answered())
     }
 
@@ -213,6 +273,16 @@ mod tests {
         assert_eq!(answered(&protocol, "one\n\nlong line", "OK...one\nOK...\nOK...long line"), Some(14));
         assert_eq!(answered(&protocol, "one\ntwo\n", "OK...one\ntwo\n"), None, "two lines in one answer");
         assert_eq!(answered(&protocol, "one\n", "OK...oOK...ne\n"), None, "a line in two answers");
+    }
+
+    #[test]
+    fn lines_may_be_numbered_and_trimmed() {
+        let protocol = Protocol { answer: Answer::Trimmed, ..protocol("{n}: ", Framing::WholeLines) };
+        assert_eq!(answered(&protocol, "a b \r\n\t\nc\n", "1: a b\n2: \n3: c\n"), Some(10));
+        assert_eq!(answered(&protocol, "a \n", "1: a \n"), None, "not trimmed");
+        assert_eq!(answered(&protocol, "a\nb\n", "1: a\n1: b\n"), None, "not counted");
+        let mut later = Answers::to(b"k\n", &protocol, 9);
+        assert!(later.take(b"10: k\n").is_ok_and(|()| later.are_complete()));
     }
 
     #[test]

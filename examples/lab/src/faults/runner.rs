@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::case::{Finding, Needs, Numbered, Stop, Verdict, cannot_run};
 use super::child::{self, Child};
 use super::report::terminal;
 use super::servers::{Origin, Server};
 use super::trial::{LIMIT, Trial};
+use crate::support::child::end_descendants;
+use crate::support::interrupt::Interrupt;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -50,25 +50,39 @@ impl Results {
     }
 }
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Ctrl-C and SIGTERM end the servers; the run then ends by itself and writes what it has. A second one ends us.
-pub fn watch_for_ctrl_c() -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    thread::spawn(move || {
-        for (count, signal) in signals.forever().enumerate() {
-            INTERRUPTED.store(true, Ordering::SeqCst);
-            child::end_all();
-            if count > 0 {
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
+/// Runs the cases one after the other, each on `jobs` servers together. An interrupt ends the servers; the cases then fail
+/// soon, and the rows before are the result.
+pub fn run(
+    servers: Vec<Server>,
+    cases: &[Numbered],
+    patience: Duration,
+    jobs: usize,
+    interrupt: &Interrupt,
+) -> Results {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if interrupt.is_asked() {
+                    child::end_all();
+                    return;
+                }
+                thread::sleep(Interrupt::TICK);
             }
-        }
-    });
-    Ok(())
+        });
+        let results = run_cases(servers, cases, patience, jobs, interrupt);
+        over.store(true, Ordering::Relaxed);
+        results
+    })
 }
 
-/// Runs the cases one after the other, each on `jobs` servers together.
-pub fn run(servers: Vec<Server>, cases: &[Numbered], patience: Duration, jobs: usize) -> Results {
+fn run_cases(
+    servers: Vec<Server>,
+    cases: &[Numbered],
+    patience: Duration,
+    jobs: usize,
+    interrupt: &Interrupt,
+) -> Results {
     let start = Instant::now();
     let style = ProgressStyle::with_template("{elapsed_precise} {bar:40} {pos}/{len} {msg}");
     let bar = ProgressBar::new((servers.len() * cases.len()) as u64);
@@ -82,7 +96,9 @@ pub fn run(servers: Vec<Server>, cases: &[Numbered], patience: Duration, jobs: u
         bar.set_message(format!("{} {}", case.number(), case.case.name));
         let jobs = if case.case.alone { 1 } else { jobs };
         let findings = row(&servers, *case, patience, jobs, &bar);
-        if INTERRUPTED.load(Ordering::SeqCst) {
+        // Servers that left their process group. No guard is alive between two rows.
+        end_descendants();
+        if interrupt.is_asked() {
             break;
         }
         let row = Row { case: *case, findings };
@@ -96,7 +112,7 @@ pub fn run(servers: Vec<Server>, cases: &[Numbered], patience: Duration, jobs: u
         rows.push(row);
     }
     bar.finish_and_clear();
-    Results { servers, rows, interrupted: INTERRUPTED.load(Ordering::SeqCst), took: start.elapsed() }
+    Results { servers, rows, interrupted: interrupt.is_asked(), took: start.elapsed() }
 }
 
 fn row(
@@ -152,7 +168,13 @@ fn trial(server: &Server, case: Numbered, patience: Duration) -> Result<Trial, S
         Origin::Address(address) => (*address, None),
         Origin::Command(words) => {
             let port = free_port().map_err(|error| cannot_run(format!("no port is free: {error}")))?;
-            (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Some(Child::start(words, case.case.setup, port)?))
+            let more =
+                server.more.filter(|(name, _)| *name == case.case.name).map(|(_, more)| more.to_owned());
+            let words: Vec<String> = words.iter().cloned().chain(more).collect();
+            (
+                SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                Some(Child::start(&words, case.case.setup, port)?),
+            )
         }
     };
     let deadline = Instant::now() + LIMIT;
@@ -163,10 +185,10 @@ fn trial(server: &Server, case: Numbered, patience: Duration) -> Result<Trial, S
 fn free_port() -> io::Result<u16> {
     const PORTS: std::ops::Range<u16> = 10_000..32_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 20_000).expect("below 20,000");
+    // Two runs at the same time begin at different places, even if their numbers are neighbours.
+    let first = u16::try_from(std::process::id().wrapping_mul(101) % 20_000).expect("below 20,000");
     let mut result = Err(io::ErrorKind::AddrInUse.into());
     for _ in PORTS {
-        // Two runs at the same time begin at different places.
         let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(first);
         let port = PORTS.start + offset % (PORTS.end - PORTS.start);
         result = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| port);

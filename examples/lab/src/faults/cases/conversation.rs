@@ -124,7 +124,7 @@ fn split_request(trial: &Trial) -> Outcome {
                 client.ask(head)?;
                 client.ask(tail)?;
             }
-            Framing::Lines => {
+            Framing::Lines | Framing::WholeLines => {
                 client.send(head)?;
                 client.silence(Duration::from_millis(3))?;
                 client.send(tail)?;

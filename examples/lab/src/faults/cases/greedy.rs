@@ -99,7 +99,7 @@ fn reads_slowly(trial: &Trial) -> Outcome {
     thread::scope(|scope| {
         let sender = scope.spawn(|| client.send(sent).and_then(|()| client.half_close()));
         let received = (|| {
-            let mut answers = Answers::to(sent, &trial.protocol);
+            let mut answers = client.answers(sent);
             for _ in 0..20 {
                 answers.take(&client.sip(SIP)?)?;
                 other.ask(b"are you still there?\n")?;
@@ -265,8 +265,8 @@ fn urgent_data(trial: &Trial) -> Outcome {
     // A server may ask for urgent bytes to stay in the stream (SO_OOBINLINE).
     let apart = b"first\nsecond\n";
     let within = b"first\n\xf2second\n";
-    let (mut apart, mut within) =
-        (Ok(Answers::to(apart, &trial.protocol)), Ok(Answers::to(within, &trial.protocol)));
+    let apart = client.answers(apart);
+    let (mut within, mut apart) = (Ok(apart.or_to(within)), Ok(apart));
     let complete = |answers: &Result<Answers<'_>, Stop>| answers.as_ref().is_ok_and(Answers::are_complete);
     while !complete(&apart) && !complete(&within) {
         let bytes = client.sip(4096)?;
