@@ -91,7 +91,7 @@ pub struct Step {
     pub state: &'static str,
     /// The step in one sentence.
     pub text: String,
-    /// The rule in chapter 8 of the course.
+    /// The rule in chapter 11 of the course.
     pub rule: u8,
     /// Where it happens.
     pub place: &'static str,
@@ -261,9 +261,9 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             | Event::AcceptPaused { .. }
             | Event::TimeoutFired { .. }
             | Event::Refused { .. }
-            | Event::Stopping { .. }
             | Event::Interest { rearm: true, .. }
     );
+    key |= matches!(event, Event::Stopping { open, .. } if *open > 0);
     let (kind, rule, place, text) = match event {
         Event::PollStart { timeout: None } => (
             "poll",
@@ -370,13 +370,17 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             } else if stopped && !resumed && now.output >= HIGH_WATER {
                 key = true;
                 format!(
-                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only.",
+                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only. What the client sends now waits in the kernel.",
                     now.output
+                )
+            } else if now.state == "Lingering" {
+                format!(
+                    "All output for {name} is written. The loop asks the kernel to report the client's end."
                 )
             } else if !before.interest.is_empty() && !stopped && resumed {
                 key = true;
                 format!(
-                    "The server reads {name} again: the client has read answers, and pending output is down to {} bytes. Interest has READABLE again.",
+                    "The server reads {name} again: the client has read answers, and pending output is down to {} bytes, below the high water mark. Interest has READABLE again.",
                     now.output
                 )
             } else {
@@ -442,14 +446,14 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             ("close", 7, "Server::remove_closed", format!("The loop closes the socket of {name}: {reason}."))
         }
         Event::Requested { stop, report, .. } => {
-            let what = if *stop {
-                "to stop"
+            let text = if *stop {
+                "The server is asked to stop."
             } else if *report {
-                "to report"
+                "The recorder wakes the loop, and holds it before the next poll until the clients of the scene are ready."
             } else {
-                "to stop immediately"
+                "The server is asked to stop immediately."
             };
-            ("request", 9, "Server::handle_requests", format!("The server is asked {what}."))
+            ("request", 9, "Server::handle_requests", text.to_owned())
         }
         Event::Stopping { open, timeout } => (
             "drain",
