@@ -101,6 +101,11 @@ function draw() {
     const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
     lane.append(element("line", { x1: LABEL, x2: total, y1: mark, y2: mark, stroke: css("--bad"), "stroke-dasharray": "4 4" }));
+    const label = (at, colour, text) =>
+      lane.append(element("text", { x: LABEL - 6, y: at, "text-anchor": "end", "font-size": 9, fill: css(colour) }, text));
+    label(mark + 3, "--bad", "high water");
+    label(base + 9, "--read", "READABLE");
+    label(base + 18, "--write", "WRITABLE");
     for (let i = first; i <= Math.min(last, end); i++) {
       const now = steps[i].session === session ? steps[i] : stateAt(session, i);
       if (!now) continue;
@@ -129,6 +134,16 @@ function draw() {
   byId("picture").replaceChildren(svg);
 }
 
+// A link to a file of the project, or its name alone if the page lies outside the project.
+function reference(file, text) {
+  const root = document.body.dataset.root;
+  if (!root) return text;
+  const link = document.createElement("a");
+  link.href = root + file;
+  link.textContent = text;
+  return link;
+}
+
 function show() {
   const step = steps[at];
   byId("where").textContent =
@@ -137,10 +152,8 @@ function show() {
   const link = byId("link");
   link.replaceChildren();
   if (!quiz || shown) {
-    const rule = document.createElement("a");
-    rule.href = `${document.body.dataset.course}#8-the-rules-of-readiness`;
-    rule.textContent = `rule ${step.rule} of the course`;
-    link.append(rule, `, ${step.place} in src/`);
+    const file = `src/${step.place.split("::")[0].toLowerCase()}.rs`;
+    link.append(reference("NOTES.md#11-the-rules-of-readiness", `NOTES.md, rule ${step.rule}`), ", ", reference(file, `${step.place} in ${file}`));
   }
   draw();
 }

@@ -1,5 +1,6 @@
 //! The recordings of the scenes: what they promise, that they add up, and the page in a browser.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -142,6 +143,47 @@ fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
     assert_eq!(running.finish().status, Some(0));
     let page = fs::read_to_string(out.join("serve.html")).expect("the page is written");
     assert!(page.contains("The server reads 6 bytes from 127.0.0.1:"));
+}
+
+#[test]
+fn each_step_names_a_function_that_stands_in_the_loops_source() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
+    for scene in ["slow-reader", "no-files", "idle-timeout", "drain", "reset", "refusal"] {
+        let recording = recording(scene);
+        let places: BTreeSet<_> =
+            list(&recording, "steps").iter().map(|step| step["place"].as_str()).collect();
+        for place in places {
+            let (owner, function) =
+                place.and_then(|place| place.split_once("::")).expect("a type and a function");
+            let file = source.join(format!("{}.rs", owner.to_lowercase()));
+            let text =
+                fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            assert!(
+                text.contains(&format!("fn {function}(")),
+                "{scene}: no {function} in {}",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_page_contains_a_path_of_the_machine() {
+    let page = fs::read_to_string(SCENES.join("slow-reader.html")).expect("the scene was recorded");
+    assert!(!page.contains(env!("CARGO_MANIFEST_DIR")) && !page.contains("file://"));
+}
+
+#[test]
+fn only_a_drain_with_sessions_is_a_moment() {
+    for (scene, moments) in [("greeting", 0), ("drain", 1)] {
+        let recording = recording(scene);
+        let steps = list(&recording, "steps").iter();
+        assert_eq!(
+            steps.filter(|step| step["kind"] == "drain" && step["key"] == true).count(),
+            moments,
+            "{scene}"
+        );
+    }
 }
 
 #[test]
