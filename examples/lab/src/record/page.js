@@ -6,6 +6,18 @@ const COLOUR = { read: "--read", write: "--write", answer: "--in", close: "--bad
   error: "--bad", refuse: "--bad", rearm: "--now", interest: "--now" };
 const SHORT = { poll: "poll", batch: "events", accept: "accept", open: "accept", refuse: "refuse", rearm: "re-arm",
   request: "request", drain: "drain", pause: "pause", timeout: "time-out", event: "event" };
+// The kinds of step that a reader can filter by.
+const GROUPS = {
+  calls: ["read", "write", "answer", "error"],
+  events: ["poll", "batch", "event", "turn", "other"],
+  interest: ["interest", "rearm"],
+  states: ["state", "close", "request", "drain"],
+  "time-outs": ["timer", "timeout"],
+  accept: ["accept", "open", "refuse", "pause"],
+};
+const groupOf = {};
+for (const group in GROUPS) for (const kind of GROUPS[group]) groupOf[kind] = group;
+const wanted = new Set(Object.keys(GROUPS));
 const byId = (id) => document.getElementById(id);
 const css = (name) => `var(${name})`;
 let at = 0, width = 18, follow = null, quiz = false, shown = true;
@@ -41,15 +53,15 @@ function hasStep(session, first, last) {
 }
 
 function lanes(first, last) {
-  const wanted = byId("search").value.trim().toLowerCase();
-  const matches = (i) => `${sessions[i].name} ${sessions[i].peer}`.toLowerCase().includes(wanted);
+  const words = byId("search").value.trim().toLowerCase();
+  const matches = (i) => `${sessions[i].name} ${sessions[i].peer}`.toLowerCase().includes(words);
   const seen = new Set();
   if (follow !== null) seen.add(follow);
   if (steps[at].session !== undefined) seen.add(steps[at].session);
   // Sessions with a visible step come first, then those that are open.
-  for (const isWanted of [hasStep, isOpen])
+  for (const isFirst of [hasStep, isOpen])
     for (let i = 0; i < sessions.length && seen.size < LANES; i++)
-      if (matches(i) && isWanted(i, first, last)) seen.add(i);
+      if (matches(i) && isFirst(i, first, last)) seen.add(i);
   return [...seen].filter(matches).sort((a, b) => a - b).slice(0, LANES);
 }
 
@@ -79,7 +91,7 @@ function draw() {
       }
     }
     if (step.session === undefined || step.kind === "open" || step.kind === "close") {
-      svg.append(element("rect", { x: x(i) + 1, y: 22, width: width - 2, height: 16, rx: 2,
+      svg.append(element("rect", { x: x(i) + 1, y: 22, width: width - 2, height: 16, rx: 2, opacity: isWanted(step) ? 1 : .2,
         fill: css(COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill")) }));
       // The name of a step stands where its neighbour leaves room.
       if (width >= 18 && SHORT[step.kind] && x(i) >= word) {
@@ -122,7 +134,7 @@ function draw() {
       if (now.interest.includes("W"))
         lane.append(element("rect", { x: x(i), y: base + 11, width, height: 5, fill: css("--write") }));
       if (steps[i].session === session)
-        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3), "shape-rendering": "auto",
+        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3), "shape-rendering": "auto", opacity: isWanted(now) ? 1 : .2,
           fill: css(COLOUR[now.kind] || "--soft") }));
     }
     lane.addEventListener("click", () => { follow = follow === session ? null : session; draw(); });
@@ -158,8 +170,9 @@ function show() {
   draw();
 }
 
-// A followed session's steps are the ones to stop at.
-function counts(index) { return follow === null || steps[index].session === follow; }
+function isWanted(step) { return wanted.has(groupOf[step.kind]); }
+// The steps to stop at: those of a followed session, of the kinds that the reader wants.
+function counts(index) { return (follow === null || steps[index].session === follow) && isWanted(steps[index]); }
 function move(by) {
   if (quiz && by > 0 && !shown) { shown = true; show(); return; }
   let next = at + by;
@@ -190,6 +203,7 @@ document.addEventListener("keydown", (event) => {
     "-": () => { width = Math.max(2, width / 1.5); draw(); },
     q: toggleQuiz, "/": () => byId("search").focus(),
   };
+  if (/^[1-6]$/.test(event.key)) byId("kinds").querySelectorAll("input")[event.key - 1].click();
   if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
 });
 byId("back").onclick = () => move(-1);
@@ -197,6 +211,15 @@ byId("forward").onclick = () => move(1);
 byId("iteration").onclick = () => iteration(1);
 byId("quiz").onclick = toggleQuiz;
 byId("search").oninput = draw;
+Object.keys(GROUPS).forEach((group, index) => {
+  const box = document.createElement("input"), label = document.createElement("label");
+  box.type = "checkbox";
+  box.checked = true;
+  box.onchange = () => { if (box.checked) wanted.add(group); else wanted.delete(group); draw(); };
+  label.append(box, ` ${group}`);
+  label.title = `key ${index + 1}`;
+  byId("kinds").append(label);
+});
 addEventListener("resize", draw);
 byId("look").textContent = data.look_for;
 if (data.dropped) {
