@@ -359,7 +359,13 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
         Event::State { state, .. } => {
             key = matches!(*state, "Finishing" | "Lingering");
             let rule = if *state == "HalfClosed" { 8 } else { 9 };
-            ("state", rule, "Connection::enter", format!("The state of {name} becomes {state}."))
+            let meaning = match *state {
+                "Draining" => ": the server answers what has arrived",
+                "Finishing" => ": the server writes the pending output and reads no more",
+                "Lingering" => ": all output is written, and the server waits for the client's end",
+                _ => "",
+            };
+            ("state", rule, "Connection::enter", format!("The state of {name} becomes {state}{meaning}."))
         }
         Event::Interest { rearm, .. } => {
             let (stopped, resumed) = (before.interest.contains('R'), now.interest.contains('R'));
