@@ -202,27 +202,35 @@ struct Page<'a> {
     data: &'a str,
     style: &'a str,
     script: &'a str,
-    course: &'a str,
+    /// The way from the page to the project, or nothing if the page lies outside.
+    root: &'a str,
 }
 
 fn write(recording: &Recording, name: &str, out: &Path) -> Result<(), Failure> {
     let json = serde_json::to_string(recording).expect("a recording has only string keys");
     // In the page, no text may look like the end of the script.
     let data = json.replace('<', "\\u003c");
-    let course = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../NOTES.md");
+    let doing = || Failure::system(format!("{}", out.display()));
+    fs::create_dir_all(out).map_err(doing())?;
+    let root = way_to_project(out).unwrap_or_default();
     let page = Page {
         name,
         data: &data,
         style: include_str!("page.css"),
         script: include_str!("page.js"),
-        course: &format!("file://{}", course.display()),
+        root: &root,
     };
     let page = page.render().map_err(|error| Failure::System(error.to_string()))?;
-    let doing = || Failure::system(format!("{}", out.display()));
-    fs::create_dir_all(out).map_err(doing())?;
     fs::write(out.join(format!("{name}.html")), page).map_err(doing())?;
     fs::write(out.join(format!("{name}.json")), json).map_err(doing())?;
     fs::write(out.join(format!("{name}.trace.json")), recording.chrome().to_string()).map_err(doing())?;
     say(&format!("{}", out.join(format!("{name}.html")).display()));
     Ok(())
+}
+
+/// The relative way from a directory inside the project to the project.
+fn way_to_project(directory: &Path) -> Option<String> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().ok()?;
+    let inside = directory.canonicalize().ok()?.strip_prefix(project).ok()?.components().count();
+    Some(format!("./{}", "../".repeat(inside)))
 }

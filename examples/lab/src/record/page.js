@@ -6,6 +6,18 @@ const COLOUR = { read: "--read", write: "--write", answer: "--in", close: "--bad
   error: "--bad", refuse: "--bad", rearm: "--now", interest: "--now" };
 const SHORT = { poll: "poll", batch: "events", accept: "accept", open: "accept", refuse: "refuse", rearm: "re-arm",
   request: "request", drain: "drain", pause: "pause", timeout: "time-out", event: "event" };
+// The kinds of step that a reader can filter by.
+const GROUPS = {
+  calls: ["read", "write", "answer", "error"],
+  events: ["poll", "batch", "event", "turn", "other"],
+  interest: ["interest", "rearm"],
+  states: ["state", "close", "request", "drain"],
+  "time-outs": ["timer", "timeout"],
+  accept: ["accept", "open", "refuse", "pause"],
+};
+const groupOf = {};
+for (const group in GROUPS) for (const kind of GROUPS[group]) groupOf[kind] = group;
+const wanted = new Set(Object.keys(GROUPS));
 const byId = (id) => document.getElementById(id);
 const css = (name) => `var(${name})`;
 let at = 0, width = 18, follow = null, quiz = false, shown = true;
@@ -41,15 +53,15 @@ function hasStep(session, first, last) {
 }
 
 function lanes(first, last) {
-  const wanted = byId("search").value.trim().toLowerCase();
-  const matches = (i) => `${sessions[i].name} ${sessions[i].peer}`.toLowerCase().includes(wanted);
+  const words = byId("search").value.trim().toLowerCase();
+  const matches = (i) => `${sessions[i].name} ${sessions[i].peer}`.toLowerCase().includes(words);
   const seen = new Set();
   if (follow !== null) seen.add(follow);
   if (steps[at].session !== undefined) seen.add(steps[at].session);
   // Sessions with a visible step come first, then those that are open.
-  for (const isWanted of [hasStep, isOpen])
+  for (const isFirst of [hasStep, isOpen])
     for (let i = 0; i < sessions.length && seen.size < LANES; i++)
-      if (matches(i) && isWanted(i, first, last)) seen.add(i);
+      if (matches(i) && isFirst(i, first, last)) seen.add(i);
   return [...seen].filter(matches).sort((a, b) => a - b).slice(0, LANES);
 }
 
@@ -79,7 +91,7 @@ function draw() {
       }
     }
     if (step.session === undefined || step.kind === "open" || step.kind === "close") {
-      svg.append(element("rect", { x: x(i) + 1, y: 22, width: width - 2, height: 16, rx: 2,
+      svg.append(element("rect", { x: x(i) + 1, y: 22, width: width - 2, height: 16, rx: 2, opacity: isWanted(step) ? 1 : .2,
         fill: css(COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill")) }));
       // The name of a step stands where its neighbour leaves room.
       if (width >= 18 && SHORT[step.kind] && x(i) >= word) {
@@ -101,6 +113,11 @@ function draw() {
     const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
     lane.append(element("line", { x1: LABEL, x2: total, y1: mark, y2: mark, stroke: css("--bad"), "stroke-dasharray": "4 4" }));
+    const label = (at, colour, text) =>
+      lane.append(element("text", { x: LABEL - 6, y: at, "text-anchor": "end", "font-size": 9, fill: css(colour) }, text));
+    label(mark + 3, "--bad", "high water");
+    label(base + 9, "--read", "READABLE");
+    label(base + 18, "--write", "WRITABLE");
     for (let i = first; i <= Math.min(last, end); i++) {
       const now = steps[i].session === session ? steps[i] : stateAt(session, i);
       if (!now) continue;
@@ -117,7 +134,7 @@ function draw() {
       if (now.interest.includes("W"))
         lane.append(element("rect", { x: x(i), y: base + 11, width, height: 5, fill: css("--write") }));
       if (steps[i].session === session)
-        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3), "shape-rendering": "auto",
+        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3), "shape-rendering": "auto", opacity: isWanted(now) ? 1 : .2,
           fill: css(COLOUR[now.kind] || "--soft") }));
     }
     lane.addEventListener("click", () => { follow = follow === session ? null : session; draw(); });
@@ -129,6 +146,16 @@ function draw() {
   byId("picture").replaceChildren(svg);
 }
 
+// A link to a file of the project, or its name alone if the page lies outside the project.
+function reference(file, text) {
+  const root = document.body.dataset.root;
+  if (!root) return text;
+  const link = document.createElement("a");
+  link.href = root + file;
+  link.textContent = text;
+  return link;
+}
+
 function show() {
   const step = steps[at];
   byId("where").textContent =
@@ -137,16 +164,15 @@ function show() {
   const link = byId("link");
   link.replaceChildren();
   if (!quiz || shown) {
-    const rule = document.createElement("a");
-    rule.href = `${document.body.dataset.course}#8-the-rules-of-readiness`;
-    rule.textContent = `rule ${step.rule} of the course`;
-    link.append(rule, `, ${step.place} in src/`);
+    const file = `src/${step.place.split("::")[0].toLowerCase()}.rs`;
+    link.append(reference("NOTES.md#11-the-rules-of-readiness", `NOTES.md, rule ${step.rule}`), ", ", reference(file, `${step.place} in ${file}`));
   }
   draw();
 }
 
-// A followed session's steps are the ones to stop at.
-function counts(index) { return follow === null || steps[index].session === follow; }
+function isWanted(step) { return wanted.has(groupOf[step.kind]); }
+// The steps to stop at: those of a followed session, of the kinds that the reader wants.
+function counts(index) { return (follow === null || steps[index].session === follow) && isWanted(steps[index]); }
 function move(by) {
   if (quiz && by > 0 && !shown) { shown = true; show(); return; }
   let next = at + by;
@@ -177,6 +203,7 @@ document.addEventListener("keydown", (event) => {
     "-": () => { width = Math.max(2, width / 1.5); draw(); },
     q: toggleQuiz, "/": () => byId("search").focus(),
   };
+  if (/^[1-6]$/.test(event.key)) byId("kinds").querySelectorAll("input")[event.key - 1].click();
   if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
 });
 byId("back").onclick = () => move(-1);
@@ -184,6 +211,15 @@ byId("forward").onclick = () => move(1);
 byId("iteration").onclick = () => iteration(1);
 byId("quiz").onclick = toggleQuiz;
 byId("search").oninput = draw;
+Object.keys(GROUPS).forEach((group, index) => {
+  const box = document.createElement("input"), label = document.createElement("label");
+  box.type = "checkbox";
+  box.checked = true;
+  box.onchange = () => { if (box.checked) wanted.add(group); else wanted.delete(group); draw(); };
+  label.append(box, ` ${group}`);
+  label.title = `key ${index + 1}`;
+  byId("kinds").append(label);
+});
 addEventListener("resize", draw);
 byId("look").textContent = data.look_for;
 if (data.dropped) {

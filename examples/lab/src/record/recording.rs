@@ -261,9 +261,9 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             | Event::AcceptPaused { .. }
             | Event::TimeoutFired { .. }
             | Event::Refused { .. }
-            | Event::Stopping { .. }
             | Event::Interest { rearm: true, .. }
     );
+    key |= matches!(event, Event::Stopping { open, .. } if *open > 0);
     let (kind, rule, place, text) = match event {
         Event::PollStart { timeout: None } => (
             "poll",
@@ -359,7 +359,13 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
         Event::State { state, .. } => {
             key = matches!(*state, "Finishing" | "Lingering");
             let rule = if *state == "HalfClosed" { 8 } else { 9 };
-            ("state", rule, "Connection::enter", format!("The state of {name} becomes {state}."))
+            let meaning = match *state {
+                "Draining" => ": the server answers what has arrived",
+                "Finishing" => ": the server writes the pending output and reads no more",
+                "Lingering" => ": all output is written, and the server waits for the client's end",
+                _ => "",
+            };
+            ("state", rule, "Connection::enter", format!("The state of {name} becomes {state}{meaning}."))
         }
         Event::Interest { rearm, .. } => {
             let (stopped, resumed) = (before.interest.contains('R'), now.interest.contains('R'));
@@ -370,13 +376,17 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             } else if stopped && !resumed && now.output >= HIGH_WATER {
                 key = true;
                 format!(
-                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only.",
+                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only. What the client sends now waits in the kernel.",
                     now.output
+                )
+            } else if now.state == "Lingering" {
+                format!(
+                    "All output for {name} is written. The loop asks the kernel to report the client's end."
                 )
             } else if !before.interest.is_empty() && !stopped && resumed {
                 key = true;
                 format!(
-                    "The server reads {name} again: the client has read answers, and pending output is down to {} bytes. Interest has READABLE again.",
+                    "The server reads {name} again: the client has read answers, and pending output is down to {} bytes, below the high water mark. Interest has READABLE again.",
                     now.output
                 )
             } else {
@@ -442,14 +452,14 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             ("close", 7, "Server::remove_closed", format!("The loop closes the socket of {name}: {reason}."))
         }
         Event::Requested { stop, report, .. } => {
-            let what = if *stop {
-                "to stop"
+            let text = if *stop {
+                "The server is asked to stop."
             } else if *report {
-                "to report"
+                "The recorder wakes the loop, and holds it before the next poll until the clients of the scene are ready."
             } else {
-                "to stop immediately"
+                "The server is asked to stop immediately."
             };
-            ("request", 9, "Server::handle_requests", format!("The server is asked {what}."))
+            ("request", 9, "Server::handle_requests", text.to_owned())
         }
         Event::Stopping { open, timeout } => (
             "drain",

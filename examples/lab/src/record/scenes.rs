@@ -68,7 +68,7 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "half-close",
-        look_for: "A client ends its direction while its answers are still pending. Look for the read of 0 bytes: the session stays open until all pending output is written.",
+        look_for: "A client half-closes: it will send no more, but its answers are still pending. Look for the read of 0 bytes: the session stays open until all pending output is written.",
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {
@@ -81,7 +81,7 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "slow-reader",
-        look_for: "A client sends 300,000 bytes and does not read its answers for a while. Look for the step at which pending output crosses the dashed high water mark and READABLE leaves the interest, and for the write after which the server reads the client again.",
+        look_for: "A client sends 300,000 bytes and reads no answer for a while: its answers wait in the server as pending output, the grey area. Look for the step at which the grey area crosses the high water mark and the server stops reading (the green strip ends), and for the write after which the server reads the client again.",
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {

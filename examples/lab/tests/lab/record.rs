@@ -1,12 +1,14 @@
 //! The recordings of the scenes: what they promise, that they add up, and the page in a browser.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 
+use headless_chrome::protocol::cdp::types::Event;
+use headless_chrome::{Browser, LaunchOptions, Tab};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -145,41 +147,190 @@ fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
 }
 
 #[test]
+fn each_step_names_a_function_that_stands_in_the_loops_source() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
+    for scene in ["slow-reader", "no-files", "idle-timeout", "drain", "reset", "refusal"] {
+        let recording = recording(scene);
+        let places: BTreeSet<_> =
+            list(&recording, "steps").iter().map(|step| step["place"].as_str()).collect();
+        for place in places {
+            let (owner, function) =
+                place.and_then(|place| place.split_once("::")).expect("a type and a function");
+            let file = source.join(format!("{}.rs", owner.to_lowercase()));
+            let text =
+                fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            assert!(
+                text.contains(&format!("fn {function}(")),
+                "{scene}: no {function} in {}",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_page_contains_a_path_of_the_machine() {
+    let page = fs::read_to_string(SCENES.join("slow-reader.html")).expect("the scene was recorded");
+    assert!(!page.contains(env!("CARGO_MANIFEST_DIR")) && !page.contains("file://"));
+}
+
+#[test]
+fn only_a_drain_with_sessions_is_a_moment() {
+    for (scene, moments) in [("greeting", 0), ("drain", 1)] {
+        let recording = recording(scene);
+        let steps = list(&recording, "steps").iter();
+        assert_eq!(
+            steps.filter(|step| step["kind"] == "drain" && step["key"] == true).count(),
+            moments,
+            "{scene}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_scene_is_an_error() {
     let finished = run(&mut lab(&["record", "--scene", "nothing"]));
     assert_eq!(finished.status, Some(2));
     assert!(finished.stderr.contains("--list"), "{}", finished.stderr);
 }
 
-/// A copy of the page presses keys, notes after each what the page says, and notes errors.
+/// The fields and their types are those of the Trace Event Format, which Perfetto documents as its JSON format.
+#[test]
+fn the_export_for_perfetto_has_the_fields_of_the_trace_event_format() {
+    for scene in ["greeting", "slow-reader", "drain"] {
+        let text =
+            fs::read_to_string(SCENES.join(format!("{scene}.trace.json"))).expect("the scene was recorded");
+        let trace: Value = serde_json::from_str(&text).expect("a trace is JSON");
+        let (mut threads, mut end, mut steps) = (BTreeSet::new(), 0, 0);
+        for event in list(&trace, "traceEvents") {
+            let number =
+                |name: &str| event[name].as_u64().unwrap_or_else(|| panic!("{scene}: {name} of {event}"));
+            assert!(event["name"].as_str().is_some_and(|name| !name.is_empty()), "{scene}: {event}");
+            assert_eq!(number("pid"), 1);
+            match event["ph"].as_str() {
+                // Metadata.
+                Some("M") => {
+                    assert!(event["name"] == "thread_name" && event["args"]["name"].is_string(), "{event}");
+                    assert!(threads.insert(number("tid")), "{scene}: two names for a thread");
+                }
+                // A complete event, with a begin and a length in microseconds.
+                Some("X") => {
+                    assert!(threads.contains(&number("tid")), "{scene}: {event} is of no thread");
+                    assert!(number("ts") >= end, "{scene}: {event} begins before the one before it ends");
+                    end = number("ts") + number("dur");
+                    steps += 1;
+                }
+                other => panic!("{scene}: phase {other:?}"),
+            }
+        }
+        assert_eq!(steps, list(&recording(scene), "steps").len());
+    }
+}
+
+/// A page of a recording in Chromium, which notes every error on the console.
+struct Page {
+    tab: Arc<Tab>,
+    errors: Arc<Mutex<Vec<String>>>,
+    _browser: Browser,
+}
+
+impl Page {
+    fn open(scene: &str) -> Self {
+        let options = LaunchOptions::default_builder()
+            .path(Some("/usr/bin/chromium".into()))
+            .sandbox(false)
+            .window_size(Some((1300, 900)))
+            .build();
+        let browser = Browser::new(options.expect("options")).expect("chromium is installed");
+        let tab = browser.new_tab().expect("a tab");
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&errors);
+        tab.enable_runtime().and_then(Tab::enable_log).expect("events of the console");
+        let listener = move |event: &Event| {
+            let error = match event {
+                Event::RuntimeExceptionThrown(thrown) => format!("{:?}", thrown.params.exception_details),
+                Event::RuntimeConsoleAPICalled(call) => format!("{:?}", call.params.args),
+                Event::LogEntryAdded(entry) => entry.params.entry.text.clone(),
+                _ => return,
+            };
+            noted.lock().expect("no test panics with it").push(error);
+        };
+        tab.add_event_listener(Arc::new(listener)).expect("a listener");
+        let address = format!("file://{}", SCENES.join(format!("{scene}.html")).display());
+        tab.navigate_to(&address).and_then(|tab| tab.wait_until_navigated()).expect("the page opens");
+        Self { tab, errors, _browser: browser }
+    }
+
+    fn press(&self, keys: &[&str]) {
+        for key in keys {
+            self.tab.press_key(key).expect("a key of a keyboard");
+        }
+    }
+
+    fn run(&self, script: &str) -> Value {
+        self.tab.evaluate(script, false).expect("the script runs").value.unwrap_or_default()
+    }
+
+    fn text(&self, id: &str) -> String {
+        let value = self.run(&format!("document.getElementById('{id}').textContent"));
+        value.as_str().expect("a text").to_owned()
+    }
+
+    /// Fails unless the page says these words about its step.
+    fn says(&self, words: &str) {
+        let (place, told) = (self.text("where"), self.text("told"));
+        assert!(place.contains(words) || told.contains(words), "no {words:?} in {place:?} {told:?}");
+    }
+
+    fn had_no_error(&self) {
+        assert_eq!(*self.errors.lock().expect("no test panics with it"), [""; 0]);
+    }
+}
+
 #[test]
 #[ignore = "needs chromium"]
 fn a_reader_steps_through_the_page_with_the_keyboard() {
-    const BEFORE: &str = "<script>onerror = (what) => { document.title = `error ${what}`; };</script>";
-    const AFTER: &str = "<script>
-        for (const key of ['ArrowRight', 'ArrowRight', 'ArrowLeft', 'End', 'Home', '+', '-', 'q', 'ArrowRight', 'ArrowRight']) {
-            document.dispatchEvent(new KeyboardEvent('keydown', { key }));
-            const line = document.createElement('p');
-            line.textContent = `after ${key}: ${where.textContent} ${told.textContent}`;
-            document.body.append(line);
-        }
-    </script>";
-    let page = fs::read_to_string(SCENES.join("greeting.html")).expect("the scene was recorded");
-    let path = SCENES.join("keys.html");
-    fs::write(&path, page.replace("<body", &format!("{BEFORE}<body")) + AFTER).expect("a file in target");
-    let profile = SCENES.join("profile");
-    let mut chromium = Command::new("chromium");
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
-    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    chromium.arg(format!("--user-data-dir={}", profile.display())).arg("--dump-dom");
-    let finished = run(chromium.arg(format!("file://{}", path.display())));
-    let said = |text: &str| assert!(finished.stdout.contains(text), "no {text:?} in {}", finished.stdout);
-    said("<title>okloop: greeting</title>");
-    said("after ArrowRight: Step 3 of ");
-    said("after ArrowLeft: Step 2 of ");
-    said("after Home: Step 1 of ");
-    said("after q: Step 1 of ");
-    said("What happens now?");
-    said("poll returns after");
-    said("<svg ");
+    let page = Page::open("greeting");
+    page.says("Step 1 of ");
+    page.says("The loop calls poll and waits");
+    page.press(&["ArrowRight"]);
+    page.says("poll returns after");
+    page.press(&["ArrowRight", "ArrowLeft"]);
+    page.says("Step 2 of ");
+    page.press(&["End"]);
+    let count = page.run("steps.length");
+    page.says(&format!("Step {count} of {count}"));
+    page.press(&["Home", "q", "ArrowRight", "ArrowRight"]);
+    page.says("Step 2 of ");
+    page.says("What happens now?");
+    page.press(&["ArrowRight"]);
+    page.says("poll returns after");
+    page.press(&["ArrowRight", "ArrowRight"]);
+    page.says("a client waits in the accept queue");
+    assert_eq!(page.run("document.querySelectorAll('#picture svg').length"), 1);
+    assert_eq!(page.text("link"), "NOTES.md, rule 3, Acceptor::on_readable in src/acceptor.rs");
+    page.had_no_error();
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_reader_of_the_slow_readers_page_stops_at_the_changes_of_interest_alone() {
+    let page = Page::open("slow-reader");
+    // The kinds calls, events, states, time-outs and accept.
+    page.press(&["1", "2", "4", "5", "6"]);
+    let wanted = "steps.filter((step) => step.kind === 'interest' || step.kind === 'rearm')";
+    let count = page.run(&format!("{wanted}.length")).as_u64().expect("a number");
+    let mut told = Vec::new();
+    for _ in 0..count {
+        page.press(&["ArrowRight"]);
+        told.push(page.text("told"));
+    }
+    assert!(told[0].contains("report the slow reader when it is readable"), "{told:?}");
+    let stop = told.iter().position(|text| text.contains("The server stops reading the slow reader"));
+    let resume = told.iter().position(|text| text.contains("The server reads the slow reader again"));
+    assert!(stop.is_some() && stop < resume, "{told:?}");
+    // With its events again, the step after the last wanted one is another.
+    page.press(&["Home", "2", "ArrowRight"]);
+    page.says("Step 2 of ");
+    page.had_no_error();
 }
