@@ -94,7 +94,7 @@ impl Server {
 
 struct Connection {
     stream: TcpStream,
-    /// Output that the client has not been sent yet. A thread would know it by its place inside `write_all`.
+    /// Output that the client has not been sent yet. A thread needs no such field: it waits inside `write_all`.
     pending: Vec<u8>,
 }
 

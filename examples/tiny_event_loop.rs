@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    /// Gives a session its turn. The key may be that of no session: an event is a hint.
+    /// Gives a session its turn. The session may have ended already: an event is a hint.
     fn turn(&mut self, key: usize) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.turn().is_err() {
@@ -131,7 +131,7 @@ impl Server {
 
 struct Connection {
     stream: TcpStream,
-    /// Output that the client has not been sent yet. A thread would know it by its place inside `write_all`.
+    /// Output that the client has not been sent yet. A thread needs no such field: it waits inside `write_all`.
     pending: Vec<u8>,
 }
 

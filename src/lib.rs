@@ -77,7 +77,7 @@
 //! |---|---|---|
 //! | [`greet`](Session::greet) | once, first | appends what the client reads first |
 //! | [`answer`](Session::answer) | for each request | answers it, or asks for more input, or ends the session |
-//! | [`end_of_input`](Session::end_of_input) | when no more input follows | notes it; `answer` is called once more |
+//! | [`end_of_input`](Session::end_of_input) | when no more input follows | notes it; then `answer` is called, also with empty input |
 //! | [`LARGEST_ANSWER`](Session::LARGEST_ANSWER) | | limits what one call appends, by default to 32 KiB |
 //!
 //! Only `answer` is required. The examples `upper` and `line_server` are two more servers to copy from. A layer is a
@@ -88,7 +88,7 @@
 //! - **Limits.** A client above [`Config::max_connections`] is told that the server is full. When the system has no
 //!   room for one more socket, accepting pauses, and the open sessions go on.
 //! - **Backpressure.** A client that does not read its answers is not read either, so its pending output has a limit.
-//! - **Turns.** A flood of one session waits while the other sessions get their turns.
+//! - **Turns.** Each turn has a budget. A flood stops at its budget, and the other sessions get their turns.
 //! - **Time-outs.** [`Config::idle_timeout`] ends silent sessions. [`Config::write_timeout`] ends those whose client does
 //!   not read.
 //! - **A polite end.** After [`Step::Close`] the client gets all pending output, although it may still be sending.
@@ -97,7 +97,8 @@
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
 //! - **Containment.** A session whose `greet`, `answer` or `end_of_input` panics ends alone.
 //!
-//! The log goes through the [log] crate, to the logger that the program sets up.
+//! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so. The log goes
+//! through the [log] crate, to the logger that the program sets up.
 //!
 //! # The way of a byte
 //!

@@ -106,7 +106,8 @@ impl Code {
         let words: Vec<&str> = line.split_whitespace().skip_while(|&word| word != "cargo").collect();
         let after = |option: &str| words.iter().skip_while(|&&word| word != option).nth(1);
         let example = after("--example").map(|name| format!("examples/{name}.rs"));
-        let part = after("-p").and(after("--")).map(|part| format!("examples/lab/src/{part}"));
+        let part =
+            after("run").and(after("-p")).and(after("--")).map(|part| format!("examples/lab/src/{part}"));
         let test = words.iter().skip_while(|&&word| word != "--test").nth(2);
         let mut missing = [example, part].into_iter().flatten().filter(|path| !root().join(path).exists());
         let unknown = |part: &str| part != "--" && !self.tests.iter().any(|test| test.contains(part));
