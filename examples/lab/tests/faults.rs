@@ -107,14 +107,19 @@ fn a_correct_server_passes_every_case() {
 fn each_broken_server_fails_its_own_cases() {
     /// Most of the time, their clients wait.
     const TOGETHER: usize = 4;
+    /// On a busy machine a broken server can be lucky: its client comes too late to meet the fault.
+    const TRIES: usize = 3;
     let _beside = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
     let next = AtomicUsize::new(0);
     let judge_the_next = || {
         while let Some((name, must, _)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
             let arguments = ["--patience", "2", "--only", &must.join(",")];
-            let run = Run::of(name, &[server(name, name)], &arguments);
-            assert_eq!(run.status, Some(1), "{name}");
-            assert_eq!(run.failed[*name], must.iter().map(ToString::to_string).collect(), "{name}");
+            let expected: BTreeSet<String> = must.iter().map(ToString::to_string).collect();
+            let fails = || {
+                let run = Run::of(name, &[server(name, name)], &arguments);
+                run.status == Some(1) && run.failed[*name] == expected
+            };
+            assert!((0..TRIES).any(|_| fails()), "{name} does not fail {must:?}");
         }
     };
     thread::scope(|scope| {
