@@ -136,6 +136,13 @@ fn reset_unread(trial: &Trial) -> Outcome {
         // A server that answers slowly is still reading when the reset comes; a fast one finds it with its next call.
         trial.while_stopped(|| client.send(lines(20_000)))?;
         client.reset();
+
+        // A server that waits for input meets the reset in its read: the answer has arrived, and the client leaves it.
+        let client = Client::greeted(trial)?;
+        client.send(b"hello\n")?;
+        // An error means that the server has ended, which the next client finds out.
+        let _ = client.stream().peek(&mut [0]);
+        client.reset();
     }
     trial.serves_the_next()?;
     Ok(None)
