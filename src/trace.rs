@@ -64,7 +64,7 @@ pub enum Event {
         /// The system's message.
         error: String,
     },
-    /// The protocol has answered its input, as far as the output's high water mark allows.
+    /// The protocol has answered its input. It stops when the output reaches the high water mark.
     Answered {
         /// The session's client.
         peer: SocketAddr,

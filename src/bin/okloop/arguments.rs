@@ -34,7 +34,7 @@ pub struct Arguments {
 
     /// Most sessions at a time; other clients are told that the server is full [default: what the open files allow]
     #[arg(long, value_name = "N", value_parser = connections)]
-    pub max_connections: Option<usize>,
+    max_connections: Option<usize>,
 
     /// What gets one answer: each chunk of up to 1024 bytes as it arrives, or each line
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "chunks|lines")]

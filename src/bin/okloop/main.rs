@@ -31,13 +31,12 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     logging::init(arguments.log_level)?;
     let limit = platform::raise_file_limit()?;
     let room = open_files::room(limit, open_files::count_open(limit))?;
-    let connections = arguments.max_connections.unwrap_or(room.connections);
-    info!("Limits: {limit} open files, {connections} connections");
+    let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
+    info!("Limits: {limit} open files, {} connections", config.max_connections);
     // Such a limit is obeyed: the operator prefers clients that wait to clients that are refused.
-    if connections > room.connections {
+    if config.max_connections > room.connections {
         warn!("The open files allow {} connections; more clients wait in the accept queue", room.connections);
     }
-    let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
     let new_session = move |_| OkSession::new(framing);
     if telnet {
         run(config, &signals, move |peer| Telnet::new(new_session(peer)))

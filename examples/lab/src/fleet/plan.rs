@@ -5,12 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use indicatif::{HumanBytes, HumanCount};
-/// Open files that a process has besides its sessions.
-const RESERVED_FILES: u64 = 32;
 
 use crate::fleet::limits::Limits;
 use crate::fleet::message::Share;
 use crate::support::failure::Failure;
+
+/// Open files that a process has besides its sessions.
+const RESERVED_FILES: u64 = 32;
 
 /// The ports that a client process connects from. Below are those that other programs may be listening on.
 pub const PORTS: RangeInclusive<u16> = 10_000..=u16::MAX;
