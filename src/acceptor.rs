@@ -8,7 +8,7 @@ use log::warn;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
-use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, Config};
+use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, CROWD, Config};
 use crate::error::StartError;
 use crate::trace::{Event, step};
 use crate::{listen, platform};
@@ -18,6 +18,8 @@ use crate::{listen, platform};
 pub struct Acceptor {
     listener: TcpListener,
     state: State,
+    /// How many clients were accepted since the last `accept` that failed, mostly because the queue was empty.
+    in_a_row: usize,
 }
 
 /// A client in the accept queue causes one event, when it arrives. If the loop leaves it there, it must remember that.
@@ -35,7 +37,7 @@ impl Acceptor {
     /// Opens the listening socket.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let listener = TcpListener::from_std(listen::listen(config)?.into());
-        Ok(Self { listener, state: State::Waiting })
+        Ok(Self { listener, state: State::Waiting, in_a_row: 0 })
     }
 
     /// The address that clients connect to.
@@ -61,10 +63,11 @@ impl Acceptor {
     /// As many as there were events, at most [`ACCEPT_BUDGET`]: new clients and open sessions share the loop equally.
     /// In a quiet iteration that is 1, and nearly always only one client waits. To accept until `WouldBlock` would cost
     /// one more `accept`, for which the kernel makes a socket and a file and discards them. That costs many times as
-    /// much as [`Acceptor::rearm`].
+    /// much as [`Acceptor::rearm`]. Only in a crowd it is cheaper to accept several in one iteration.
     pub fn accept_quota(&self, now: Instant, events: usize, ended: usize) -> usize {
+        let in_a_crowd = if self.in_a_row >= CROWD { CROWD } else { 1 };
         match self.state {
-            State::Ready => events.min(ACCEPT_BUDGET),
+            State::Ready => events.clamp(in_a_crowd, ACCEPT_BUDGET),
             State::Paused(until) if ended > 0 || until <= now => ACCEPT_BUDGET,
             State::Waiting | State::Paused(_) => 0,
         }
@@ -79,8 +82,9 @@ impl Acceptor {
     }
 
     /// Accepts one client.
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = self.listener.accept()?;
+    pub fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.listener.accept().inspect_err(|_| self.in_a_row = 0)?;
+        self.in_a_row += 1;
         platform::set_session_options(&stream);
         Ok((stream, canonical(peer)))
     }
@@ -141,6 +145,23 @@ mod tests {
         acceptor.on_readable();
         let quotas = [1, 5, 1000].map(|events| acceptor.accept_quota(Instant::now(), events, 0));
         assert_eq!(quotas, [1, 5, ACCEPT_BUDGET]);
+    }
+
+    #[test]
+    fn a_crowd_is_accepted_several_at_a_time_until_the_queue_is_empty() {
+        let (mut acceptor, _first) = with_one_waiting();
+        let address = acceptor.local_addr().expect("a bound socket has an address");
+        let connect = |_| std::net::TcpStream::connect(address).expect("the backlog has room");
+        let _others: Vec<_> = (1..CROWD).map(connect).collect();
+        acceptor.on_readable();
+        for accepted in 0..CROWD {
+            assert_eq!(acceptor.accept_quota(Instant::now(), 1, 0), 1, "after {accepted}");
+            acceptor.accept().expect("one waits");
+        }
+        let quotas = [1, 20].map(|events| acceptor.accept_quota(Instant::now(), events, 0));
+        assert_eq!(quotas, [CROWD, 20]);
+        acceptor.accept().expect_err("the queue is empty");
+        assert_eq!(acceptor.accept_quota(Instant::now(), 1, 0), 1);
     }
 
     /// An acceptor, and a client in its queue.

@@ -84,6 +84,10 @@ pub const DRAIN_BUDGET: usize = 64 * 1024 * 1024;
 /// (`Acceptor::accept_quota`).
 pub const ACCEPT_BUDGET: usize = 64;
 
+/// After this many clients in a row, an iteration accepts as many at a time (connections). It saves a crowd the calls of
+/// an iteration for each client, and costs one `accept` more when the crowd ends.
+pub const CROWD: usize = 8;
+
 /// The most clients that are still accepted after a stop (connections): as many as the default backlog holds. Without
 /// a limit, clients that go on connecting would keep the server from stopping.
 pub const LAST_ACCEPTS: usize = 4096;

@@ -266,7 +266,7 @@ impl<S: Session> Server<S> {
     /// no room.
     fn accept_up_to(&mut self, quota: usize) -> io::Result<()> {
         for _ in 0..quota {
-            let Some(acceptor) = &self.acceptor else { break };
+            let Some(acceptor) = &mut self.acceptor else { break };
             match acceptor.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer)?,
                 Err(error) if platform::is_one_clients(&error) => {
