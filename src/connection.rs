@@ -162,7 +162,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// The time-out that applies now.
     pub fn timeout(&self) -> Timeout {
         match self.state {
-            State::Lingering(Reason::Closed | Reason::Refused) => Timeout::Linger,
+            State::Finishing(Reason::Refused) | State::Lingering(Reason::Closed | Reason::Refused) => {
+                Timeout::Linger
+            }
             _ if self.has_pending_output() => Timeout::Write,
             _ => Timeout::Idle,
         }

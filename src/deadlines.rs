@@ -24,7 +24,7 @@ pub enum Timeout {
     Idle,
     /// Output is pending: the client must read.
     Write,
-    /// The protocol has ended the session: the client must end its direction.
+    /// The protocol has ended the session, or the client is refused: the client must end its direction.
     Linger,
 }
 

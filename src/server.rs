@@ -23,7 +23,7 @@ use crate::config::{
 };
 use crate::connection::{Connection, Turn};
 use crate::control::{Control, Handle};
-use crate::deadlines::{Deadlines, Timeout};
+use crate::deadlines::Deadlines;
 use crate::error::StartError;
 use crate::platform::{self, Kernel};
 use crate::readiness::Readiness;
@@ -49,8 +49,8 @@ pub struct Server<S> {
     /// Sessions that have ended in this iteration. They keep their keys until the batch is over. If a key were reused
     /// during the batch, the new session would get the old session's events.
     ended: Vec<usize>,
-    /// Clients that are told that the server is full, the oldest first, and when each is closed. They are in the slab too.
-    refused: VecDeque<(usize, Instant)>,
+    /// Clients that are told that the server is full, the oldest first. They are in the slab too.
+    refused: VecDeque<usize>,
     pool: Pool,
     deadlines: Deadlines,
     control: Control,
@@ -228,8 +228,7 @@ impl<S: Session> Server<S> {
             return Some(self.now);
         }
         let accepting = self.acceptor.as_ref().and_then(Acceptor::next_due);
-        let refusal = self.refused.front().map(|&(_, due)| due);
-        [self.deadlines.next_due(), refusal, accepting, self.drain_deadline()].into_iter().flatten().min()
+        [self.deadlines.next_due(), accepting, self.drain_deadline()].into_iter().flatten().min()
     }
 
     /// `None` while the server does not drain, and where the deadline is further off than the clock goes.
@@ -296,13 +295,13 @@ impl<S: Session> Server<S> {
         };
         let key = self.sessions.insert(Registered { connection, interest: None });
         if is_full {
-            self.refused.push_back((key, self.now + LINGER_TIMEOUT));
+            self.refused.push_back(key);
         }
         self.stats.peak = self.stats.peak.max(self.open() as u64);
         self.turn(key, Readiness::WRITABLE);
         let has_no_memory = self.sessions[key].connection.closed() == Some(Reason::OutOfMemory);
         if self.refused.len() > self.config.max_refusals
-            && let Some(&(oldest, _)) = self.refused.front()
+            && let Some(&oldest) = self.refused.front()
         {
             self.close(oldest, Reason::Refused);
         }
@@ -355,17 +354,10 @@ impl<S: Session> Server<S> {
     fn end_late_sessions(&mut self) {
         let now = self.caught_up.to();
         for _ in 0..END_BUDGET {
-            if let Some(&(key, _)) = self.refused.front().filter(|(_, due)| *due <= now) {
-                step!(Event::TimeoutFired { key, timeout: Timeout::Linger });
-                self.refused.pop_front();
-                self.close(key, Reason::Refused);
-            } else if let Some((key, timeout)) = self.deadlines.next_late(now) {
-                step!(Event::TimeoutFired { key, timeout });
-                self.deadlines.stop(key);
-                self.close(key, timeout.reason());
-            } else {
-                return;
-            }
+            let Some((key, timeout)) = self.deadlines.next_late(now) else { return };
+            step!(Event::TimeoutFired { key, timeout });
+            self.deadlines.stop(key);
+            self.close(key, timeout.reason());
         }
     }
 
@@ -386,7 +378,7 @@ impl<S: Session> Server<S> {
             let connection = self.sessions.remove(key).connection;
             let mut reason = connection.closed().expect("only closed sessions are removed");
             self.deadlines.stop(key);
-            if let Some(index) = self.refused.iter().position(|&(refused, _)| refused == key) {
+            if let Some(index) = self.refused.iter().position(|&refused| refused == key) {
                 self.refused.remove(index);
                 // However it ended.
                 reason = Reason::Refused;
