@@ -26,6 +26,29 @@ fn a_hundred_clients_get_prompt_answers_beside_floods() {
     assert!(beside < bound, "{beside:?} beside the floods, {before:?} before");
 }
 
+/// Measured beside four floods on two processors: 0.1 to 4 ms. `loop_backpressure`, whose turns have no limit, did not
+/// answer within 30 s.
+#[test]
+fn fair_loops_answer_others_promptly_beside_floods() {
+    let _alone = alone();
+    for name in ["poll_all", "loop_fair", "loop_deadlines"] {
+        let server = Process::start(name, &["0"]);
+        let port = server.port();
+        let mut client = Client::greeted(port);
+        let floods = [(); 4].map(|()| Flood::start(port));
+        let mut times: Vec<Duration> = (0..100)
+            .map(|_| {
+                let start = Instant::now();
+                client.ask(b"a few words");
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        assert!(times[90] < Duration::from_millis(250), "{name}: {:?} at the 90th percentile", times[90]);
+        drop(floods);
+    }
+}
+
 /// Both have sent before the loop looks, the flood first. The order of the log needs no clock.
 #[test]
 fn a_flood_gets_one_read_budget_before_the_next_session_has_its_turn() {

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal::SIGTERM;
 use okloop::{BANNER, Reason};
 
 use crate::harness::{Client, DEADLINE, Process, binary, chunks_of, eventually, numbered_lines};
@@ -28,6 +29,46 @@ fn an_accept_error_of_one_client_does_not_delay_the_next() {
         traced.expect_faults(10);
         let stats = traced.server.stats();
         assert_eq!((stats.accepted, stats.accept_pauses), (20, 0), "{error}");
+    }
+}
+
+#[test]
+#[ignore = "needs strace; .ci/run installs and runs it"]
+fn an_accept_error_of_one_client_does_not_pause_a_rung() {
+    let errors = ["ECONNABORTED", "EHOSTUNREACH", "EINTR", "ENETDOWN", "ENETUNREACH", "EPERM"];
+    for (name, errors) in
+        [("thread_per_connection", &errors[..1]), ("loop_fair", &errors), ("loop_deadlines", &errors)]
+    {
+        for error in errors {
+            let traced = Traced::rung_with_fault(name, &format!("accept4:error={error}:when=1..19+2"));
+            for _ in 0..20 {
+                Client::greeted(traced.port()).ask(b"hello");
+            }
+            traced.expect_faults(10);
+            traced.server.signal(SIGTERM);
+            assert_eq!(traced.server.finish().stderr, "", "{name} and {error}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs strace; .ci/run installs and runs it"]
+fn a_rung_pauses_while_the_system_has_no_room() {
+    for name in ["thread_per_connection", "poll_all", "loop_fair", "loop_deadlines"] {
+        for error in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
+            let traced = Traced::rung_with_fault(name, &format!("accept4:error={error}:when=3"));
+            let mut inside = Client::greeted(traced.port());
+            let waiting = [(); 2].map(|()| Client::connect(traced.port()));
+            traced.server.complaint_with("No session: ");
+            inside.ask(b"still there?");
+            // loop_fair waits for the end of a session.
+            drop(inside);
+            for mut client in waiting {
+                client.expect(BANNER);
+                client.ask(b"at last");
+            }
+            traced.expect_faults(1);
+        }
     }
 }
 
@@ -111,7 +152,7 @@ fn a_log_whose_thread_cannot_start_at_first_starts_it_with_a_later_line() {
 #[test]
 #[ignore = "needs strace; .ci/run installs and runs it"]
 fn an_idle_server_makes_no_system_call() {
-    let traced = Traced::start("idle", &[]);
+    let traced = Traced::okloop("idle", &[]);
     let _clients = answered(500, traced.port());
     let calls = || fs::metadata(&traced.trace).expect("strace writes it").len();
     eventually("the server waits", || unchanged(Duration::from_millis(200), calls));
@@ -153,6 +194,12 @@ fn converse(port: u16) -> io::Result<()> {
     stream.read_exact(&mut [0; 10])
 }
 
+/// What strace is told to make some calls fail.
+fn expressions(fault: &str) -> [String; 2] {
+    let call = fault.split(':').next().unwrap_or_default();
+    [format!("trace={call}"), format!("inject={fault}")]
+}
+
 /// A server under strace.
 struct Traced {
     server: Process,
@@ -160,19 +207,27 @@ struct Traced {
 }
 
 impl Traced {
-    /// Makes some calls fail: `call:error=NAME:when=WHICH`.
+    /// okloop, some of whose calls fail: `call:error=NAME:when=WHICH`.
     fn with_fault(fault: &str) -> Self {
-        let call = fault.split(':').next().unwrap_or_default();
-        Self::start(fault, &[&format!("trace={call}"), &format!("inject={fault}")])
+        Self::okloop(fault, &expressions(fault))
     }
 
-    fn start(name: &str, expressions: &[&str]) -> Self {
+    /// A rung of the ladder, some of whose calls fail.
+    fn rung_with_fault(name: &str, fault: &str) -> Self {
+        Self::start(&format!("{name}-{fault}"), &expressions(fault), &[name, "0"])
+    }
+
+    fn okloop(name: &str, expressions: &[String]) -> Self {
+        Self::start(name, expressions, &["okloop", "--host", "127.0.0.1", "--port", "0"])
+    }
+
+    fn start(name: &str, expressions: &[String], server: &[&str]) -> Self {
         let trace = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.strace"));
         let mut command = Command::new("strace");
         // With -D the server is our child, and strace is the server's.
         command.args(["-D", "-f", "-qq", "-o"]).arg(&trace);
         command.args(expressions.iter().flat_map(|expression| ["-e", expression]));
-        command.arg(binary("okloop")).args(["--host", "127.0.0.1", "--port", "0"]).env_remove("RUST_LOG");
+        command.arg(binary(server[0])).args(&server[1..]).env_remove("RUST_LOG");
         Self { server: Process::spawn(&mut command), trace }
     }
 

@@ -38,7 +38,6 @@ impl Vitals {
         self.of_each_thread("status").iter().map(|text| field(text, "voluntary_ctxt_switches:")).sum()
     }
 
-    /// How many files it has open, sockets included.
     /// The same for the thread of this name alone.
     pub fn sleeps_of(&self, name: &str) -> u64 {
         let threads = self.of_each_thread("status");
@@ -46,7 +45,7 @@ impl Vitals {
         field(thread.expect("there is such a thread"), "voluntary_ctxt_switches:")
     }
 
-    /// How many files it has open, sockets among them.
+    /// How many files it has open, sockets included.
     pub fn open_files(&self) -> usize {
         self.list("fd").len()
     }

@@ -233,7 +233,8 @@ static MUTANT: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("a file is in a directory");
     let profile = if directory.ends_with("debug") { "dev" } else { "release" };
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", "mutant", "--profile", profile]);
+    // With the packages that a plain `cargo test` builds, so that their dependencies are built once.
+    cargo.args(["build", "--quiet", "--workspace", "--example", "mutant", "--profile", profile]);
     cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"]);
     let status = cargo.arg(directory.join("..")).status().expect("cargo starts");
     assert!(status.success(), "cargo build: {status}");

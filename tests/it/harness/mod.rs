@@ -246,7 +246,6 @@ pub fn allow_open_files() {
     rlimit::increase_nofile_limit(u64::MAX).expect("the hard limit is ours to use");
 }
 
-/// Waits until `holds` returns true: for what causes no event, such as a number in /proc.
 /// How many of the descriptors below `limit` are open in a child process when it starts: the three standard streams, and
 /// what the tests were started with.
 pub fn inherited_files(limit: usize) -> usize {
@@ -257,7 +256,7 @@ pub fn inherited_files(limit: usize) -> usize {
     numbers.filter(|&number: &usize| number < limit).count() - 1
 }
 
-/// Waits until `holds` does: for what nobody announces, such as a number in /proc.
+/// Waits until `holds` returns true: for what causes no event, such as a number in /proc.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {

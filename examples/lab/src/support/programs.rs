@@ -35,7 +35,7 @@ pub fn build(targets: &[&str], interrupt: &Interrupt) -> Result<(), Failure> {
     let directory = directory()?;
     let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "okloop", "--profile", profile(&directory)]);
+    command.args(["build", "--quiet", "--workspace", "--profile", profile(&directory)]);
     command.args([
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),

@@ -28,7 +28,8 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("it is in target/debug, say");
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "okloop", "--bins", "--examples", "--profile", profile]);
+    // With the packages that a plain `cargo test` builds, so that their dependencies are built once.
+    cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
     let status = cargo.arg("--target-dir").arg(directory.join("..")).status();
     assert!(status.expect("cargo runs, as it runs this").success());
     directory.to_owned()
