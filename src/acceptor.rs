@@ -80,7 +80,8 @@ impl Acceptor {
 
     /// Accepts one client.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = self.listener.accept()?;
+        let (stream, peer) =
+            self.listener.accept().inspect_err(|error| step!(Event::accept_failed(error)))?;
         platform::set_session_options(&stream);
         Ok((stream, canonical(peer)))
     }
