@@ -83,8 +83,9 @@ impl Acceptor {
 
     /// Accepts one client.
     pub fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = self.listener.accept().inspect_err(|_| self.in_a_row = 0)?;
-        self.in_a_row += 1;
+        let result = self.listener.accept();
+        self.in_a_row = if result.is_ok() { self.in_a_row + 1 } else { 0 };
+        let (stream, peer) = result.inspect_err(|error| step!(Event::accept_failed(error)))?;
         platform::set_session_options(&stream);
         Ok((stream, canonical(peer)))
     }

@@ -237,7 +237,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 return Ok(false);
             }
             let result = buffers.output.write_to(&mut self.stream);
-            let written = self.outcome("write", result, buffers)?;
+            let written = self.outcome("write", result)?;
+            step!(Event::call(self.peer, "write", written, buffers));
             turn.written += written.unwrap_or(0);
             let is_short = !buffers.output.is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
@@ -253,7 +254,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 break;
             }
             let result = buffers.input.read_from(&mut self.stream);
-            match self.outcome("read", result, buffers)? {
+            let count = self.outcome("read", result)?;
+            step!(Event::call(self.peer, "read", count, buffers));
+            match count {
                 Some(0) => {
                     self.end_input(match self.state {
                         State::Lingering(reason) => State::Closed(reason),
@@ -363,22 +366,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// How many bytes a call moved, or `None` if it would have blocked.
-    fn outcome(
-        &self,
-        call: &'static str,
-        result: io::Result<usize>,
-        buffers: &Buffers,
-    ) -> Result<Option<usize>, Reason> {
-        let (peer, input, output) = (self.peer, buffers.input.len(), buffers.output.len());
+    fn outcome(&self, call: &'static str, result: io::Result<usize>) -> Result<Option<usize>, Reason> {
         match result {
-            Ok(count) => {
-                step!(Event::Call { peer, call, bytes: Some(count), input, output });
-                Ok(Some(count))
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                step!(Event::Call { peer, call, bytes: None, input, output });
-                Ok(None)
-            }
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(self.failed(call, &error)),
         }
     }

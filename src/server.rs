@@ -271,11 +271,7 @@ impl<S: Session> Server<S> {
                 Err(error) if platform::is_one_clients(&error) => {
                     debug!("A client was lost before it was accepted: {error}");
                 }
-                Err(error) => {
-                    let is_empty = error.kind() == ErrorKind::WouldBlock;
-                    step!(Event::AcceptFailed { is_empty, error: error.to_string() });
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -330,8 +326,7 @@ impl<S: Session> Server<S> {
             return;
         };
         if *interest != Some(wanted) || turn.stopped_early {
-            let rearm = *interest == Some(wanted);
-            step!(Event::Interest { key, peer: connection.peer(), interest: wanted, rearm });
+            step!(Event::interest(key, connection.peer(), *interest, wanted));
             let (registry, stream) = (self.poll.registry(), connection.stream_mut());
             let result = match interest {
                 None => registry.register(stream, Token(key), wanted),
@@ -399,8 +394,7 @@ impl<S: Session> Server<S> {
         match self.phase {
             _ if requests.stop_now => self.phase = Phase::Over,
             Phase::Serving if requests.stop => {
-                let (open, timeout) = (self.open(), self.config.drain_timeout);
-                step!(Level::Info, Event::Stopping { open, timeout });
+                step!(Level::Info, Event::Stopping { open: self.open(), timeout: self.config.drain_timeout });
                 self.phase = Phase::Draining { since: self.now, accepts: LAST_ACCEPTS, next_key: 0 };
             }
             Phase::Draining { since, .. } if requests.stop && self.now - since > STOP_WINDOW => {

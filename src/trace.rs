@@ -5,11 +5,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::Interest;
 
+use crate::buffer::Buffers;
 use crate::deadlines::Timeout;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
@@ -171,6 +173,33 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The [`Event::Call`] that left `buffers` as they are.
+    pub(crate) fn call(
+        peer: SocketAddr,
+        call: &'static str,
+        bytes: Option<usize>,
+        buffers: &Buffers,
+    ) -> Self {
+        Self::Call { peer, call, bytes, input: buffers.input.len(), output: buffers.output.len() }
+    }
+
+    /// The [`Event::Interest`] that follows the interest `before`.
+    pub(crate) fn interest(
+        key: usize,
+        peer: SocketAddr,
+        before: Option<Interest>,
+        interest: Interest,
+    ) -> Self {
+        Self::Interest { key, peer, interest, rearm: before == Some(interest) }
+    }
+
+    /// The [`Event::AcceptFailed`] of this error.
+    pub(crate) fn accept_failed(error: &io::Error) -> Self {
+        Self::AcceptFailed { is_empty: error.kind() == ErrorKind::WouldBlock, error: error.to_string() }
+    }
+}
+
 /// The line in the log.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,14 +265,14 @@ pub(crate) fn record(event: &Event) {
 
 /// Records and logs a step of the loop. Below the log's level, the event is not built.
 macro_rules! step {
-    ($level:expr, $event:expr) => {
+    ($level:expr, $event:expr) => {{
         let level = $level;
         if level <= log::max_level() {
             let event = $event;
             crate::trace::record(&event);
             log::log!(level, "{event}");
         }
-    };
+    }};
     ($event:expr) => {
         crate::trace::step!(log::Level::Trace, $event)
     };

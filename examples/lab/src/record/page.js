@@ -67,7 +67,7 @@ function lanes(first, last) {
 
 // Only the steps that are visible are drawn.
 function draw() {
-  const total = Math.max(600, byId("picture").clientWidth || 1200);
+  const total = Math.max(320, byId("picture").clientWidth || 1200);
   const columns = Math.floor((total - LABEL) / width);
   const first = Math.max(0, Math.min(at - (columns >> 1), steps.length - columns));
   const last = Math.min(steps.length - 1, first + columns - 1);
@@ -77,71 +77,84 @@ function draw() {
   const height = TOP + visible.length * LANE + 20;
   const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 11,
     "shape-rendering": "crispEdges" });
-  svg.append(element("text", { x: 8, y: 36, fill: css("--ink"), "font-size": 13 }, "the loop"));
+  // The edge of the letters keeps a text readable where it crosses a line.
+  const text = (parent, x, y, colour, words, more) => parent.append(element("text",
+    { x, y, fill: css(colour), stroke: css("--paper"), "stroke-width": 3, "paint-order": "stroke", ...more }, words));
+  const box = (parent, x, y, width, height, colour, more) => parent.append(element("rect", { x, y, width, height, fill: css(colour), ...more }));
+  for (let i = first; i <= Math.min(last, end); i++)
+    if (steps[i].kind === "poll")
+      svg.append(element("line", { x1: x(i), x2: x(i), y1: 0, y2: height, stroke: css("--line") }));
+  text(svg, 8, 36, "--ink", "the loop", { "font-size": 13 });
   let free = 0, word = 0;
   for (let i = first; i <= Math.min(last, end); i++) {
     const step = steps[i];
-    if (step.kind === "poll") {
-      svg.append(element("line", { x1: x(i), x2: x(i), y1: 0, y2: height, stroke: css("--line") }));
-      if (x(i) >= free) {
-        const next = steps[i + 1];
-        const waited = next && i < end && next.at - step.at >= 1000 ? `, waits ${Math.round((next.at - step.at) / 1000)} ms` : "";
-        svg.append(element("text", { x: x(i) + 2, y: 12, fill: css("--soft") }, `${(step.at / 1000).toFixed(1)} ms${waited}`));
-        free = x(i) + (waited ? 130 : 64);
-      }
+    if (step.kind === "poll" && x(i) >= free) {
+      const next = steps[i + 1];
+      const waited = next && i < end && next.at - step.at >= 1000 ? `, waits ${Math.round((next.at - step.at) / 1000)} ms` : "";
+      const room = waited ? 140 : 68;
+      if (x(i) + room < total) text(svg, x(i) + 2, 12, "--soft", `${(step.at / 1000).toFixed(2)} ms${waited}`);
+      free = x(i) + room;
     }
     if (step.session === undefined || step.kind === "open" || step.kind === "close") {
-      svg.append(element("rect", { x: x(i) + 1, y: 22, width: width - 2, height: 16, rx: 2, opacity: isWanted(step) ? 1 : .2,
-        fill: css(COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill")) }));
+      box(svg, x(i) + 1, 22, Math.max(1, width - 2), 16, COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill"),
+        { rx: 2, opacity: isWanted(step) ? 1 : .2 });
       // The name of a step stands where its neighbour leaves room.
-      if (width >= 18 && SHORT[step.kind] && x(i) >= word) {
-        word = x(i) + 6 * SHORT[step.kind].length;
-        svg.append(element("text", { x: x(i) + 2, y: 50, fill: css("--soft"), "font-size": 9 }, SHORT[step.kind]));
+      const room = SHORT[step.kind] ? 6 * SHORT[step.kind].length : total;
+      if (width >= 18 && x(i) >= word && x(i) + room < total) {
+        word = x(i) + room;
+        text(svg, x(i) + 2, 50, "--soft", SHORT[step.kind], { "font-size": 9 });
       }
     }
   }
   visible.forEach((session, row) => {
     const y = TOP + row * LANE, base = y + 80;
     const lane = element("g", { class: "lane" });
-    lane.append(element("rect", { x: 0, y, width: total, height: LANE, fill: session === follow ? css("--ground") : "transparent" }));
+    box(lane, 0, y, total, LANE, "--ground", { "fill-opacity": session === follow ? 1 : 0 });
     lane.append(element("line", { x1: 0, x2: total, y1: y, y2: y, stroke: css("--line") }));
-    lane.append(element("text", { x: 8, y: y + 20, fill: css("--ink"), "font-size": 13 }, sessions[session].name));
+    text(lane, 8, y + 20, "--ink", sessions[session].name, { "font-size": 13 });
     const known = stateAt(session, Math.min(at, end));
-    lane.append(element("text", { x: 8, y: y + 38, fill: css("--soft") }, known ? known.state : ""));
-    lane.append(element("text", { x: 8, y: y + 54, fill: css("--soft") }, known ? `pending ${known.output} B` : ""));
+    text(lane, 8, y + 38, "--soft", known ? known.state : "");
+    text(lane, 8, y + 54, "--soft", known ? `pending ${known.output} B` : "");
     // A third above the mark is room for the largest answer.
     const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
-    lane.append(element("line", { x1: LABEL, x2: total, y1: mark, y2: mark, stroke: css("--bad"), "stroke-dasharray": "4 4" }));
-    const label = (at, colour, text) =>
-      lane.append(element("text", { x: LABEL - 6, y: at, "text-anchor": "end", "font-size": 9, fill: css(colour) }, text));
+    const label = (y, colour, words) => text(lane, LABEL - 6, y, colour, words, { "text-anchor": "end", "font-size": 9 });
     label(mark + 3, "--bad", "high water");
     label(base + 9, "--read", "READABLE");
     label(base + 18, "--write", "WRITABLE");
-    for (let i = first; i <= Math.min(last, end); i++) {
-      const now = steps[i].session === session ? steps[i] : stateAt(session, i);
-      if (!now) continue;
-      if (now.output) {
-        const tall = Math.min(FULL, Math.max(1, now.output * scale));
-        lane.append(element("rect", { x: x(i), y: base - tall, width, height: tall, fill: css("--fill"), "fill-opacity": .55 }));
+    // What the session was like in each column.
+    const states = [];
+    for (let i = first; i <= Math.min(last, end); i++) states.push(stateAt(session, i));
+    // One box for each run of columns with the same height: a page with many columns stays quick.
+    const area = (tall, bottom, colour, more) => {
+      let from = 0;
+      states.forEach((state, column) => {
+        const height = state ? tall(state) : 0;
+        const next = states[column + 1];
+        if (next && tall(next) === height) return;
+        if (height) box(lane, x(first + from), bottom - height, (column + 1 - from) * width, height, colour, more);
+        from = column + 1;
+      });
+    };
+    area((state) => state.output && Math.min(FULL, Math.max(1, state.output * scale)), base, "--fill", { "fill-opacity": .55 });
+    area((state) => (state.interest.includes("R") ? 5 : 0), base + 9, "--read");
+    area((state) => (state.interest.includes("W") ? 5 : 0), base + 16, "--write");
+    states.forEach((state, column) => {
+      if (!state) return;
+      if (state.input) {
+        const tall = Math.max(1, state.input * scale);
+        box(lane, x(first + column), base - tall, width / 3, tall, "--in");
       }
-      if (now.input) {
-        const tall = Math.max(1, now.input * scale);
-        lane.append(element("rect", { x: x(i), y: base - tall, width: width / 3, height: tall, fill: css("--in") }));
-      }
-      if (now.interest.includes("R"))
-        lane.append(element("rect", { x: x(i), y: base + 4, width, height: 5, fill: css("--read") }));
-      if (now.interest.includes("W"))
-        lane.append(element("rect", { x: x(i), y: base + 11, width, height: 5, fill: css("--write") }));
-      if (steps[i].session === session)
-        lane.append(element("circle", { cx: x(i) + width / 2, cy: y + 10, r: Math.min(4, width / 3), "shape-rendering": "auto", opacity: isWanted(now) ? 1 : .2,
-          fill: css(COLOUR[now.kind] || "--soft") }));
-    }
+      if (state === steps[first + column])
+        lane.append(element("circle", { cx: x(first + column) + width / 2, cy: y + 10, r: Math.min(4, width / 3),
+          "shape-rendering": "auto", opacity: isWanted(state) ? 1 : .2, fill: css(COLOUR[state.kind] || "--soft") }));
+    });
+    lane.append(element("line", { x1: LABEL, x2: total, y1: mark, y2: mark, stroke: css("--bad"), "stroke-dasharray": "4 4" }));
     lane.addEventListener("click", () => { follow = follow === session ? null : session; draw(); });
     svg.append(lane);
   });
   const hidden = sessions.length - visible.length;
-  if (hidden) svg.append(element("text", { x: 8, y: height - 6, fill: css("--soft") }, `sessions that are not shown: ${hidden}`));
+  if (hidden) text(svg, 8, height - 6, "--soft", `sessions that are not shown: ${hidden}`);
   svg.append(element("rect", { x: x(at), y: 0, width, height, fill: css("--now"), "fill-opacity": .18 }));
   byId("picture").replaceChildren(svg);
 }
@@ -164,8 +177,9 @@ function show() {
   const link = byId("link");
   link.replaceChildren();
   if (!quiz || shown) {
-    const file = `src/${step.place.split("::")[0].toLowerCase()}.rs`;
-    link.append(reference("NOTES.md#11-the-rules-of-readiness", `NOTES.md, rule ${step.rule}`), ", ", reference(file, `${step.place} in ${file}`));
+    const place = data.places[step.place];
+    if (step.rule) link.append(reference(`NOTES.md#rule-${step.rule}`, `NOTES.md, rule ${step.rule}`), ", ");
+    link.append(reference(place.replace(":", "#L"), `${step.place} in ${place}`));
   }
   draw();
 }
@@ -238,6 +252,8 @@ steps.forEach((step, index) => {
   item.append(button, ` ${step.text}`);
   byId("moments").append(item);
 });
+
+byId("moments").hidden = byId("moments-head").hidden = !listed.size;
 
 // `#step=N` opens the page at a step.
 if (steps.length) go(Number((location.hash.match(/step=(\d+)/) || [0, 1])[1]) - 1);

@@ -1,12 +1,13 @@
 //! A recording: the loop's events as steps that a page can show.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use okloop::config::HIGH_WATER;
 use okloop::trace::Event;
 use serde::Serialize;
+use serde_json::json;
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
@@ -60,6 +61,8 @@ pub struct Recording {
     high_water: usize,
     dropped: usize,
     sessions: Vec<SessionInfo>,
+    /// The file and line of each function that a step names.
+    places: BTreeMap<&'static str, String>,
     steps: Vec<Step>,
     clients: Vec<Seen>,
 }
@@ -91,8 +94,9 @@ pub struct Step {
     pub state: &'static str,
     /// The step in one sentence.
     pub text: String,
-    /// The rule in chapter 11 of the course.
-    pub rule: u8,
+    /// The rule in chapter 11 of the course, if the step shows one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u8>,
     /// Where it happens.
     pub place: &'static str,
     /// A moment that the page lists.
@@ -122,7 +126,9 @@ impl Recording {
         for (time, event) in ring.events {
             story.tell(time, &event);
         }
+        let places = story.steps.iter().map(|step| step.place);
         Self {
+            places: places.map(|place| (place, location(place))).collect(),
             version: VERSION,
             scene: scene.to_owned(),
             look_for: look_for.to_owned(),
@@ -139,22 +145,42 @@ impl Recording {
         self.steps.iter().position(|step| step.text.contains(words))
     }
 
-    /// The steps in the format of Chrome's trace viewer, which Perfetto opens: a thread for the loop and one for each
-    /// session.
+    /// The steps in the Trace Event Format of Chrome, which Perfetto opens: a thread for the loop, one for each session,
+    /// and each session's pending output as a counter. Times are in microseconds.
     pub fn chrome(&self) -> serde_json::Value {
-        let thread = |id: usize, name: &str| serde_json::json!({ "ph": "M", "name": "thread_name", "pid": 1, "tid": id, "args": { "name": name } });
-        let mut events = vec![thread(0, "loop")];
-        events.extend(self.sessions.iter().enumerate().map(|(i, s)| thread(i + 1, &s.name)));
+        // Perfetto takes thread 0 for the idle one, and the thread with the number of the process for its main one.
+        let named = |what: &str, id: usize, name: &str| json!({ "ph": "M", "name": what, "pid": 1, "tid": id, "args": { "name": name } });
+        let mut events = vec![named("process_name", 1, &self.scene), named("thread_name", 1, "the loop")];
+        events.extend(self.sessions.iter().enumerate().map(|(i, s)| named("thread_name", i + 2, &s.name)));
+        let mut pending = vec![0; self.sessions.len()];
         for (index, step) in self.steps.iter().enumerate() {
             let next = self.steps.get(index + 1).map_or(step.at, |next| next.at);
-            let id = step.session.map_or(0, |session| session + 1);
-            events.push(serde_json::json!({
-                "ph": "X", "name": step.kind, "pid": 1, "tid": id, "ts": step.at, "dur": next - step.at,
+            let id = step.session.map_or(1, |session| session + 2);
+            events.push(json!({
+                "ph": "X", "name": step.kind, "cat": "step", "pid": 1, "tid": id, "ts": step.at, "dur": next - step.at,
                 "args": { "text": step.text, "iteration": step.iteration },
             }));
+            if let Some(session) = step.session.filter(|&session| pending[session] != step.output) {
+                pending[session] = step.output;
+                let name = format!("pending output of {}", self.sessions[session].name);
+                events.push(json!({ "ph": "C", "name": name, "pid": 1, "ts": step.at, "args": { "bytes": step.output } }));
+            }
         }
-        serde_json::json!({ "traceEvents": events })
+        json!({ "traceEvents": events })
     }
+}
+
+/// Where a function of the loop stands: `src/server.rs:61` for `Server::bind`, say.
+fn location(place: &str) -> String {
+    let (owner, function) = place.split_once("::").unwrap_or((place, ""));
+    let (file, source) = match owner {
+        "Acceptor" => ("src/acceptor.rs", include_str!("../../../../src/acceptor.rs")),
+        "Connection" => ("src/connection.rs", include_str!("../../../../src/connection.rs")),
+        "Deadlines" => ("src/deadlines.rs", include_str!("../../../../src/deadlines.rs")),
+        _ => ("src/server.rs", include_str!("../../../../src/server.rs")),
+    };
+    let line = source.lines().position(|line| line.contains(&format!("fn {function}(")));
+    line.map_or_else(|| file.to_owned(), |line| format!("{file}:{}", line + 1))
 }
 
 /// The steps so far.
@@ -225,7 +251,8 @@ impl Story {
         let mut now = before;
         match event {
             Event::Call { input, output, .. } | Event::Answered { input, output, .. } => {
-                (now.input, now.output) = (*input, *output);
+                // A session that lingers discards its input.
+                (now.input, now.output) = (if now.state == "Lingering" { 0 } else { *input }, *output);
             }
             Event::State { state, .. } => now.state = state,
             Event::Interest { interest, .. } => {
@@ -235,6 +262,8 @@ impl Story {
                     _ => "W",
                 }
             }
+            Event::Opened { .. } => now.state = "New",
+            Event::Refused { .. } => now.state = "Finishing",
             Event::Closed { .. } => now = Now { state: "Closed", ..Now::default() },
             _ => {}
         }
@@ -263,7 +292,9 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             | Event::Refused { .. }
             | Event::Interest { rearm: true, .. }
     );
-    key |= matches!(event, Event::Stopping { open, .. } if *open > 0);
+    key |= matches!(event, Event::Stopping { open, .. } if *open > 0)
+        || matches!(event, Event::PollEnd { events, .. } if *events > 1)
+        || matches!(event, Event::Accepting { quota } if *quota > 1);
     let (kind, rule, place, text) = match event {
         Event::PollStart { timeout: None } => (
             "poll",
@@ -281,10 +312,12 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
                 format!("The loop calls poll and waits for an event, at most {limit:.1?}.")
             },
         ),
-        Event::PollEnd { events, .. } => {
-            let what = if *events == 1 { "1 event".to_owned() } else { format!("{events} events") };
-            ("batch", 6, "Server::wait", format!("poll returns after {waited:.1?} with {what}."))
-        }
+        Event::PollEnd { events, .. } => (
+            "batch",
+            6,
+            "Server::wait",
+            format!("poll returns after {waited:.1?} with {}.", plural(*events, "event")),
+        ),
         Event::ListenerReady => (
             "event",
             3,
@@ -320,7 +353,9 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
         }
         Event::Call { call, bytes: Some(count), .. } => {
             moved = Some(*count);
-            let text = if *call == "read" {
+            let text = if *call == "read" && now.state == "Lingering" {
+                format!("The server reads {count} bytes from {name} and discards them.")
+            } else if *call == "read" {
                 format!(
                     "The server reads {count} bytes from {name}. The input buffer holds {} bytes.",
                     now.input
@@ -333,14 +368,14 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
                     now.output
                 )
             };
-            (if *call == "read" { "read" } else { "write" }, 1, "Connection::outcome", text)
+            let (kind, place) = call_of(call);
+            (kind, 1, place, text)
         }
-        Event::Call { call, bytes: None, .. } => (
-            if *call == "read" { "read" } else { "write" },
-            1,
-            "Connection::outcome",
-            format!("The {call} for {name} would block: nothing is possible now."),
-        ),
+        Event::Call { call, bytes: None, .. } => {
+            let (kind, place) = call_of(call);
+            let full = if kind == "read" { "no byte is there" } else { "the socket is full" };
+            (kind, 1, place, format!("The {call} for {name} would block: {full}."))
+        }
         Event::CallFailed { call, error, .. } => {
             ("error", 6, "Connection::failed", format!("The {call} for {name} fails: {error}."))
         }
@@ -358,7 +393,12 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
         }
         Event::State { state, .. } => {
             key = matches!(*state, "Finishing" | "Lingering");
-            let rule = if *state == "HalfClosed" { 8 } else { 9 };
+            let rule = match *state {
+                "Open" => 0,
+                "HalfClosed" => 8,
+                "Closed" => 7,
+                _ => 9,
+            };
             let meaning = match *state {
                 "Draining" => ": the server answers what has arrived",
                 "Finishing" => ": the server writes the pending output and reads no more",
@@ -426,17 +466,18 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             format!("The loop accepts clients: {quota} at most in this iteration."),
         ),
         Event::AcceptFailed { is_empty: true, .. } => {
-            ("accept", 1, "Server::accept_up_to", "accept would block: the accept queue is empty.".to_owned())
+            ("accept", 1, "Acceptor::accept", "accept would block: the accept queue is empty.".to_owned())
         }
         Event::AcceptFailed { error, .. } => {
-            ("accept", 4, "Server::accept_up_to", format!("accept returns no client: {error}."))
+            ("accept", 4, "Acceptor::accept", format!("accept returns no client: {error}."))
         }
         Event::AcceptPaused { open, error } => (
             "pause",
             4,
             "Acceptor::pause",
             format!(
-                "Accepting pauses at {open} sessions, until a session ends or a second has passed: {error}."
+                "Accepting pauses at {}, until a session ends or a second has passed: {error}.",
+                plural(*open, "open session")
             ),
         ),
         Event::Opened { .. } => {
@@ -446,7 +487,10 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             "refuse",
             9,
             "Connection::refuse",
-            format!("The loop refuses {name}, because {open} sessions are open. The client is told so."),
+            format!(
+                "The loop refuses {name}: the limit is {}. The client is told that the server is full.",
+                plural(*open, "open session")
+            ),
         ),
         Event::Closed { reason, .. } => {
             ("close", 7, "Server::remove_closed", format!("The loop closes the socket of {name}: {reason}."))
@@ -459,17 +503,30 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             } else {
                 "The server is asked to stop immediately."
             };
-            ("request", 9, "Server::handle_requests", text.to_owned())
+            ("request", 0, "Server::handle_requests", text.to_owned())
         }
         Event::Stopping { open, timeout } => (
             "drain",
             9,
             "Server::continue_drain",
-            format!("The drain begins: {open} sessions have {timeout:?} to end."),
+            format!(
+                "The drain begins. It ends after {timeout:?} at the latest: {} now.",
+                plural(*open, "open session")
+            ),
         ),
         other => ("other", 6, "Server::run", other.to_string()),
     };
+    let rule = Some(rule).filter(|&rule| rule > 0);
     Step { kind, rule, place, text, key, bytes: moved, ..Step::default() }
+}
+
+/// The kind of a call's step, and the function that makes the call.
+fn call_of(call: &str) -> (&'static str, &'static str) {
+    if call == "read" { ("read", "Connection::read") } else { ("write", "Connection::flush") }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn words(interest: &str) -> &'static str {
@@ -492,14 +549,5 @@ mod tests {
         }
         let recording = Recording::new(ring, HashMap::new(), "", "", Vec::new());
         assert_eq!((recording.steps.len(), recording.dropped), (2, 3));
-    }
-
-    #[test]
-    fn the_export_for_perfetto_has_a_thread_for_the_loop() {
-        let mut ring = Ring::new(2);
-        ring.push(Instant::now(), Event::ListenerReady);
-        let trace = Recording::new(ring, HashMap::new(), "", "", Vec::new()).chrome();
-        assert_eq!(trace["traceEvents"][0]["args"]["name"], "loop");
-        assert_eq!(trace["traceEvents"][1]["ph"], "X");
     }
 }

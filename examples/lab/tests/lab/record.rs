@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use headless_chrome::protocol::cdp::types::Event;
 use headless_chrome::{Browser, LaunchOptions, Tab};
 use nix::sys::signal::Signal;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::harness::{lab, run, start};
@@ -25,6 +26,13 @@ static SCENES: LazyLock<PathBuf> = LazyLock::new(|| {
 fn recording(scene: &str) -> Value {
     let text = fs::read_to_string(SCENES.join(format!("{scene}.json"))).expect("the scene was recorded");
     serde_json::from_str(&text).expect("a recording is JSON")
+}
+
+/// The names of all scenes.
+fn scenes() -> Vec<String> {
+    let files = fs::read_dir(&*SCENES).expect("the scenes were recorded");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("a plain name"));
+    names.filter_map(|name| Some(name.strip_suffix(".html")?.to_owned())).collect()
 }
 
 fn list<'a>(recording: &'a Value, name: &str) -> &'a Vec<Value> {
@@ -93,14 +101,9 @@ fn a_crowd_is_accepted_over_several_iterations() {
 
 #[test]
 fn each_recording_adds_up_with_what_its_clients_saw() {
-    let mut count = 0;
-    for entry in fs::read_dir(&*SCENES).expect("the scenes were recorded") {
-        let name = entry.expect("a file").file_name().into_string().expect("a plain name");
-        let Some(scene) = name.strip_suffix(".json").filter(|scene| !scene.contains(".trace")) else {
-            continue;
-        };
-        count += 1;
-        let recording = recording(scene);
+    assert_eq!(scenes().len(), 14);
+    for scene in scenes() {
+        let recording = recording(&scene);
         assert_eq!((&recording["version"], &recording["dropped"]), (&1.into(), &0.into()));
         let steps = list(&recording, "steps");
         for pair in steps.windows(2) {
@@ -127,7 +130,6 @@ fn each_recording_adds_up_with_what_its_clients_saw() {
             }
         }
     }
-    assert_eq!(count, 14);
 }
 
 #[test]
@@ -147,23 +149,26 @@ fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
 }
 
 #[test]
-fn each_step_names_a_function_that_stands_in_the_loops_source() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
-    for scene in ["slow-reader", "no-files", "idle-timeout", "drain", "reset", "refusal"] {
-        let recording = recording(scene);
-        let places: BTreeSet<_> =
-            list(&recording, "steps").iter().map(|step| step["place"].as_str()).collect();
-        for place in places {
-            let (owner, function) =
-                place.and_then(|place| place.split_once("::")).expect("a type and a function");
-            let file = source.join(format!("{}.rs", owner.to_lowercase()));
-            let text =
-                fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-            assert!(
-                text.contains(&format!("fn {function}(")),
-                "{scene}: no {function} in {}",
-                file.display()
-            );
+fn each_step_names_the_line_of_its_function_and_a_rule_of_the_course() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |file: &str| fs::read_to_string(project.join(file)).expect("a file of the project");
+    let course = read("NOTES.md");
+    for scene in scenes() {
+        let recording = recording(&scene);
+        for step in list(&recording, "steps") {
+            let place = step["place"].as_str().expect("a function");
+            let (owner, function) = place.split_once("::").expect("a type and a function");
+            let location = recording["places"][place].as_str().expect("the place of the function");
+            let (file, line) = location.split_once(':').expect("a file and a line");
+            assert_eq!(file, format!("src/{}.rs", owner.to_lowercase()));
+            let line: usize = line.parse().expect("a number");
+            let source = read(file);
+            let text = source.lines().nth(line - 1).unwrap_or_default();
+            assert!(text.contains(&format!("fn {function}(")), "{scene}: {place} is not at {location}");
+            if let Some(rule) = step["rule"].as_u64() {
+                let rows = [format!("\n| {rule} |"), format!("id=\"rule-{rule}\"")];
+                assert!(rows.iter().any(|row| course.contains(row)), "{scene}: no rule {rule} in the course");
+            }
         }
     }
 }
@@ -194,36 +199,81 @@ fn an_unknown_scene_is_an_error() {
     assert!(finished.stderr.contains("--list"), "{}", finished.stderr);
 }
 
-/// The fields and their types are those of the Trace Event Format, which Perfetto documents as its JSON format.
+/// The fields of the Trace Event Format that a recording uses, with their types. Any other field or phase is an error.
+#[derive(Deserialize)]
+#[serde(tag = "ph", deny_unknown_fields)]
+enum TraceEvent {
+    /// Metadata.
+    M { name: String, pid: u32, tid: u32, args: TraceName },
+    /// A complete event: its begin and its length in microseconds.
+    X { name: String, cat: String, pid: u32, tid: u32, ts: u64, dur: u64, args: TraceStep },
+    /// A counter.
+    C { name: String, pid: u32, ts: u64, args: TraceCounter },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceName {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceStep {
+    text: String,
+    iteration: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceCounter {
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Trace {
+    trace_events: Vec<TraceEvent>,
+}
+
 #[test]
-fn the_export_for_perfetto_has_the_fields_of_the_trace_event_format() {
+fn the_export_for_perfetto_keeps_to_the_trace_event_format() {
     for scene in ["greeting", "slow-reader", "drain"] {
         let text =
             fs::read_to_string(SCENES.join(format!("{scene}.trace.json"))).expect("the scene was recorded");
-        let trace: Value = serde_json::from_str(&text).expect("a trace is JSON");
-        let (mut threads, mut end, mut steps) = (BTreeSet::new(), 0, 0);
-        for event in list(&trace, "traceEvents") {
-            let number =
-                |name: &str| event[name].as_u64().unwrap_or_else(|| panic!("{scene}: {name} of {event}"));
-            assert!(event["name"].as_str().is_some_and(|name| !name.is_empty()), "{scene}: {event}");
-            assert_eq!(number("pid"), 1);
-            match event["ph"].as_str() {
-                // Metadata.
-                Some("M") => {
-                    assert!(event["name"] == "thread_name" && event["args"]["name"].is_string(), "{event}");
-                    assert!(threads.insert(number("tid")), "{scene}: two names for a thread");
+        let trace: Trace = serde_json::from_str(&text).expect("a trace in the format");
+        let recording = recording(scene);
+        let steps = list(&recording, "steps");
+        let (mut threads, mut end, mut told, mut most) = (BTreeSet::new(), 0, steps.iter(), 0);
+        for event in trace.trace_events {
+            match event {
+                TraceEvent::M { name, pid, tid, args } if name == "thread_name" => {
+                    assert_eq!((pid, tid == 1), (1, args.name == "the loop"), "{scene}: {tid}");
+                    assert!(threads.insert(tid), "{scene}: two names for thread {tid}");
                 }
-                // A complete event, with a begin and a length in microseconds.
-                Some("X") => {
-                    assert!(threads.contains(&number("tid")), "{scene}: {event} is of no thread");
-                    assert!(number("ts") >= end, "{scene}: {event} begins before the one before it ends");
-                    end = number("ts") + number("dur");
-                    steps += 1;
+                TraceEvent::M { name, pid, tid, args } => {
+                    assert_eq!((&*name, pid, tid, &*args.name), ("process_name", 1, 1, scene));
                 }
-                other => panic!("{scene}: phase {other:?}"),
+                TraceEvent::X { name, cat, pid, tid, ts, dur, args } => {
+                    let step = told.next().expect("one event for each step");
+                    assert_eq!((&step["kind"], &step["text"]), (&name.into(), &args.text.into()));
+                    assert_eq!((&step["at"], &step["iteration"]), (&ts.into(), &args.iteration.into()));
+                    assert!(cat == "step" && pid == 1 && threads.contains(&tid), "{scene}: {tid}");
+                    assert!(ts >= end, "{scene}: {step} begins before the one before it ends");
+                    end = ts + dur;
+                }
+                TraceEvent::C { name, pid, ts, args } => {
+                    assert!(
+                        name.starts_with("pending output of ") && pid == 1 && ts <= end,
+                        "{scene}: {name}"
+                    );
+                    most = most.max(args.bytes);
+                }
             }
         }
-        assert_eq!(steps, list(&recording(scene), "steps").len());
+        assert!(told.next().is_none(), "{scene}: a step is missing");
+        let pending = steps.iter().filter_map(|step| step["output"].as_u64()).max();
+        assert_eq!(Some(most), pending, "{scene}");
     }
 }
 
@@ -308,7 +358,9 @@ fn a_reader_steps_through_the_page_with_the_keyboard() {
     page.press(&["ArrowRight", "ArrowRight"]);
     page.says("a client waits in the accept queue");
     assert_eq!(page.run("document.querySelectorAll('#picture svg').length"), 1);
-    assert_eq!(page.text("link"), "NOTES.md, rule 3, Acceptor::on_readable in src/acceptor.rs");
+    let (link, place) = (page.text("link"), page.run("data.places['Acceptor::on_readable']"));
+    let place = place.as_str().expect("a file and a line");
+    assert_eq!(link, format!("NOTES.md, rule 3, Acceptor::on_readable in {place}"));
     page.had_no_error();
 }
 
