@@ -5,7 +5,7 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! The port may be followed by the time-out in seconds, 300 by default.
+//! Arguments: the port, and the time-out in seconds, 300 by default.
 //!
 //! Its idea: only `poll` waits, so it also waits for the first deadline. Each event of a session moves its deadline. So
 //! the server ends a client that is silent, and a client that does not read its answers.

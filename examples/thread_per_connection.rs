@@ -5,7 +5,7 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! `lines` after the port asks for one answer a line instead of one a chunk.
+//! With `lines` after the port, each line gets one answer, instead of each chunk.
 //!
 //! It teaches that blocking calls do no harm when each client has its own thread: `converse` below reads as simply as a
 //! server for one client.
