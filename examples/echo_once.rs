@@ -5,8 +5,8 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! It teaches the seven calls of a server. `accept` waits until a client connects and returns a second socket, for this
-//! client alone; the first socket goes on listening. `recv` waits until the client sends, and returns what has arrived.
+//! It teaches the seven calls of a server. `accept` waits until a client connects, and returns a second socket for this
+//! client alone. The first socket continues to listen. `recv` waits until the client sends, and returns what has arrived.
 //! That can be a part of what the client sent: TCP carries a stream of bytes, not messages.
 //!
 //! What it does not do: serve a second client. The next rung, `one_at_a_time`, puts the same calls in a loop.
@@ -72,8 +72,8 @@ fn echo(port: u16) -> Result<(), Box<dyn Error>> {
         rest = &rest[sent..];
     }
 
-    // In Rust, `close` is what happens when the owner of a descriptor is dropped. If the socket still holds unread
-    // input, the kernel resets the connection: a client that sends more than 1024 bytes can lose even its echo.
+    // In Rust, dropping the owner of a descriptor closes it. If the socket holds unread input, the kernel resets the
+    // connection. So a client that sends more than 1024 bytes can lose even its echo.
     drop(client);
     drop(listener);
     Ok(())

@@ -5,14 +5,15 @@
 //! cargo run --example google_get -- localhost 8000
 //! ```
 //!
-//! Arguments: host, port, and after how many seconds of silence the client gives up. The reply is printed as it came,
-//! head and body, with the sizes between the chunks of a chunked one.
+//! Arguments: the host, the port, and the time-out, the longest silence of the server in seconds. The program prints
+//! the reply as it arrives, head and body. In a chunked reply, the sizes of the chunks are between them.
 //!
-//! It teaches the calls of a client. One question remains after them: where does a reply end? The module `reply`
-//! answers it, for readers who want to know.
+//! It teaches the calls of a client. One question remains: where does a reply end? The module `reply` has the answer.
 //!
-//! What it does not do: serve. The other side of the connection is `echo_once`, the next rung. Nor is it a browser: no
-//! TLS, no redirects, no compression. And a look-up of a name takes as long as the system's resolver lets it.
+//! What it does not do:
+//! - Serve. The other side of the connection is `echo_once`, the next rung.
+//! - Be a browser: it has no TLS, no redirects, no compression.
+//! - Limit the time of a name look-up. The system's resolver does that.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -37,8 +38,8 @@ fn get(host: &str, port: u16, timeout: Duration, page: &mut Page<impl Write>) ->
     // 1. Find the server's addresses. One name can have several.
     let addresses = (host, port).to_socket_addrs();
     for address in addresses.map_err(|_| "Hostname could not be resolved. Exiting")? {
-        // 2. Create a socket. It belongs to one family of addresses, IPv4 or IPv6. The tutorial knows only IPv4, so there
-        //    this step comes first.
+        // 2. Create a socket. It belongs to one family of addresses, IPv4 or IPv6. The tutorial knows only IPv4, so
+        //    there this step comes first.
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).map_err(|error| {
             let code = error.raw_os_error().unwrap_or_default();
             format!("Failed to create socket. Error code: {code} , Error message : {error}")
@@ -46,7 +47,7 @@ fn get(host: &str, port: u16, timeout: Duration, page: &mut Page<impl Write>) ->
         page.print("Socket Created\n")?;
         page.print(format!("Ip address of {host} is {}\n", address.ip()))?;
 
-        // 3. Connect it. If that fails, the next address may do.
+        // 3. Connect it. If that fails, the next address may work.
         if let Err(error) = socket.connect_timeout(&address.into(), timeout) {
             terminal::complain(format_args!("Socket connect failed to {address}: {error}"));
             continue;
@@ -58,8 +59,8 @@ fn get(host: &str, port: u16, timeout: Duration, page: &mut Page<impl Write>) ->
         stream.write_all(REQUEST).map_err(|error| format!("Send failed: {error}"))?;
         page.print("Message send successfully\n")?;
 
-        // 5. Receive the reply. One `recv` returns what has arrived, some part of it. `print_reply` calls it until the
-        //    reply ends, and prints what comes.
+        // 5. Receive the reply. One `recv` returns the part that has arrived. `print_reply` calls it until the reply
+        //    ends, and prints each part.
         stream.set_read_timeout(Some(timeout)).map_err(|error| format!("No time-out can be set: {error}"))?;
         print_reply(&mut stream, page)?;
 

@@ -5,14 +5,15 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! It shows a session that keeps state, waits for the rest of a request, and ends politely: the client gets the goodbye
-//! and everything before it, although the client may still be sending. A line that is too long ends the session with an
-//! error. Without that limit the server would end the session without a word when the input buffer is full.
+//! It shows a session that keeps state, waits for the rest of a request, and ends politely. The client gets every answer
+//! and the goodbye, although it may still be sending. A line that is too long ends the session with a message. Without
+//! this limit the server would end the session without a message when the input buffer is full.
 
-use std::env;
 use std::error::Error;
 
 use okloop::{Buffer, Config, Server, Session, Step};
+
+mod terminal;
 
 /// The longest line, with its ending (bytes).
 const LONGEST_LINE: usize = 1024;
@@ -49,10 +50,16 @@ impl Session for LineSession {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let port = env::args().nth(1).map_or(Ok(8888), |port| port.parse())?;
+fn main() {
+    let [port] = terminal::arguments(["PORT"]);
+    if let Err(error) = serve(terminal::port(port, 8888)) {
+        terminal::exit(1, error);
+    }
+}
+
+fn serve(port: u16) -> Result<(), Box<dyn Error>> {
     let server = Server::bind(Config { port, ..Config::default() }, |_| LineSession::default())?;
-    println!("Socket now listening on {}", server.local_addr()?);
+    terminal::say(format_args!("Socket now listening on {}", server.local_addr()?));
     server.run()?;
     Ok(())
 }

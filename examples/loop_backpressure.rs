@@ -5,19 +5,21 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! Its idea: a session reads on while output is pending, and one write sends many answers. So the buffer needs a limit.
-//! Backpressure: from high water on the session is not read, until its output is below the mark. The kernel's buffers
-//! then fill, and TCP makes the client wait.
+//! Its idea: a session continues to read while output is pending, and one write sends many answers. So the buffer needs
+//! a limit, the high water mark. When pending output reaches it, the server stops reading from this client. The
+//! kernel's buffers fill, and TCP makes the client wait. This is backpressure. When the client has read enough answers,
+//! the server reads again.
 //!
-//! What to wait for follows from this state: `Connection::interest` is a pure function of it, and epoll is told when its
-//! result changes. Most sessions have nothing pending, and then no event says that their socket is writable.
+//! The interest, what epoll reports of a session, follows from this state: `Connection::interest` is a pure function of
+//! it. The loop tells epoll when the result has changed. A session without pending output does not ask for "writable".
 //!
 //! What it does not do, and the rung that repairs it:
-//! - Stay fair: a client that reads as fast as it sends (a flood), or a crowd that connects, keeps the loop, and all
-//!   others wait. `loop_fair`.
-//! - Recover when descriptors are lacking: clients in the accept queue are stuck. `loop_fair`.
+//! - Stay fair: all others wait during a flood (a client that sends without a pause and reads as fast), and when many
+//!   clients connect together. `loop_fair`.
+//! - Recover when no descriptor was left: clients in the accept queue are stuck. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
-//! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
+//! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
+//! - Drain: when the server stops, answers can be lost. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -32,11 +34,11 @@ mod terminal;
 /// The listener's token. No key of the slab comes near it.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Events taken from one `poll` (events). More stay in the kernel for the next one.
+/// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// With this much pending output a session is not read (bytes). There is no low water mark, from which on it is read
-/// again: the kernel reports a socket writable only when a good part of its buffer is free.
+/// The high water mark: with this much pending output a session is not read (bytes). Below it, reading starts again. It
+/// needs no lower mark for that: the kernel reports a socket writable only when a good part of its buffer is free.
 const HIGH_WATER: usize = 64 * 1024;
 
 fn main() -> io::Result<()> {
@@ -91,8 +93,8 @@ impl Server {
                     self.open(stream);
                 }
                 Ok(None) => return,
-                // Simplification: any error ends the accepting like an empty queue. If descriptors are lacking, the
-                // clients in the queue are stuck: their one event is used up. They wait until another client connects.
+                // Simplification: any error ends the accepting like an empty queue. If no descriptor is left, the
+                // queued clients are stuck: their one event is used up. They wait until another client connects.
                 Err(error) => {
                     terminal::complain(format_args!("No session: {error}"));
                     return;
@@ -137,17 +139,18 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is through. That is safe while a session ends only in its own
-        // event, because each has one event a batch. A time-out or a chat would end sessions in other events.
+        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll the batch
+        // has no event of the old session any more: it has one in a batch, and ends only in that one. kqueue may have a
+        // second one. It gives the new session a turn without a cause, which does no harm.
         self.sessions.remove(key);
     }
 }
 
 struct Connection {
     stream: TcpStream,
-    /// Output that the client has not been sent yet. A thread needs no such field: it waits inside `write_all`.
+    /// Pending output: answers that the socket has not taken yet. A thread needs no such field: `write_all` waits.
     pending: Vec<u8>,
-    /// The client has ended its direction. It may still read, so all pending output goes out first.
+    /// The client has ended its direction. It may still read, so the server sends all pending output first.
     half_closed: bool,
     /// The interest that epoll has been told.
     registered: Option<Interest>,
@@ -172,7 +175,8 @@ impl Connection {
         self.pending.len() < HIGH_WATER && !self.half_closed
     }
 
-    /// Writes and reads until the socket would block. An error is the end of the session, also when the end is orderly.
+    /// Writes and reads until the socket would block. `Err` means that the session has ended. A normal end is also an
+    /// `Err`.
     ///
     /// Simplification: a turn has no limit. The turn of a flood does not end.
     fn turn(&mut self) -> io::Result<()> {

@@ -5,17 +5,18 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! The port may be followed by the time-out in seconds, 300 by default.
+//! Arguments: the port, and the time-out in seconds, 300 by default.
 //!
-//! Its idea: `poll` is the one wait of the loop, so time-outs belong there. It sleeps until the first deadline. Each
-//! event of a session starts its deadline again, so it ends a silent client, and one that does not take its answers.
+//! Its idea: only `poll` waits, so it also waits for the first deadline. Each event of a session moves its deadline. So
+//! the server ends a client that is silent, and a client that does not read its answers.
 //!
-//! Now a session can end outside of its own event. So it is only marked as closed, and one place removes it, after the
-//! batch. If its key were free before that, a new session could get the key, and the old session's events with it.
+//! A deadline ends a session outside of its own event. So the loop only marks the session as closed. It removes it
+//! after the batch, in one place. If the key were free earlier, a new session could get it, and the old session's event
+//! too.
 //!
 //! What it does not do, and okloop, in `src/`, does:
-//! - Keep others going while its terminal is stopped with Ctrl-S.
-//! - Drain when it is stopped: open sessions are cut, and answers can be lost.
+//! - Survive Ctrl-S: if it stops the server's terminal, all clients wait.
+//! - Drain: when the server stops, answers can be lost.
 //! - Tell clients that the server is full: they wait in the accept queue.
 
 use std::collections::BTreeSet;
@@ -33,11 +34,11 @@ mod terminal;
 /// The listener's token. No key of the slab comes near it.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Events taken from one `poll` (events). More stay in the kernel for the next one.
+/// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// With this much pending output a session is not read (bytes). There is no low water mark, from which on it is read
-/// again: the kernel reports a socket writable only when a good part of its buffer is free.
+/// The high water mark: with this much pending output a session is not read (bytes). Below it, reading starts again. It
+/// needs no lower mark for that: the kernel reports a socket writable only when a good part of its buffer is free.
 const HIGH_WATER: usize = 64 * 1024;
 
 /// How much a session reads in one turn (bytes). Then it is the next session's turn.
@@ -62,7 +63,7 @@ struct Server {
     sessions: Slab<Connection>,
     /// The system has no room for one more client. Accepting goes on when a session ends, or at this time.
     accept_paused: Option<Instant>,
-    /// When each session is late, and its key: the first is due first. src/deadlines.rs does it without a search.
+    /// When each session is late, and its key, sorted by time. `src/deadlines.rs` needs no sorted tree for this.
     deadlines: BTreeSet<(Instant, usize)>,
     timeout: Duration,
     /// Sessions that have closed during this batch.
@@ -165,7 +166,7 @@ impl Server {
     /// Gives a session its turn. The session may have ended already: an event is a hint.
     fn turn(&mut self, key: usize) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        // An edge means that bytes have come, or room for some: the client is alive.
+        // An edge means that the client has sent or read something.
         self.deadlines.remove(&(session.deadline, key));
         session.deadline = self.now + self.timeout;
         self.deadlines.insert((session.deadline, key));
@@ -191,7 +192,8 @@ impl Server {
         }
     }
 
-    /// Ends the sessions that were late before `caught_up_to`, not before `now`: their events may still be in the kernel.
+    /// Ends the sessions that were late before `caught_up_to`, not before `now`: their events may still be in the
+    /// kernel.
     ///
     /// Simplification: the kernel reports room only when a third of the socket's send buffer is free. A slow reader can
     /// be late although it reads. src limits how much waits in that buffer.
@@ -213,8 +215,8 @@ impl Server {
     fn remove_closed(&mut self) {
         let have_room = !self.closed.is_empty();
         for key in self.closed.drain(..) {
-            // Closing the socket also ends its registration (epoll(7), "Questions and answers"). The key may be there twice:
-            // macOS and FreeBSD report a session up to twice in a batch.
+            // Closing the socket also ends its registration (epoll(7), "Questions and answers"). The key may be there
+            // twice: macOS and FreeBSD report a session up to twice in a batch.
             self.sessions.try_remove(key);
         }
         if self.accept_paused.is_some_and(|until| have_room || until <= self.now) {
@@ -226,9 +228,9 @@ impl Server {
 
 struct Connection {
     stream: TcpStream,
-    /// Output that the client has not been sent yet. A thread needs no such field: it waits inside `write_all`.
+    /// Pending output: answers that the socket has not taken yet. A thread needs no such field: `write_all` waits.
     pending: Vec<u8>,
-    /// The client has ended its direction. It may still read, so all pending output goes out first.
+    /// The client has ended its direction. It may still read, so the server sends all pending output first.
     half_closed: bool,
     /// The interest that epoll has been told.
     registered: Option<Interest>,
@@ -263,8 +265,8 @@ impl Connection {
         self.pending.len() < HIGH_WATER && !self.half_closed
     }
 
-    /// Writes and reads until the socket would block, or until the read budget is used up. An error is the end of the
-    /// session, also when the end is orderly.
+    /// Writes and reads until the socket would block, or until the read budget is used up. `Err` means that the session
+    /// has ended. A normal end is also an `Err`.
     fn turn(&mut self) -> io::Result<Turn> {
         let mut turn = Turn::default();
         let mut may_hold_more = true;

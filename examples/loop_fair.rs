@@ -5,17 +5,18 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! Its idea: what one client or one event can cause has a limit, a read budget for each turn and a quota of accepts for
-//! each event. A turn that stops early must re-arm: its edge is used up, so the loop tells epoll the same interest again.
-//! epoll then looks at the socket and reports it if it is still ready, behind all others.
+//! Its idea: each turn has a read budget, and each event of the listener has a quota of accepts. A session that reaches
+//! its budget stops early, and its edge is used up. So it must be re-armed: the loop tells epoll the same interest
+//! again. epoll then looks at the socket and, if it is still ready, reports it behind all others.
 //!
-//! Accept errors are of two kinds. An error of one client means "try the next". An error of the system holds for the
-//! next client too, so accepting pauses until a session ends.
+//! Accept errors are of two kinds. After an error of one client the server tries the next client. An error of the
+//! system would meet the next client too, so accepting pauses until a session ends.
 //!
 //! What it does not do, and the rung that repairs it:
-//! - Accept when another program has made room: the accepting waits for the end of a session. `loop_deadlines`.
+//! - Accept when another program has freed descriptors: accepting waits until a session ends. `loop_deadlines`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
-//! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
+//! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
+//! - Drain: when the server stops, answers can be lost. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -30,11 +31,11 @@ mod terminal;
 /// The listener's token. No key of the slab comes near it.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Events taken from one `poll` (events). More stay in the kernel for the next one.
+/// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// With this much pending output a session is not read (bytes). There is no low water mark, from which on it is read
-/// again: the kernel reports a socket writable only when a good part of its buffer is free.
+/// The high water mark: with this much pending output a session is not read (bytes). Below it, reading starts again. It
+/// needs no lower mark for that: the kernel reports a socket writable only when a good part of its buffer is free.
 const HIGH_WATER: usize = 64 * 1024;
 
 /// How much a session reads in one turn (bytes). Then it is the next session's turn.
@@ -98,7 +99,7 @@ impl Server {
                 }
                 Ok(None) => return,
                 Err(error) if is_of_one_client(&error) => {}
-                // Simplification: with no session open none can end, and the clients in the queue are stuck.
+                // Simplification: if no session is open, none can end, and the queued clients are stuck.
                 Err(error) => {
                     terminal::complain(format_args!("No session: {error}"));
                     self.accept_paused = true;
@@ -154,8 +155,9 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is through. That is safe while a session ends only in its own
-        // event, because each has one event a batch. A time-out or a chat would end sessions in other events.
+        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll the batch
+        // has no event of the old session any more: it has one in a batch, and ends only in that one. kqueue may have a
+        // second one. It gives the new session a turn without a cause, which does no harm.
         self.sessions.remove(key);
         if self.accept_paused {
             self.accept_paused = false;
@@ -166,9 +168,9 @@ impl Server {
 
 struct Connection {
     stream: TcpStream,
-    /// Output that the client has not been sent yet. A thread needs no such field: it waits inside `write_all`.
+    /// Pending output: answers that the socket has not taken yet. A thread needs no such field: `write_all` waits.
     pending: Vec<u8>,
-    /// The client has ended its direction. It may still read, so all pending output goes out first.
+    /// The client has ended its direction. It may still read, so the server sends all pending output first.
     half_closed: bool,
     /// The interest that epoll has been told.
     registered: Option<Interest>,
@@ -202,8 +204,8 @@ impl Connection {
         self.pending.len() < HIGH_WATER && !self.half_closed
     }
 
-    /// Writes and reads until the socket would block, or until the read budget is used up. An error is the end of the
-    /// session, also when the end is orderly.
+    /// Writes and reads until the socket would block, or until the read budget is used up. `Err` means that the session
+    /// has ended. A normal end is also an `Err`.
     fn turn(&mut self) -> io::Result<Turn> {
         let mut turn = Turn::default();
         let mut may_hold_more = true;

@@ -6,14 +6,16 @@
 //! ```
 //!
 //! It teaches the loop around `accept`, and one rule: one client must not end the server. (The tutorial's own server
-//! breaks it with `if not data: break`: a client that connects and leaves without a word is the last one.)
+//! breaks this rule. It does `if not data: break`, so it ends when a client leaves without a word.)
 //!
-//! From here on `listening::listen` makes the calls of `echo_once` up to `listen`, and the calls are those of Rust's
-//! standard library: `read` is `recv`, and `write_all` calls `send` until all bytes are on their way.
+//! From here on an answer is `OK...` (the constant `PREFIX`) and the bytes that the client sent. `listening::listen`
+//! makes the calls of `echo_once` up to `listen`. The other calls are those of Rust's standard library: `read` is
+//! `recv`, and `write_all` calls `send` until the kernel has taken all bytes.
 //!
-//! What it does not do: serve two clients at the same time. Open a second telnet before you type in the first. It
-//! connects, because the kernel completes the handshake and queues the client, but the server answers only when the first
-//! has typed. One silent client stops all others. The next rung, `thread_per_connection`, gives each client a thread.
+//! What it does not do: serve two clients at the same time. Open a second telnet before you type in the first. The
+//! second one connects, because the kernel completes the handshake and queues the client. But it gets no answer before
+//! the first one has typed. One silent client stops all others. The next rung, `thread_per_connection`, gives each
+//! client a thread.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -40,21 +42,21 @@ fn main() {
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 terminal::complain(format_args!("No client: {error}"));
-                // The system lacks something, descriptors for example, and `accept` would fail as fast as it is called.
+                // No descriptor is left, for example. Without a pause, `accept` would fail again and again.
                 thread::sleep(Duration::from_millis(100));
             }
         }
     }
 }
 
-/// Answers the first chunk. The socket closes on return; `echo_once` says what that does to a client that has sent more
-/// than 1024 bytes.
+/// Answers the first chunk, then closes the socket. `echo_once` says what this does to a client that has sent more than
+/// 1024 bytes.
 fn serve(mut client: TcpStream) -> io::Result<()> {
     let mut data = [0; 1024];
     let count = client.read(&mut data)?;
     if count == 0 {
         return Ok(());
     }
-    // One write, so that the answer is one segment on the wire and not a prefix that waits for its data.
+    // One write for both parts, so TCP can send the answer as one segment (packet).
     client.write_all(&[PREFIX, &data[..count]].concat())
 }

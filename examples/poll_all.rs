@@ -5,19 +5,21 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! Its idea: no call waits for one client any more. The sockets are non-blocking, and one call, `poll`, waits until any
-//! of them is ready to be read or written. A thread keeps on its stack where in the conversation its client is. Here
-//! that is a value, a [`Connection`].
+//! Its idea: no call waits for one client any more. The sockets are non-blocking. One call, `poll`, waits until at
+//! least one of them is ready to be read or written. A thread keeps on its stack where in the conversation its client
+//! is. Here a value keeps it, a [`Connection`]. When its socket is ready, the session gets one turn,
+//! [`Connection::turn`].
 //!
-//! Readiness is level-triggered: `poll` reports a socket again and again while it is ready. So each turn may do little,
-//! and `poll` must watch for writing only while there is something to write.
+//! Readiness is level-triggered: each `poll` reports a socket as long as it is ready. So a turn may read one chunk and
+//! stop. And the loop asks for "writable" only while output is pending, because an idle socket is always writable.
 //!
 //! What it does not do:
 //! - Scale: each `poll` looks at every socket, also at the idle ones. `tiny_event_loop`, the next rung, repairs that.
-//! - Stay fair: a crowd that connects keeps the loop, and all others wait. `loop_fair`.
-//! - Keep others going while descriptors are lacking: every session then waits 100 ms again and again. `loop_fair`.
+//! - Stay fair: when many clients connect together, all others wait. `loop_fair`.
+//! - Serve others while no descriptor is left: all sessions wait during each pause of 100 ms. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
-//! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
+//! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
+//! - Drain: when the server stops, answers can be lost. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -82,8 +84,8 @@ impl Server {
                 Ok(None) => return,
                 Err(error) => {
                     terminal::complain(format_args!("No session: {error}"));
-                    // Simplification: without the pause `poll` would report the waiting client again, and the loop would
-                    // spin. But the pause keeps all clients waiting.
+                    // Simplification: all clients wait during this pause. Without it, `poll` would report the queued
+                    // client again immediately, and the loop would spin.
                     thread::sleep(Duration::from_millis(100));
                     return;
                 }
@@ -94,7 +96,7 @@ impl Server {
 
 struct Connection {
     stream: TcpStream,
-    /// Output that the client has not been sent yet. A thread needs no such field: it waits inside `write_all`.
+    /// Pending output: answers that the socket has not taken yet. A thread needs no such field: `write_all` waits.
     pending: Vec<u8>,
 }
 
@@ -107,13 +109,14 @@ impl Connection {
         Ok(Self { stream, pending: BANNER.to_vec() })
     }
 
-    /// What `poll` shall report. A session reads only when nothing is pending: a client that does not read its answers
-    /// is not read either, and `pending` stays small.
+    /// What `poll` shall report. A session reads only when no output is pending. So the server does not read from a
+    /// client that does not read its answers, and `pending` stays small.
     fn interest(&self) -> PollFlags {
         if self.pending.is_empty() { PollFlags::IN } else { PollFlags::OUT }
     }
 
-    /// Reads and answers one chunk, or goes on writing. An error is the end of the session, also when the end is orderly.
+    /// Reads and answers one chunk, or goes on writing. `Err` means that the session has ended. A normal end is also an
+    /// `Err`.
     fn turn(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             self.read()?;

@@ -5,18 +5,25 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! `lines` after the port asks for one answer a line instead of one a chunk.
+//! With `lines` after the port, each line gets one answer, instead of each chunk.
 //!
-//! It teaches that blocking calls do no harm when each client has a thread to block: `converse` below reads as simply as
-//! a server for one client. From here on every rung greets its clients and answers all that they send.
+//! It teaches that blocking calls do no harm when each client has its own thread: `converse` below reads as simply as a
+//! server for one client.
 //!
-//! What it does not do: cost little. A thread that waits for a silent client still is a stack, a kernel stack and an
-//! entry in the scheduler. The stack is the default of `std`, 2 MiB (`RUST_MIN_STACK` sets another; the tutorial's
-//! Python takes the system's, mostly 8 MiB). That is address space, not memory: only the touched pages are real. But
-//! each stack takes several of the process's memory mappings, which are limited (`vm.max_map_count`), as open files are
-//! (`ulimit -n`). And it has no time-outs: a client that vanished keeps its thread. While its terminal is stopped with
-//! Ctrl-S, its threads wait. When it is stopped, it does not drain. From the next rung on, `poll_all`, one thread waits
-//! for all clients in one call.
+//! From here on every rung greets its clients, and answers everything that they send. The greeting is the constant
+//! `BANNER`, `Welcome to the server. Type something and hit enter`. One answer takes at most `CHUNK` bytes of input,
+//! 1024.
+//!
+//! What it does not do:
+//! - Cost little. A thread that waits for a silent client still has a stack, a kernel stack and an entry in the
+//!   scheduler. The stack is the default of `std`, 2 MiB (`RUST_MIN_STACK` sets another). That is address space: only
+//!   the pages that were touched are memory. But each stack takes several memory mappings of the process. These have a
+//!   limit (`vm.max_map_count`), and so have open files (`ulimit -n`).
+//! - End a session: a client that vanished without a word keeps its thread for ever.
+//! - Survive Ctrl-S: if it stops the server's terminal, new clients wait.
+//! - Drain: when the server stops, answers can be lost.
+//!
+//! From the next rung on, `poll_all`, one thread waits for all clients in one call.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -43,8 +50,8 @@ fn main() {
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 terminal::complain(format_args!("No session: {error}"));
-                // Descriptors, memory or threads are lacking. Only the end of another session helps, and meanwhile
-                // `accept` would fail as fast as it is called.
+                // No descriptor, memory or thread is left until another session ends. Without a pause, `accept` would
+                // fail again and again.
                 thread::sleep(Duration::from_millis(100));
             }
         }
@@ -60,9 +67,9 @@ fn framing_of(argument: Option<OsString>) -> Framing {
     }
 }
 
-/// Waits for one client and starts its thread. If the thread cannot be started, the client is closed together with the
-/// closure that held it, and the server goes on: `thread::spawn` would panic instead. (If memory runs out a moment later,
-/// inside the new thread, the process aborts, as every Rust program does.)
+/// Waits for one client and starts its thread. If the thread cannot start, the closure is dropped, which closes the
+/// client, and the server goes on. `thread::spawn` would panic instead. (If memory runs out inside the new thread, the
+/// process aborts, as every Rust program does.)
 fn accept(listener: &TcpListener, framing: Framing) -> io::Result<()> {
     let (client, address) = listener.accept()?;
     terminal::say(format_args!("Connected with {address}"));
@@ -70,8 +77,8 @@ fn accept(listener: &TcpListener, framing: Framing) -> io::Result<()> {
     Ok(())
 }
 
-/// One session, from the banner to the client's end of input. By then every answer has been written: `write_all` blocks
-/// until the kernel has taken it, so a client that does not read blocks its own thread and no other.
+/// One session, from the banner to the client's end of input. `write_all` blocks until the kernel has taken the whole
+/// answer. So a client that does not read blocks its own thread and no other.
 fn converse(mut client: &TcpStream, framing: Framing) -> io::Result<()> {
     // An answer leaves immediately, even while the client has not acknowledged the one before.
     client.set_nodelay(true)?;

@@ -9,16 +9,17 @@
 //! to report. Each socket is registered with a token, a number that comes back with its events. Here the token is the
 //! session's key in a [`Slab`], a vector that reuses its free places.
 //!
-//! Readiness is edge-triggered: `poll` reports that a socket *became* ready, once. So a turn goes on until the call
-//! would block. If it stopped earlier, the kernel would not report the rest again.
+//! Readiness is edge-triggered: `poll` reports once that a socket *became* ready. This change is an edge. So a turn
+//! goes on until a call would block. If it stopped earlier, no event would report the rest.
 //!
 //! What it does not do, and the rung that repairs it:
-//! - Save system calls: one write for each chunk, and an event without a use for each new client. `loop_backpressure`.
-//! - Stay fair: a client that reads as fast as it sends (a flood), or a crowd that connects, keeps the loop, and all
-//!   others wait. `loop_fair`.
-//! - Recover when descriptors are lacking: clients in the accept queue are stuck. `loop_fair`.
+//! - Save system calls: each chunk costs a write, and each new client an event without a use. `loop_backpressure`.
+//! - Stay fair: all others wait during a flood (a client that sends without a pause and reads as fast), and when many
+//!   clients connect together. `loop_fair`.
+//! - Recover when no descriptor was left: clients in the accept queue are stuck. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
-//! - Keep others going while its terminal is stopped with Ctrl-S, or drain when it is stopped. okloop, `src/`.
+//! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
+//! - Drain: when the server stops, answers can be lost. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -33,7 +34,7 @@ mod terminal;
 /// The listener's token. No key of the slab comes near it.
 const LISTENER: Token = Token(usize::MAX);
 
-/// Events taken from one `poll` (events). More stay in the kernel for the next one.
+/// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
 fn main() -> io::Result<()> {
@@ -88,8 +89,8 @@ impl Server {
                     self.open(stream);
                 }
                 Ok(None) => return,
-                // Simplification: any error ends the accepting like an empty queue. If descriptors are lacking, the
-                // clients in the queue are stuck: their one event is used up. They wait until another client connects.
+                // Simplification: any error ends the accepting like an empty queue. If no descriptor is left, the
+                // queued clients are stuck: their one event is used up. They wait until another client connects.
                 Err(error) => {
                     terminal::complain(format_args!("No session: {error}"));
                     return;
@@ -123,15 +124,16 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is through. That is safe while a session ends only in its own
-        // event, because each has one event a batch. A time-out or a chat would end sessions in other events.
+        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll the batch
+        // has no event of the old session any more: it has one in a batch, and ends only in that one. kqueue may have a
+        // second one. It gives the new session a turn without a cause, which does no harm.
         self.sessions.remove(key);
     }
 }
 
 struct Connection {
     stream: TcpStream,
-    /// Output that the client has not been sent yet. A thread needs no such field: it waits inside `write_all`.
+    /// Pending output: answers that the socket has not taken yet. A thread needs no such field: `write_all` waits.
     pending: Vec<u8>,
 }
 
@@ -141,10 +143,11 @@ impl Connection {
         Self { stream, pending: BANNER.to_vec() }
     }
 
-    /// Writes and reads until the socket would block. An error is the end of the session, also when the end is orderly.
+    /// Writes and reads until the socket would block. `Err` means that the session has ended. A normal end is also an
+    /// `Err`.
     ///
-    /// A session reads only when nothing is pending: a client that does not read its answers is not read either, and
-    /// `pending` stays small.
+    /// A session reads only when no output is pending. So the server does not read from a client that does not read its
+    /// answers, and `pending` stays small.
     ///
     /// Simplification: a turn has no limit. The turn of a flood does not end.
     fn turn(&mut self) -> io::Result<()> {

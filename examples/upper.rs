@@ -6,12 +6,13 @@
 //! ```
 //!
 //! It shows the smallest session: one method, which takes what has arrived and appends the answer. The server does the
-//! rest: sockets, limits, backpressure and time-outs. `line_server` shows a session that keeps state and ends politely.
+//! rest: sockets, limits, backpressure and time-outs. A session that keeps state and ends politely is in `line_server`.
 
-use std::env;
 use std::error::Error;
 
 use okloop::{Buffer, Config, Server, Session, Step};
+
+mod terminal;
 
 struct Upper;
 
@@ -23,10 +24,16 @@ impl Session for Upper {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let port = env::args().nth(1).map_or(Ok(8888), |port| port.parse())?;
+fn main() {
+    let [port] = terminal::arguments(["PORT"]);
+    if let Err(error) = serve(terminal::port(port, 8888)) {
+        terminal::exit(1, error);
+    }
+}
+
+fn serve(port: u16) -> Result<(), Box<dyn Error>> {
     let server = Server::bind(Config { port, ..Config::default() }, |_| Upper)?;
-    println!("Socket now listening on {}", server.local_addr()?);
+    terminal::say(format_args!("Socket now listening on {}", server.local_addr()?));
     server.run()?;
     Ok(())
 }

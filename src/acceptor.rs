@@ -60,7 +60,7 @@ impl Acceptor {
 
     /// How many clients to accept in an iteration that had `events` events, and in which `ended` sessions have made room.
     ///
-    /// As many as there were events, at most [`ACCEPT_BUDGET`]: new clients and open sessions share the loop equally.
+    /// As many as there were events, at most [`ACCEPT_BUDGET`]: new clients and open sessions get equally many turns.
     /// In a quiet iteration that is 1, and nearly always only one client waits. To accept until `WouldBlock` would cost
     /// one more `accept`, for which the kernel makes a socket and a file and discards them. That costs many times as
     /// much as [`Acceptor::rearm`]. Only in a crowd it is cheaper to accept several in one iteration.

@@ -8,7 +8,7 @@
 //!         consume ──►    read_from, push ──►
 //! ```
 //!
-//! The capacity never changes. A full buffer is what makes a peer wait.
+//! The capacity never changes. A full buffer makes the client wait.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -149,7 +149,7 @@ impl fmt::Debug for Buffer {
     }
 }
 
-/// What a session has in flight.
+/// The bytes that a session has in flight: on their way from its read to its write.
 #[derive(Debug)]
 pub struct Buffers {
     /// Read from the socket, not answered yet.

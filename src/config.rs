@@ -22,11 +22,13 @@ pub struct Config {
     /// How long a client may be silent while no output is pending. `None` is for ever: an idle telnet session is the
     /// normal case.
     pub idle_timeout: Option<Duration>,
-    /// How long pending output may wait without progress. `None` is for ever. Progress is that the kernel takes more
-    /// output, and it shows in steps. A step is half of [`NOTSENT_LOWAT`], or what the client's kernel lets become free
-    /// before it opens a closed window again: a sixteenth of the client's receive buffer, at least one segment (Linux
-    /// `net/ipv4/tcp_output.c`, `__tcp_select_window`). Within this time a client must read the larger one: with 60 s
-    /// that is 550 B/s for a receive buffer of 128 KiB, and 35 kB/s for one of 32 MiB.
+    /// How long pending output may wait while the server's kernel takes none of it. `None` is for ever.
+    ///
+    /// The kernel takes output in steps, so a slow reader must read one step within this time. The step is half of
+    /// [`NOTSENT_LOWAT`]. If it is more, the step is a sixteenth of the client's receive buffer: a client's kernel
+    /// whose buffer was full asks for more only when this much is free (Linux `net/ipv4/tcp_output.c`,
+    /// `__tcp_select_window`). With 60 s a client must read 550 B/s if its receive buffer has 128 KiB, and 35 kB/s if
+    /// it has 32 MiB.
     pub write_timeout: Option<Duration>,
     /// How long a stopping server waits until clients have read their answers and ended the connection.
     pub drain_timeout: Duration,
@@ -34,7 +36,8 @@ pub struct Config {
     /// them (`SO_REUSEPORT`, socket(7)).
     pub reuse_port: bool,
     /// Whether urgent data stays in its place in the stream (`SO_OOBINLINE`, RFC 6093, section 7). Otherwise the kernel
-    /// takes the last urgent byte out of the stream (tcp(7)). Telnet needs it: its Synch sends half a command as urgent.
+    /// takes the last urgent byte out of the stream (tcp(7)). Telnet needs it: its Synch sends half a command as
+    /// urgent.
     pub urgent_inline: bool,
 }
 
@@ -67,8 +70,8 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// input buffer. After that a flood waits for the turns of the other sessions.
 pub const READ_BUDGET: usize = 64 * 1024;
 
-/// How many reads a session may make in one turn. With an empty input buffer, [`READ_BUDGET`] needs five. A protocol that
-/// keeps its input buffer nearly full leaves room for a few bytes in each read.
+/// How many reads a session may make in one turn. With an empty input buffer, [`READ_BUDGET`] needs five. A protocol
+/// that keeps its input buffer nearly full leaves room for a few bytes in each read.
 pub const READS: usize = 16;
 
 /// How much a session may write in one turn before the next write waits for its next turn (bytes). Only a protocol
@@ -126,6 +129,6 @@ pub const NOTSENT_LOWAT: u32 = 64 * 1024;
 /// that have no pending output. More are kept for bursts.
 pub const SPARE_BUFFERS: usize = 16;
 
-/// How long a connection may be silent before the kernel asks whether its peer is still there (`TCP_KEEPIDLE`, tcp(7)).
-/// Short enough to find a vanished peer within the hour, long enough to cost nothing.
+/// How long a connection may be silent before the kernel asks whether the client is still there (`TCP_KEEPIDLE`,
+/// tcp(7)). Short enough to find a vanished client within the hour, long enough to cost nothing.
 pub const KEEPALIVE: Duration = Duration::from_secs(300);

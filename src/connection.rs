@@ -34,7 +34,7 @@ use crate::trace::{Event, step};
 
 /// What a connection needs from its socket. The tests use a scripted one.
 pub trait Stream: Read + Write {
-    /// Ends our direction of the stream: the peer reads what was written, then the end of input.
+    /// Ends our direction of the stream: the client reads what was written, then the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
 
     /// The kernel whose rules hold for it.
@@ -49,15 +49,16 @@ impl Stream for TcpStream {
     }
 }
 
-/// One session: its socket, its protocol, the bytes in flight, and its state.
+/// One session: its socket, its protocol, its buffers, and its state.
 #[derive(Debug)]
 pub struct Connection<T, S> {
     stream: T,
     peer: SocketAddr,
-    /// `None` where nothing is answered: a refused client, or a protocol that has ended the session.
+    /// `None` if nothing is answered any more: the client is refused, or the protocol has ended the session.
     session: Option<S>,
     state: State,
-    /// Taken from the pool while bytes are in flight. An idle session has none.
+    /// Taken from the pool while bytes are in flight: read and not answered, or answered and not written. An idle
+    /// session has none.
     buffers: Option<BoxedBuffers>,
 }
 
@@ -65,18 +66,18 @@ pub struct Connection<T, S> {
 enum State {
     /// The protocol has not greeted yet.
     New,
-    /// Reads and answers.
+    /// The session reads and answers.
     Open,
-    /// The server stops. Reads and answers what has arrived, at most this many bytes, then finishes.
+    /// The server stops. The session reads and answers what has arrived, at most this many bytes, then finishes.
     Draining {
         budget: usize,
     },
-    /// The client has ended its direction. It may still read, so all pending output goes out first.
+    /// The client has ended its direction. It may still read, so the server sends all pending output first.
     HalfClosed,
-    /// The server ends the session. Pending output goes out, nothing is read.
+    /// The server ends the session. It sends the pending output, and reads nothing.
     Finishing(Reason),
-    /// The client has our end of input, and what it still sends is read and discarded. Closing with unread input would
-    /// make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
+    /// The server has ended its direction. It reads and discards what the client still sends. A close with unread input
+    /// would make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
     /// 2.17).
     Lingering(Reason),
     Closed(Reason),
@@ -121,7 +122,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Self { stream, peer, session: None, state, buffers }
     }
 
-    /// The address of the other end.
+    /// The client's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -170,7 +171,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
-    /// Ends the session politely, because the server stops: what has arrived is answered, then the session finishes.
+    /// Ends the session politely, because the server stops. The session answers what has arrived, then finishes.
     pub fn drain(&mut self) {
         if self.state == State::Open {
             self.enter(State::Draining { budget: DRAIN_BUDGET });
@@ -247,7 +248,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
-    /// Reads and answers until the socket is empty, the input ends, or the turn's share is used up.
+    /// Reads and answers until the socket is empty, the input ends, or the turn's read budget is used up.
     fn read(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
         for _ in 0..READS {
             if !self.reads(Some(buffers)) || turn.read >= READ_BUDGET {
@@ -287,7 +288,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the output reaches high water.
+    /// Lets the session answer its input, request by request, until the pending output reaches high water.
     fn answer(&mut self, buffers: &mut Buffers) {
         let Buffers { input, output } = buffers;
         if matches!(self.state, State::Lingering(_)) {
@@ -359,7 +360,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
         matches!(self.state, State::Draining { .. })
     }
 
-    /// Whether the socket is read. Backpressure: it is not while much output is pending, or the input buffer is full.
+    /// Whether the session reads. Backpressure: it does not while pending output is above high water, or while the
+    /// input buffer is full.
     fn reads(&self, buffers: Option<&Buffers>) -> bool {
         let has_room = buffers.is_none_or(|b| b.output.len() < HIGH_WATER && !b.input.is_full());
         has_room && matches!(self.state, State::Open | State::Draining { .. } | State::Lingering(_))

@@ -13,7 +13,29 @@
 //! okloop = { path = "../okloop", default-features = false }
 //! ```
 //!
-//! A complete program: a server that adds up numbers, and one client.
+//! A complete server that answers in capital letters:
+//!
+//! ```no_run
+//! use okloop::{Buffer, Config, Server, Session, Step};
+//!
+//! struct Upper;
+//!
+//! impl Session for Upper {
+//!     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+//!         input.make_ascii_uppercase();
+//!         output.push(input);
+//!         Step::Consumed(input.len())
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // On port 8888, until the process ends.
+//!     Server::bind(Config::default(), |_address| Upper)?.run()?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A session that keeps state, with its server and one client in one program. The server adds up numbers:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -52,7 +74,7 @@
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // Port 0: the system chooses a free one.
 //!     let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
-//!     let server = Server::bind(config, |_peer| Sum::default())?;
+//!     let server = Server::bind(config, |_address| Sum::default())?;
 //!     let (address, handle) = (server.local_addr()?, server.handle());
 //!     let running = thread::spawn(move || server.run());
 //!
@@ -76,26 +98,35 @@
 //! | part | when the loop calls it | what it does |
 //! |---|---|---|
 //! | [`greet`](Session::greet) | once, first | appends what the client reads first |
-//! | [`answer`](Session::answer) | for each request | answers it, or asks for more input, or ends the session |
-//! | [`end_of_input`](Session::end_of_input) | when no more input follows | notes it; then `answer` is called, also with empty input |
-//! | [`LARGEST_ANSWER`](Session::LARGEST_ANSWER) | | limits what one call appends, by default to 32 KiB |
+//! | [`answer`](Session::answer) | when input has arrived, and after each write | answers a request, or asks for more input, or ends the session |
+//! | [`end_of_input`](Session::end_of_input) | when no more input follows | notes it; then the loop calls `answer` |
+//! | [`LARGEST_ANSWER`](Session::LARGEST_ANSWER) | | the most that one call appends, 32 KiB by default |
 //!
-//! Only `answer` is required. The examples `upper` and `line_server` are two more servers to copy from. A layer is a
-//! session around a session: [`Telnet::new`] takes telnet commands out of the input of any other.
+//! Only `answer` is required. It must know three things:
+//!
+//! - **Input is limited to 16 KiB** ([`INPUT_BUFFER`]). A longer request ends the session without a message. The example
+//!   `line_server` sends a message and closes before that.
+//! - **Input can be empty**: at the start, after a write, and at the end of input.
+//! - **Output is limited to `LARGEST_ANSWER` for each call.** Above that, [`Buffer::push`] panics. The panic ends this
+//!   session only ([more](Session#a-session-that-goes-wrong)).
+//!
+//! The example `line_server` is one more server to copy from. A layer is a session around a session: [`Telnet::new`]
+//! takes telnet commands out of the input of any other.
 //!
 //! What the server does for every protocol:
 //!
 //! - **Limits.** A client above [`Config::max_connections`] is told that the server is full. When the system has no
 //!   room for one more socket, accepting pauses, and the open sessions go on.
-//! - **Backpressure.** A client that does not read its answers is not read either, so its pending output has a limit.
-//! - **Turns.** Each turn has a budget. A flood stops at its budget, and the other sessions get their turns.
+//! - **Backpressure.** The server stops reading from a client that does not read its answers, so the answers that wait
+//!   for it (its pending output) have a limit.
+//! - **Turns.** Each session gets short turns, and each turn has a budget. A client that sends without a pause (a flood)
+//!   stops at its budget, and the other sessions get their turns.
 //! - **Time-outs.** [`Config::idle_timeout`] ends silent sessions. [`Config::write_timeout`] ends those whose client does
 //!   not read.
 //! - **A polite end.** After [`Step::Close`] the client gets all pending output, although it may still be sending.
-//! - **Drain.** [`Handle::stop`] closes the listening socket, lets the sessions answer what has arrived, and waits for
-//!   them, at most [`Config::drain_timeout`].
+//! - **Drain.** [`Handle::stop`] closes the listening socket, lets the sessions answer what has arrived, and waits until
+//!   they end, at most [`Config::drain_timeout`].
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
-//! - **Containment.** A session whose `greet`, `answer` or `end_of_input` panics ends alone.
 //!
 //! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so. The log goes
 //! through the [log] crate, to the logger that the program sets up.
@@ -137,16 +168,18 @@
 //! 7. `control.rs` (signals and handles), `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions
 //!    ended, and how many), `listen.rs` and `error.rs` (how a server starts, and why it cannot), `telnet.rs` (a layer).
 //!
-//! Then chapter 11 of NOTES.md, the rules of readiness in one table, and its exercises.
+//! Then chapter 11 of NOTES.md, the rules of readiness in one table. Chapter 15 has exercises.
 //!
 //! # Invariants
+//!
+//! These statements are true at any time:
 //!
 //! - Only `poll` blocks. One thread runs the loop.
 //! - The protocol does no I/O and reads no clock. A connection knows neither `Poll` nor the slab.
 //! - Interest is a pure function of a connection's state.
-//! - Every buffer, queue, batch and retry has a limit, and the limits are in `config.rs`.
-//! - One place closes sockets, after the batch of events.
-//! - The loop reads the clock once an iteration and passes the time down.
+//! - Every buffer, queue, batch (the events of one `poll`) and retry has a limit, and the limits are in `config.rs`.
+//! - One place closes sockets, after the batch.
+//! - The loop reads the clock once an iteration (one `poll` and what follows) and passes the time down.
 //! - An idle session costs its slab entry (at most 128 bytes), and no heap.
 //! - With nothing to do, the process makes no system call.
 //!

@@ -33,7 +33,7 @@ pub enum Reason {
     DrainTimeout,
     /// The system had no memory for the session's buffers.
     OutOfMemory,
-    /// The protocol panicked, consumed more than its input, or needed more input than the input buffer holds.
+    /// The protocol made a mistake ([`Session`](crate::Session#a-session-that-goes-wrong) lists them).
     ProtocolError,
     /// The system refused an operation on the socket.
     Failed,

@@ -404,8 +404,8 @@ impl<S: Session> Server<S> {
         }
     }
 
-    /// One iteration's share of the drain. First the clients in the accept queue are accepted, and the port is free. Then
-    /// the sessions start to drain.
+    /// One iteration's part of the drain. First the server accepts the clients in the accept queue and frees the port.
+    /// Then the sessions start to drain.
     fn continue_drain(&mut self) {
         let Phase::Draining { since, mut accepts, mut next_key } = self.phase else { return };
         if self.acceptor.is_some() {

@@ -10,8 +10,8 @@ use crate::config::INPUT_BUFFER;
 /// What a session did in one step, and what the loop does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The session took this many bytes from the front of its input. The loop calls again while there is room for
-    /// another answer. 0 without an answer means the same as [`Step::NeedInput`].
+    /// The session took this many bytes from the front of its input. The loop calls `answer` again while there is room
+    /// for another answer. 0 without an answer means the same as [`Step::NeedInput`].
     Consumed(usize),
     /// The session needs more input before it can go on. The loop calls again when more has arrived.
     NeedInput,
@@ -22,36 +22,48 @@ pub enum Step {
 
 /// One session's side of the conversation.
 ///
-/// The loop calls [`greet`](Session::greet) once, then [`answer`](Session::answer) when bytes have arrived or output has
-/// been written.
+/// The loop calls [`greet`](Session::greet) once, then [`answer`](Session::answer) when bytes have arrived or output
+/// has been written.
 ///
 /// # A session that goes wrong
 ///
-/// A session ends alone, with [`Reason::ProtocolError`](crate::Reason::ProtocolError), if one of these methods panics,
-/// appends more than fits, or asks for more input although the input buffer is full. Every other session goes on. (A
-/// panic in its `Drop` is not contained, and nothing is with `panic = "abort"`.)
+/// A session ends alone, with [`Reason::ProtocolError`](crate::Reason::ProtocolError), after each of these mistakes:
+///
+/// - One of its methods panics.
+/// - It appends more than [`LARGEST_ANSWER`](Session::LARGEST_ANSWER), and [`Buffer::push`] panics.
+/// - It consumes more than its input.
+/// - It asks for more input although the input buffer is full.
+///
+/// The loop then closes the session immediately, without a message to the client, and its pending output is lost. All
+/// other sessions go on. (This does not hold for a panic in its `Drop`, or with `panic = "abort"`.)
 pub trait Session {
-    /// The most bytes that one call of [`greet`](Session::greet) or [`answer`](Session::answer) appends (bytes). It
-    /// sizes the output buffer: before each call, at least this much is free.
+    /// The most that one call of [`greet`](Session::greet) or [`answer`](Session::answer) appends (bytes). Before each
+    /// call, the output buffer has at least this much room.
     const LARGEST_ANSWER: usize = 2 * INPUT_BUFFER;
 
-    /// Appends what the client reads first. Without this method the client reads nothing before it has spoken.
+    /// Appends what the client reads first. Without this method, the client must send first.
     fn greet(&mut self, output: &mut Buffer) {
         let _ = output;
     }
 
     /// Answers the next request in `input`, one at a time.
     ///
-    /// A session that searches for the end of its request should remember how far it has searched: a client may send
-    /// one byte at a time.
+    /// `input` holds all bytes that have arrived and are not consumed yet. A request may be there whole, in part, or
+    /// together with the next ones, because TCP keeps no boundaries. `input` can also be empty: at the start, after a
+    /// write, and at the end of input. [`Step::NeedInput`] is right then.
     ///
-    /// `input` holds all bytes that have arrived and are not consumed yet, at most [`INPUT_BUFFER`] of them. A
-    /// request may be there whole, in part, or together with the next ones: TCP keeps no boundaries. `input` is
-    /// mutable for layers that decode in place, as [`Telnet`](crate::Telnet) does; bytes that the session has not
-    /// consumed are given to it again, as it left them.
+    /// `input` has at most [`INPUT_BUFFER`] bytes, 16 KiB. So this is the longest request. If a session needs more
+    /// input when the buffer is full, it ends. To end a long request with a message, count its bytes and return
+    /// [`Step::Close`] earlier, as the example `line_server` does.
+    ///
+    /// A session that searches for the end of its request should remember how far it has searched, because a client may
+    /// send one byte at a time.
+    ///
+    /// `input` is mutable for layers that decode in place, as [`Telnet`](crate::Telnet) does. The loop gives bytes that
+    /// are not consumed to the session again, as the session left them.
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step;
 
-    /// Hears that the client has ended its direction, or that the server drains: no more input follows. The loop
-    /// then calls [`answer`](Session::answer) until it asks for more input, at least once, also with empty input.
+    /// No more input follows: the client has ended its direction, or the server drains. The loop then calls
+    /// [`answer`](Session::answer) until it asks for more input, at least once, also with empty input.
     fn end_of_input(&mut self) {}
 }

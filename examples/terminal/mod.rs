@@ -1,4 +1,4 @@
-//! What every rung of the ladder needs beside its sockets: its arguments, and lines on the terminal.
+//! What the examples need beside their sockets: the command's arguments, and lines on the terminal.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -34,7 +34,7 @@ pub fn port(argument: Option<OsString>, default: u16) -> u16 {
 }
 
 /// The seconds in an argument, or `default`.
-#[allow(dead_code, reason = "only two of the rungs have a time-out")]
+#[allow(dead_code, reason = "only two of the examples have a time-out")]
 pub fn seconds(argument: Option<OsString>, default: u16) -> Duration {
     match number(argument, default) {
         Ok(seconds @ 1..) => Duration::from_secs(seconds.into()),

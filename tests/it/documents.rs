@@ -33,6 +33,7 @@ fn a_mistake_in_a_document_is_found() {
         "[the loop](src/sever.rs)",
         "![a picture](missing.svg)",
         "[there](#the-lop)",
+        "<a id=\"rule-1\"></a>[there](#rule-2)",
         "<a href=\"tests/exercises/missing.patch\">patch</a>",
         "`src/sever.rs`",
         "`Server::acept`",
@@ -158,13 +159,15 @@ fn check_link(directory: &Path, text: &str, target: &str) -> Option<String> {
     (!is_there).then(|| format!("there is no {target}"))
 }
 
-/// The anchors of the headings, as the sites that show Markdown make them.
+/// The anchors of the headings, as the sites that show Markdown make them, and those that the text sets: `<a id="…">`.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings =
         text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let kept =
         |heading: &str| heading.chars().filter(|&c| is_of_word(c) || " -".contains(c)).collect::<String>();
-    headings.map(|heading| kept(heading).to_lowercase().replace(' ', "-")).collect()
+    let of_headings = headings.map(|heading| kept(heading).to_lowercase().replace(' ', "-"));
+    let set = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+    of_headings.chain(set).collect()
 }
 
 /// The lines shown must be next to each other in the real diff, where no `…` stands between them.

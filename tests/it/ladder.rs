@@ -28,6 +28,9 @@ const SERVERS: [&str; 8] = [
     "loop_deadlines",
 ];
 
+/// The servers with a protocol of their own.
+const PROTOCOLS: [&str; 2] = ["upper", "line_server"];
+
 /// The servers that hold a conversation with many clients.
 const GREETING_SERVERS: &[&str] = SERVERS.split_at(2).1;
 
@@ -63,14 +66,14 @@ fn a_busy_port_is_said_as_in_the_tutorial() {
 
 #[test]
 fn a_wrong_argument_is_said_in_one_line() {
-    let wrong_port = SERVERS.map(|name| (name, vec!["65536"]));
+    let wrong_port = SERVERS.into_iter().chain(PROTOCOLS).map(|name| (name, vec!["65536"]));
     let others = [
         ("thread_per_connection", vec!["0", "words"]),
         ("loop_deadlines", vec!["0", "0"]),
         ("loop_deadlines", vec!["0", "soon"]),
         ("poll_all", vec!["--port"]),
     ];
-    for (name, arguments) in wrong_port.into_iter().chain(others) {
+    for (name, arguments) in wrong_port.chain(others) {
         let finished = Process::start(name, &arguments).finish();
         assert_eq!(finished.status, Some(2), "{name} {arguments:?}");
         assert_eq!(finished.stderr.lines().count(), 1, "{name} {arguments:?}: {}", finished.stderr);
@@ -89,6 +92,8 @@ fn help_and_an_argument_too_many_get_a_line_on_how_to_use_it() {
         ("loop_backpressure", "[PORT]", 1),
         ("loop_fair", "[PORT]", 1),
         ("loop_deadlines", "[PORT] [SECONDS]", 2),
+        ("upper", "[PORT]", 1),
+        ("line_server", "[PORT]", 1),
     ] {
         let usage = format!("Usage: {name} {usage}\n");
         let asked = Process::start(name, &["--help"]).finish();
@@ -281,7 +286,7 @@ fn a_loop_that_cannot_recover_from_a_lack_of_descriptors_says_so() {
 
 #[test]
 fn a_full_stdout_ends_no_server() {
-    for name in SERVERS {
+    for name in SERVERS.into_iter().chain(PROTOCOLS) {
         // Held for the server, which cannot say which port it would have chosen.
         let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         holder.set_reuse_address(true).unwrap();
@@ -295,9 +300,9 @@ fn a_full_stdout_ends_no_server() {
             connected.is_some()
         });
         let mut client = Client::from(connected.expect("it has just connected"));
-        client.send(b"hello");
+        client.send(b"hello\n");
         client.half_close();
-        assert!(client.read_to_end().ends_with(b"hello"), "{name}");
+        assert!(client.read_to_end().to_ascii_lowercase().ends_with(b"hello\n"), "{name}");
     }
 }
 

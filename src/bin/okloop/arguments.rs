@@ -14,9 +14,9 @@ use crate::open_files::Room;
 
 /// Greets every telnet session and answers `OK...` and what it received: a single-threaded readiness loop.
 ///
-/// SIGTERM, SIGINT or SIGHUP stops it after a drain; a second one ends it immediately. SIGUSR1 logs the counters. SIGINT
-/// and SIGHUP stay ignored if they were at the start. Exit status: 0 after a drain, 1 on a start-up error or a forced
-/// stop, 2 on bad arguments.
+/// SIGTERM, SIGINT or SIGHUP stops it after a drain; a second one, more than 200 ms after the first, ends it
+/// immediately. SIGUSR1 logs the counters. SIGINT and SIGHUP stay ignored if they were at the start. Exit status: 0
+/// after a drain, 1 on a start-up error or a forced stop, 2 on bad arguments.
 #[derive(Parser)]
 #[command(version, allow_negative_numbers = true)]
 pub struct Arguments {
