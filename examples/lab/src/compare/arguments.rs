@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 
 use crate::compare::contender::{Contender, Origin};
+use crate::compare::ladder;
 use crate::support::failure::Failure;
 use crate::support::words;
 
@@ -27,6 +29,14 @@ pub struct Arguments {
     /// Let --connect go to another machine than this one: only to one that you may load
     #[arg(long)]
     remote: bool,
+
+    /// Only these of the project's servers
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with = "without")]
+    only: Vec<String>,
+
+    /// All of the project's servers but these
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    without: Vec<String>,
 
     /// The numbers of sessions [default: 10,100,1000,10000, or up to 1000 with --quick]
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=1_000_000))]
@@ -82,8 +92,32 @@ impl Arguments {
         self.seconds.unwrap_or(Duration::from_millis(if self.quick { 300 } else { 1000 }))
     }
 
-    /// The servers that the operator adds.
+    /// The servers that are compared: those of the project that the operator selects, and those that he adds.
     pub fn contenders(&self) -> Result<Vec<Contender>, Failure> {
+        let of_the_project = self.selected(ladder::contenders()?)?;
+        let contenders: Vec<_> = of_the_project.into_iter().chain(self.added()?).collect();
+        let mut names = HashSet::new();
+        match contenders.iter().find(|contender| !names.insert(&contender.name)) {
+            Some(twice) => Err(Failure::Usage(format!("two servers are called {}", twice.name))),
+            None => Ok(contenders),
+        }
+    }
+
+    fn selected(&self, mut contenders: Vec<Contender>) -> Result<Vec<Contender>, Failure> {
+        let is_known = |name: &&String| contenders.iter().any(|contender| contender.name == **name);
+        if let Some(unknown) = self.only.iter().chain(&self.without).find(|name| !is_known(name)) {
+            let names: Vec<_> = contenders.iter().map(|contender| contender.name.as_str()).collect();
+            let names = names.join(", ");
+            return Err(Failure::Usage(format!("no server is called {unknown}; there are {names}")));
+        }
+        contenders.retain(|contender| {
+            let is_wanted = self.only.is_empty() || self.only.contains(&contender.name);
+            is_wanted && !self.without.contains(&contender.name)
+        });
+        Ok(contenders)
+    }
+
+    fn added(&self) -> Result<Vec<Contender>, Failure> {
         let running = self.connect.iter().map(|place| {
             let address = address(place, self.remote);
             let address =

@@ -26,7 +26,6 @@ mod rounds;
 mod syscalls;
 mod workload;
 
-use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -59,12 +58,7 @@ const PORTS: RangeInclusive<u16> = 10_000..=29_999;
 
 /// Runs the comparison.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let added = arguments.contenders()?;
-    let contenders: Vec<_> = ladder::contenders()?.into_iter().chain(added).collect();
-    let mut names = HashSet::new();
-    if let Some(twice) = contenders.iter().find(|contender| !names.insert(&contender.name)) {
-        return Err(Failure::Usage(format!("two servers are called {}", twice.name)));
-    }
+    let contenders = arguments.contenders()?;
     let occasion = occasion();
     let logs = arguments.output.join("logs");
     fs::create_dir_all(&logs).map_err(Failure::system(format!("{} cannot be made", logs.display())))?;
