@@ -30,6 +30,12 @@ pub enum Figure {
     ProcessorPerMegabyte,
     /// By how much the server's memory grew when all sessions were open and idle, for each session.
     MemoryPerSession,
+    /// By how much the kernel stacks of all threads grew then, for each session.
+    StacksPerSession,
+    /// The same for the page tables.
+    PageTablesPerSession,
+    /// The same for the kernel's objects: sockets, files, entries in epoll, threads. The load's end is not in it.
+    ObjectsPerSession,
     /// The server's memory then.
     Memory,
     /// The server's threads then.
@@ -60,7 +66,12 @@ impl Figure {
             Self::Opening => ("opening_us", "opening", Unit::Microseconds),
             Self::ProcessorPerAnswer => ("server_cpu_us_per_answer", "CPU/answer", Unit::Microseconds),
             Self::ProcessorPerMegabyte => ("server_cpu_us_per_megabyte", "CPU/MB", Unit::Microseconds),
-            Self::MemoryPerSession => ("memory_bytes_per_idle_session", "memory/session", Unit::Bytes),
+            Self::MemoryPerSession => ("memory_bytes_per_idle_session", "process", Unit::Bytes),
+            Self::StacksPerSession => ("kernel_stack_bytes_per_idle_session", "kernel stacks", Unit::Bytes),
+            Self::PageTablesPerSession => ("page_table_bytes_per_idle_session", "page tables", Unit::Bytes),
+            Self::ObjectsPerSession => {
+                ("kernel_object_bytes_per_idle_session", "kernel objects", Unit::Bytes)
+            }
             Self::Memory => ("memory_bytes", "memory", Unit::Bytes),
             Self::Threads => ("threads", "threads", Unit::Whole),
             Self::VoluntarySwitches => ("voluntary_switches_per_answer", "switches", Unit::Ratio),

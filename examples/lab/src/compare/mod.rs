@@ -6,8 +6,8 @@
 //! ```text
 //!   arguments, ladder ──► contenders            the servers that are compared
 //!   workload ──► load (clients on one Poll) ──► what the clients received
-//!   contender (child processes) + family   ──► what it cost        measure: both together, once
-//!   rounds: all of that in turn, several times; syscalls: counted apart
+//!   contender (child processes) + family, kernel ──► what it cost       measure: both together, once
+//!   rounds: all of that in turn, several times
 //!   report: tables, page with pictures, JSON
 //! ```
 //!
@@ -17,13 +17,13 @@ mod arguments;
 mod contender;
 mod family;
 mod figures;
+mod kernel;
 mod ladder;
 mod load;
 mod log;
 mod measure;
 mod report;
 mod rounds;
-mod syscalls;
 mod workload;
 
 use std::env;
@@ -42,8 +42,6 @@ pub use self::arguments::Arguments;
 use self::contender::Contender;
 use self::measure::Bench;
 use self::report::{Occasion, Report};
-use self::rounds::Cell;
-use self::syscalls::Calls;
 use self::workload::Workload;
 use crate::support::client::Sources;
 use crate::support::failure::Failure;
@@ -66,10 +64,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     eprintln!("Building the servers ...");
     ladder::build(&interrupt)?;
+    let file_limit = raise_file_limit();
     let mut bench = Bench {
         time: arguments.time(),
         logs,
-        file_limit: raise_file_limit(),
+        file_limit,
+        end_of_session: kernel::end_of_session(file_limit).map_err(Failure::system("A session"))?,
         sources: Sources::new(HOSTS.0, HOSTS.1, PORTS),
         interrupt,
     };
@@ -114,10 +114,11 @@ fn measure_all(
     contenders: Vec<Contender>,
     bench: &mut Bench,
 ) -> Report {
-    let sessions = arguments.sessions();
-    let ping_pong = sessions.iter().map(|&sessions| Workload::ping_pong(sessions, arguments.active()));
-    let workloads: Vec<_> =
-        ping_pong.chain([Workload::churn(), Workload::bulk(), Workload::fairness()]).collect();
+    let sessions = arguments.sessions(bench.file_limit);
+    let typing = sessions.iter().map(|&sessions| Workload::typing(sessions));
+    let others =
+        [Workload::crowd(arguments.active()), Workload::churn(), Workload::bulk(), Workload::fairness()];
+    let workloads: Vec<_> = typing.chain(others).collect();
     let rounds = arguments.rounds();
 
     let progress = ProgressBar::new((rounds * workloads.len() * contenders.len()) as u64);
@@ -132,29 +133,11 @@ fn measure_all(
         }
         progress.set_message(now);
     });
-    progress.set_message("counting system calls");
-    let calls = count_calls(bench, &contenders, &measured);
     progress.finish_and_clear();
 
     let interrupted = bench.interrupt.is_asked();
-    let (file_limit, time) = (bench.file_limit, bench.time);
-    Report { occasion, file_limit, rounds, time, contenders, cells: measured, calls, interrupted }
-}
-
-/// The system calls of each contender; none where they cannot be counted.
-fn count_calls(
-    bench: &mut Bench,
-    contenders: &[Contender],
-    measured: &[Cell],
-) -> Vec<Option<Result<Calls, Failure>>> {
-    if bench.interrupt.is_asked() || !syscalls::can_be_counted() {
-        return contenders.iter().map(|_| None).collect();
-    }
-    let count = |(nth, contender): (usize, &Contender)| match rounds::final_failure(measured, nth) {
-        Some(failure) => Some(Err(failure)),
-        None => syscalls::count(bench, contender).transpose(),
-    };
-    contenders.iter().enumerate().map(count).collect()
+    let (file_limit, end_of_session, time) = (bench.file_limit, bench.end_of_session, bench.time);
+    Report { occasion, file_limit, end_of_session, rounds, time, contenders, cells: measured, interrupted }
 }
 
 /// Raises the number of files that this process and its children may open to its limit; returns it.

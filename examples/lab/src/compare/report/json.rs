@@ -10,13 +10,9 @@ use crate::support::failure::Failure;
 /// The whole report as JSON.
 pub fn render(report: &Report) -> String {
     let Occasion { date, command_line, machine } = &report.occasion;
-    let contenders = report.contenders.iter().zip(&report.calls).map(|(contender, calls)| {
-        let calls = calls.as_ref().map(|calls| match calls {
-            Ok(calls) => json!({ "one_active": calls.alone, "many_active": calls.crowd }),
-            Err(failure) => json!({ "failure": failure.to_string() }),
-        });
-        json!({ "name": contender.name, "origin": contender.origin.to_string(), "system_calls_per_answer": calls })
-    });
+    let contenders = report.contenders.iter();
+    let contenders =
+        contenders.map(|contender| json!({ "name": contender.name, "origin": contender.origin.to_string() }));
     let value = json!({
         "okloop": env!("CARGO_PKG_VERSION"),
         "date": date,
@@ -30,6 +26,7 @@ pub fn render(report: &Report) -> String {
             "load_average_before": machine.load_average,
             "open_files_per_process": report.file_limit,
         },
+        "kernel_object_bytes_of_load_per_session": report.end_of_session,
         "rounds": report.rounds,
         "seconds": report.time.as_secs_f64(),
         "interrupted": report.interrupted,

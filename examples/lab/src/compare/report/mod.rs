@@ -6,8 +6,8 @@ mod curves;
 mod json;
 mod notes;
 mod picture;
+mod rows;
 mod sections;
-mod spans;
 mod table;
 mod theme;
 
@@ -21,7 +21,6 @@ use self::picture::Chart;
 use self::sections::Section;
 use crate::compare::contender::Contender;
 use crate::compare::rounds::Cell;
-use crate::compare::syscalls::Calls;
 use crate::support::failure::Failure;
 use crate::support::machine::Machine;
 
@@ -31,6 +30,8 @@ pub struct Report {
     pub occasion: Occasion,
     /// The open files that each process may have.
     pub file_limit: u64,
+    /// What the kernel holds for the load's end of a session (bytes).
+    pub end_of_session: Option<f64>,
     /// How often each measurement was to be made.
     pub rounds: usize,
     /// How long each took.
@@ -39,8 +40,6 @@ pub struct Report {
     pub contenders: Vec<Contender>,
     /// The figures.
     pub cells: Vec<Cell>,
-    /// The system calls of each contender, where they were counted.
-    pub calls: Vec<Option<Result<Calls, Failure>>>,
     /// Whether Ctrl-C came before the end.
     pub interrupted: bool,
 }

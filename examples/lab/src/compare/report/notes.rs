@@ -62,9 +62,8 @@ const GENERAL: [&str; 3] = [
 
 /// The last words of the servers that died, each once.
 fn last_words(report: &Report) -> BTreeSet<String> {
-    let of_calls = report.calls.iter().map(|calls| calls.as_ref()?.as_ref().err());
     let failures = report.cells.iter().map(|cell| (cell.contender, cell.failure.as_ref()));
-    let lines = failures.chain(of_calls.enumerate()).filter_map(|(contender, failure)| {
+    let lines = failures.filter_map(|(contender, failure)| {
         let words = failure.and_then(Failure::last_words)?;
         Some(format!("Last words of {}: {words} (more in logs)", report.contenders[contender].name))
     });
