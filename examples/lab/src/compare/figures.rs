@@ -18,8 +18,6 @@ pub enum Figure {
     Median,
     /// 99 of 100 answers took no longer.
     P99,
-    /// 999 of 1000 answers took no longer.
-    P999,
     /// The slowest answer.
     Slowest,
     /// From the first connect to the last banner.
@@ -61,7 +59,6 @@ impl Figure {
             Self::MegabytesPerSecond => ("megabytes_per_second", "MB/s", Unit::Whole),
             Self::Median => ("latency_p50_us", "p50", Unit::Microseconds),
             Self::P99 => ("latency_p99_us", "p99", Unit::Microseconds),
-            Self::P999 => ("latency_p999_us", "p99.9", Unit::Microseconds),
             Self::Slowest => ("latency_max_us", "max", Unit::Microseconds),
             Self::Opening => ("opening_us", "opening", Unit::Microseconds),
             Self::ProcessorPerAnswer => ("server_cpu_us_per_answer", "CPU/answer", Unit::Microseconds),

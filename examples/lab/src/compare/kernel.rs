@@ -4,17 +4,25 @@
 //! load's end is always the same: a socket, its file, and its entry in epoll. [`end_of_session`] measures it once, and
 //! the rest is the server's.
 
-use std::io;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{io, mem, thread};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use procfs::{Current, Meminfo};
 use socket2::SockRef;
 
+/// With fewer sessions, what other programs do would be seen more than what the sessions cost.
+pub const LEAST_SESSIONS: usize = 1000;
 /// With so many sessions the part-filled pages of the kernel's allocator no longer count.
 const SESSIONS: u64 = 4000;
+
+/// How long the counters are watched at most, and how often.
+const SETTLING: Duration = Duration::from_secs(1);
+const GLANCE: Duration = Duration::from_millis(30);
+/// The objects of other programs come and go too (bytes).
+const NOISE: f64 = 128.0 * 1024.0;
 
 /// The system's counters (bytes), from `/proc/meminfo`. Or how much they grew, and then one may be negative.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +44,19 @@ impl Memory {
             page_tables: counters.page_tables? as f64,
             objects: counters.slab as f64,
         })
+    }
+
+    /// The counters when they fall no longer. The kernel frees the objects of closed sessions a little later.
+    pub fn settled() -> Option<Self> {
+        let deadline = Instant::now() + SETTLING;
+        let mut counters = Self::now()?;
+        loop {
+            thread::sleep(GLANCE);
+            let earlier = mem::replace(&mut counters, Self::now()?);
+            if earlier.objects - counters.objects < NOISE || Instant::now() > deadline {
+                return Some(counters);
+            }
+        }
     }
 
     /// How much they have grown.

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use crate::compare::contender::Contender;
 use crate::compare::family::Family;
 use crate::compare::figures::{Figure, Figures, in_microseconds};
-use crate::compare::kernel::Memory as KernelMemory;
+use crate::compare::kernel::{self, Memory as KernelMemory};
 use crate::compare::load::{Heard, Load};
 use crate::compare::workload::{Kind, Workload};
 use crate::support::client::Sources;
@@ -19,8 +19,6 @@ use crate::support::usage::{self, Memory, Switches};
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
 pub const OTHER_FILES: u64 = 40;
-/// With fewer answers, at most nine are slower than 99.9 % of them, and the figure would be chance.
-pub const P999_SAMPLES: u64 = 10_000;
 
 /// What all measurements share.
 pub struct Bench {
@@ -73,10 +71,11 @@ fn measure(
 ) -> Result<Figures, Failure> {
     let mut figures = Figures::default();
     let empty = Family::now().memory();
-    let kernel_empty = KernelMemory::now();
+    let counts_kernel = workload.kind == Kind::Typing && workload.sessions() >= kernel::LEAST_SESSIONS;
+    let kernel_empty = counts_kernel.then(KernelMemory::settled).flatten();
     let opening = load.gather()?;
     // Before anything is read about the threads: each of them would get entries in the kernel's table of files.
-    let kernel_idle = KernelMemory::now();
+    let kernel_idle = counts_kernel.then(KernelMemory::settled).flatten();
     let family = Family::now();
     let idle = family.memory();
     if workload.residents() > 0 {
@@ -89,7 +88,7 @@ fn measure(
     if let (Kind::Typing, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
         figures.note(Figure::MemoryPerSession, (bytes(idle) - bytes(empty)) / sessions);
     }
-    if let (Kind::Typing, Some(empty), Some(idle)) = (workload.kind, kernel_empty, kernel_idle) {
+    if let (Some(empty), Some(idle)) = (kernel_empty, kernel_idle) {
         let grown = idle.since(&empty);
         figures.note(Figure::StacksPerSession, grown.stacks / sessions);
         figures.note(Figure::PageTablesPerSession, grown.page_tables / sessions);
@@ -156,7 +155,6 @@ impl Figures {
         let quantile = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
         self.note(Figure::Median, quantile(0.5));
         self.note(Figure::P99, quantile(0.99));
-        self.note(Figure::P999, (latency.len() >= P999_SAMPLES).then(|| quantile(0.999)));
         self.note(Figure::Slowest, latency.max() as f64 / 1e3);
     }
 

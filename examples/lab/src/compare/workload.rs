@@ -7,8 +7,6 @@ use std::time::Duration;
 /// How many connections are being made at a time: as many as the tutorial's `listen(10)` lets wait. With more, the
 /// measurement would show how the kernel drops handshakes and repeats them a second later.
 pub const IN_FLIGHT: usize = 10;
-/// How often the typing client sends a line. The server has nothing to do in between.
-const TYPING: Duration = Duration::from_millis(1);
 /// How often each active client beside a flood sends a line.
 const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
 /// How many active clients are beside a flood.
@@ -91,9 +89,9 @@ pub enum Part {
 }
 
 impl Workload {
-    /// So many sessions. In one of them a client sends a line now and then.
+    /// So many sessions, of which one sends a line after each answer.
     pub fn typing(sessions: usize) -> Self {
-        Self { idle: sessions - 1, active: 1, pace: Pace::Every(TYPING), ..Self::empty(Kind::Typing) }
+        Self { idle: sessions - 1, active: 1, ..Self::empty(Kind::Typing) }
     }
 
     /// So many sessions, all busy.

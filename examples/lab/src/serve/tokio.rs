@@ -48,12 +48,11 @@ async fn accept(listener: StdListener) -> io::Result<()> {
 async fn converse(mut client: TcpStream) -> io::Result<()> {
     client.set_nodelay(true)?;
     client.write_all(BANNER).await?;
-    let (mut input, mut answers) = (Vec::new(), Vec::new());
+    // The buffers come with the first bytes: a session that has never sent any has none.
+    client.peek(&mut [0]).await?;
+    let (mut input, mut answers) = (Vec::with_capacity(INPUT), Vec::new());
     loop {
-        // The buffers come with the first bytes: a session that has never sent any has none.
-        client.readable().await?;
         input.clear();
-        input.reserve(INPUT);
         if client.read_buf(&mut input).await? == 0 {
             return Ok(());
         }

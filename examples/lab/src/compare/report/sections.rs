@@ -157,7 +157,6 @@ const CHURN: &[Figure] = &[
     Figure::AnswersPerSecond,
     Figure::Median,
     Figure::P99,
-    Figure::P999,
     Figure::Slowest,
     Figure::ProcessorPerAnswer,
     Figure::LoadProcessors,
@@ -178,7 +177,7 @@ const FAIRNESS: &[Figure] = &[
     Figure::LoadProcessors,
 ];
 
-const TYPING_SENTENCE: &str = "One client sends a line each millisecond; nothing happens in the other sessions. \
+const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothing happens in the other sessions. \
     CPU/answer: the server's processor time. Opening: until all sessions have the banner. Switches: how often a thread \
     went to wait, for each answer.";
 const CHURN_SENTENCE: &str = "Ten visitors at a time connect, read the banner, send one line, read the answer and leave. A \
