@@ -82,6 +82,11 @@ impl Arguments {
         self.seconds.unwrap_or(Duration::from_millis(if self.quick { 300 } else { 1000 }))
     }
 
+    /// How long each rate of the open loop is offered.
+    pub fn slice(&self) -> Duration {
+        self.time().mul_f64(0.4)
+    }
+
     /// The servers that the operator adds.
     pub fn contenders(&self) -> Result<Vec<Contender>, Failure> {
         let running = self.connect.iter().map(|place| {

@@ -7,7 +7,7 @@
 //!   arguments, ladder ──► contenders            the servers that are compared
 //!   workload ──► load (clients on one Poll) ──► what the clients received
 //!   contender (child processes) + family   ──► what it cost        measure: both together, once
-//!   rounds: all of that in turn, several times; syscalls: counted apart
+//!   rounds: all of that in turn, several times; sweep: growing rates; syscalls: counted apart
 //!   report: tables, page with pictures, JSON
 //! ```
 //!
@@ -17,12 +17,14 @@ mod arguments;
 mod contender;
 mod family;
 mod figures;
+mod hdr;
 mod ladder;
 mod load;
 mod log;
 mod measure;
 mod report;
 mod rounds;
+mod sweep;
 mod syscalls;
 mod workload;
 
@@ -44,6 +46,7 @@ use self::contender::Contender;
 use self::measure::Bench;
 use self::report::{Occasion, Report};
 use self::rounds::Cell;
+use self::sweep::Sweep;
 use self::syscalls::Calls;
 use self::workload::Workload;
 use crate::support::client::Sources;
@@ -138,13 +141,37 @@ fn measure_all(
         }
         progress.set_message(now);
     });
+    let sweeps = sweep_rates(arguments, bench, &contenders, &measured, |contender| {
+        progress.set_message(format!("growing rates: {}", contender.name));
+    });
     progress.set_message("counting system calls");
     let calls = count_calls(bench, &contenders, &measured);
     progress.finish_and_clear();
 
     let interrupted = bench.interrupt.is_asked();
     let (file_limit, time) = (bench.file_limit, bench.time);
-    Report { occasion, file_limit, rounds, time, contenders, cells: measured, calls, interrupted }
+    Report { occasion, file_limit, rounds, time, contenders, cells: measured, calls, sweeps, interrupted }
+}
+
+/// How each contender answers growing rates; none where it was not tried.
+fn sweep_rates(
+    arguments: &Arguments,
+    bench: &mut Bench,
+    contenders: &[Contender],
+    measured: &[Cell],
+    mut begin: impl FnMut(&Contender),
+) -> Vec<Option<Result<Sweep, Failure>>> {
+    let mut sweep = |(nth, contender): (usize, &Contender)| {
+        if let Some(failure) = rounds::final_failure(measured, nth) {
+            return Some(Err(failure));
+        }
+        begin(contender);
+        match sweep::sweep(bench, contender, arguments.slice()) {
+            Err(Failure::Interrupted) => None,
+            result => Some(result),
+        }
+    };
+    contenders.iter().enumerate().map(|server| sweep(server)).collect()
 }
 
 /// The system calls of each contender; none where they cannot be counted.

@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::curves::{self, Line, Plot, Scale};
+use super::rates;
 use super::spans::{self, Span};
 use super::theme::shortened;
 use crate::compare::contender::Contender;
@@ -79,7 +80,7 @@ pub fn charts(report: &Report) -> Vec<Chart> {
         });
         Chart { name: plan.name, title: plan.title, sentence: plan.sentence, svg }
     };
-    PLANS.iter().map(chart).chain([fairness(report)]).collect()
+    PLANS.iter().map(chart).chain([fairness(report), rates::chart(report)]).collect()
 }
 
 fn lines<'a>(report: &'a Report, figure: Figure) -> Vec<Line<'a>> {

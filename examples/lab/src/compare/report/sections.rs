@@ -1,10 +1,13 @@
 //! The report as headings, rows and sentences, for the terminal and for the page.
 
-use super::Report;
+use super::{Report, rates};
+use crate::compare::contender::Contender;
 use crate::compare::figures::{Figure, thousands};
 use crate::compare::rounds::{Cell, Summary};
+use crate::compare::sweep::{Sweep, Verdict};
 use crate::compare::syscalls::{CROWD, Calls, PerAnswer};
 use crate::compare::workload::Kind;
+use crate::support::failure::Failure;
 
 /// From so many busy processors on, the load is as busy as it can be: it is one thread.
 const SATURATED: f64 = 0.95;
@@ -58,7 +61,7 @@ pub fn all(report: &Report) -> Vec<Section> {
     workloads
         .into_iter()
         .map(|(kind, title, sentence, figures)| workload(report, kind, title, sentence, figures))
-        .chain([system_calls(report)])
+        .chain([open_loop(report), system_calls(report)])
         .filter(|section| !section.groups.is_empty())
         .collect()
 }
@@ -149,6 +152,14 @@ const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause ther
 const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and the latency is that of a queue: about their \
     number divided by the answers a second.";
 
+/// The rates at which the table compares latencies (lines a second): rates of every sweep.
+const COMPARED: [f64; 2] = [16_000.0, 64_000.0];
+const OPEN_LOOP_SENTENCE: &str = "1,000 sessions send lines by the clock (open loop): a client that waits for an answer \
+    sends the next line all the same, and a latency counts from when its line was due. Knee: the highest rate at which \
+    99 % of the lines are answered within 10 ms. n/a: not held.";
+const LATE_SENTENCE: &str = "\u{2265}: at higher rates the load sent 1 % of its lines more than 1 ms late, so the server \
+    may hold more.";
+
 fn of_ping_pong(report: &Report) -> String {
     let cells = report.cells.iter().filter(|cell| cell.workload.kind == Kind::PingPong);
     let most = cells.map(|cell| cell.workload.active).max().unwrap_or(0);
@@ -208,6 +219,40 @@ fn shown(figure: Figure, summary: &Summary, runs: usize) -> String {
         format!("{median} ±{:.0}%", summary.spread() * 100.0)
     } else {
         median
+    }
+}
+
+/// The knee of each server, and its latency at the same rates.
+fn open_loop(report: &Report) -> Section {
+    let latency = |sweep: &Sweep, rate: f64, quantile: f64| {
+        let held = sweep
+            .points
+            .iter()
+            .find(|point| point.verdict == Verdict::Held && (point.rate - rate).abs() < 1.0);
+        held.map_or("n/a".to_owned(), |point| {
+            Figure::Median.show(point.slice.latency.value_at_quantile(quantile) as f64 / 1e3)
+        })
+    };
+    let figures = |sweep: &Sweep| {
+        let latencies =
+            COMPARED.iter().flat_map(|&rate| [0.5, 0.99].map(|quantile| latency(sweep, rate, quantile)));
+        [rates::knee(sweep.knee)].into_iter().chain(latencies).collect()
+    };
+    let row = |(contender, sweep): (&Contender, &Option<Result<Sweep, Failure>>)| {
+        let figures = sweep.as_ref()?.as_ref().map(figures).map_err(ToString::to_string);
+        Some(Row { server: contender.name.clone(), figures })
+    };
+    let rows: Vec<_> = report.contenders.iter().zip(&report.sweeps).filter_map(row).collect();
+    let heads = COMPARED
+        .iter()
+        .flat_map(|rate| ["p50", "p99"].map(|quantile| format!("{quantile} at {}k/s", rate / 1e3)));
+    let is_limited = report.sweeps.iter().flatten().flatten().any(|sweep| sweep.knee.is_limit_of_load);
+    Section {
+        title: "Lines by the clock: the knee".to_owned(),
+        sentence: OPEN_LOOP_SENTENCE.to_owned(),
+        head: ["server".to_owned(), "knee (lines/s)".to_owned()].into_iter().chain(heads).collect(),
+        groups: if rows.is_empty() { Vec::new() } else { vec![Group { heading: None, rows }] },
+        below: is_limited.then(|| LATE_SENTENCE.to_owned()),
     }
 }
 

@@ -38,13 +38,18 @@ const PAPER: Colour = (RGBColor(255, 255, 254), RGBColor(22, 27, 34));
 
 /// Draws on paper; returns the SVG.
 pub fn picture(title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
+    picture_of(SIZE, title, draw)
+}
+
+/// The same, of another size.
+pub fn picture_of(size: (u32, u32), title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut svg = String::new();
-    draw_on_paper(&mut svg, draw).expect("drawing to a string does not fail");
+    draw_on_paper(&mut svg, size, draw).expect("drawing to a string does not fail");
     themed(&svg, title)
 }
 
-fn draw_on_paper(svg: &mut String, draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+fn draw_on_paper(svg: &mut String, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn {
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&PAPER.0)?;
     draw(&root)?;
     Ok(root.present()?)
