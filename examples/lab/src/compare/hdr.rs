@@ -72,6 +72,7 @@ mod tests {
             time: Duration::from_millis(400),
             latency: histogram,
             lateness: latency::histogram(),
+            answering: latency::histogram(),
         };
         Point { rate, slice, verdict: Verdict::Held }
     }
@@ -81,7 +82,7 @@ mod tests {
         let began = SystemTime::now();
         let points = vec![point(4000.0, began + Duration::from_secs(1)), point(8000.0, began)];
         let expected = points[0].slice.latency.clone();
-        let knee = Knee { rate: Some(8000.0), is_limit_of_load: false };
+        let knee = Knee { step: Some(16), is_limit_of_load: false };
         let log = render("a server", &Sweep { points, knee });
 
         let mut tags = Vec::new();

@@ -60,6 +60,9 @@ const HOSTS: (Ipv4Addr, u32) = (Ipv4Addr::new(127, 0, 0, 2), 16);
 /// too: a server without `SO_REUSEADDR` must not find its port in `TIME_WAIT`.
 const PORTS: RangeInclusive<u16> = 10_000..=29_999;
 
+/// How often each server's knee is searched.
+const PASSES: usize = 2;
+
 /// Runs the comparison.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let added = arguments.contenders()?;
@@ -153,7 +156,7 @@ fn measure_all(
     Report { occasion, file_limit, rounds, time, contenders, cells: measured, calls, sweeps, interrupted }
 }
 
-/// How each contender answers growing rates; none where it was not tried.
+/// How each contender answers growing rates; none where it was not tried. The servers take turns in two passes.
 fn sweep_rates(
     arguments: &Arguments,
     bench: &mut Bench,
@@ -161,17 +164,31 @@ fn sweep_rates(
     measured: &[Cell],
     mut begin: impl FnMut(&Contender),
 ) -> Vec<Option<Result<Sweep, Failure>>> {
-    let mut sweep = |(nth, contender): (usize, &Contender)| {
-        if let Some(failure) = rounds::final_failure(measured, nth) {
-            return Some(Err(failure));
+    let mut sweeps: Vec<Option<Result<Sweep, Failure>>> = contenders.iter().map(|_| None).collect();
+    for _ in 0..PASSES {
+        for (nth, (contender, sweep)) in contenders.iter().zip(&mut sweeps).enumerate() {
+            if bench.interrupt.is_asked() {
+                return sweeps;
+            }
+            let failure = rounds::final_failure(measured, nth);
+            let earlier = match sweep.take().or_else(|| failure.map(Err)) {
+                Some(Err(failure)) => {
+                    *sweep = Some(Err(failure));
+                    continue;
+                }
+                Some(Ok(earlier)) => Some(earlier),
+                None => None,
+            };
+            begin(contender);
+            let held = earlier.as_ref().and_then(|earlier| earlier.knee.step);
+            *sweep = match (sweep::sweep(bench, contender, arguments.slice(), held), earlier) {
+                (Ok(later), Some(earlier)) => Some(Ok(earlier.and(later))),
+                (Err(Failure::Interrupted), earlier) => earlier.map(Ok),
+                (result, _) => Some(result),
+            };
         }
-        begin(contender);
-        match sweep::sweep(bench, contender, arguments.slice()) {
-            Err(Failure::Interrupted) => None,
-            result => Some(result),
-        }
-    };
-    contenders.iter().enumerate().map(|server| sweep(server)).collect()
+    }
+    sweeps
 }
 
 /// The system calls of each contender; none where they cannot be counted.

@@ -24,8 +24,8 @@ use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
 use crate::support::latency;
 
-/// Events taken from one `poll`: few, because no line is sent while they are served.
-const EVENTS: usize = 64;
+/// Events taken from one `poll`.
+const EVENTS: usize = 1024;
 /// How far apart the texts of two sessions begin (bytes): a server that mixes up two sessions is seen. It is a whole
 /// number of the text's lines.
 const APART: u64 = 64;
@@ -55,6 +55,8 @@ pub struct Slice {
     pub latency: Histogram<u64>,
     /// For each line, from when it was due to when it was sent (nanoseconds).
     pub lateness: Histogram<u64>,
+    /// For each line, from when it was sent to the last byte of its answer (nanoseconds).
+    pub answering: Histogram<u64>,
 }
 
 /// One session, and its lines that wait.
@@ -64,8 +66,17 @@ struct Client {
     text: Flood,
     /// Bytes of lines that did not fit in the socket.
     unsent: usize,
-    /// For each line without an answer: where it ends in the text, and when it was due.
-    waiting: VecDeque<(u64, Instant)>,
+    /// The lines without an answer, in order.
+    waiting: VecDeque<Waiting>,
+}
+
+/// A line without an answer.
+#[derive(Debug)]
+struct Waiting {
+    /// Where it ends in the session's text.
+    end: u64,
+    due: Instant,
+    sent: Instant,
 }
 
 impl<'a> OpenLoad<'a> {
@@ -108,20 +119,22 @@ impl<'a> OpenLoad<'a> {
             time,
             latency: latency::histogram(),
             lateness: latency::histogram(),
+            answering: latency::histogram(),
         };
         let start = Instant::now();
         self.progress = start;
         let mut schedule = schedule.peekable();
         while schedule.peek().is_some() || self.unanswered > 0 {
-            // One look at the clock for all: a load that is late must read answers too.
+            // All answers are read before a line is sent. A load that cannot do both is then late, and does not make the
+            // answers late.
+            while self.serve(&mut slice)? {}
             let now = Instant::now();
             while let Some(line) = schedule.next_if(|line| start + line.due <= now) {
-                let due = start + line.due;
-                self.clients[line.session].say(due)?;
+                let (due, sent) = (start + line.due, Instant::now());
+                self.clients[line.session].say(due, sent)?;
                 self.unanswered += 1;
-                latency::record(&mut slice.lateness, due.elapsed());
+                latency::record(&mut slice.lateness, sent - due);
             }
-            self.serve(&mut slice, now)?;
             if now > start + time + OPENING {
                 return Err(Failure::Silent(format!("not all answers came within {OPENING:?}"))
                     .while_parting(self.unanswered));
@@ -155,8 +168,9 @@ impl<'a> OpenLoad<'a> {
         Ok(greeted)
     }
 
-    /// Reads the answers that have come; `now` is from before this.
-    fn serve(&mut self, slice: &mut Slice, now: Instant) -> Result<(), Failure> {
+    /// Reads answers that have come; returns whether there may be more.
+    fn serve(&mut self, slice: &mut Slice) -> Result<bool, Failure> {
+        let now = Instant::now();
         self.poll(Duration::ZERO)?;
         for event in &self.events {
             let client = &mut self.clients[event.token().0];
@@ -164,8 +178,7 @@ impl<'a> OpenLoad<'a> {
                 client.send()?;
             }
             if event.is_readable() {
-                self.unanswered -=
-                    client.read(event.is_read_closed(), &mut self.scratch, &mut slice.latency)?;
+                self.unanswered -= client.read(event.is_read_closed(), &mut self.scratch, slice)?;
             }
         }
         if !self.events.is_empty() {
@@ -174,7 +187,7 @@ impl<'a> OpenLoad<'a> {
             let silence = Failure::Silent(format!("nothing came for {PATIENCE:?}"));
             return Err(silence.while_parting(self.unanswered));
         }
-        Ok(())
+        Ok(self.events.iter().count() == EVENTS)
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), Failure> {
@@ -206,9 +219,9 @@ impl Client {
     }
 
     /// Sends the next line, which was due at `due`.
-    fn say(&mut self, due: Instant) -> Result<(), Failure> {
+    fn say(&mut self, due: Instant, sent: Instant) -> Result<(), Failure> {
         self.unsent += self.text.line_after(self.unsent);
-        self.waiting.push_back((self.text.position() + self.unsent as u64, due));
+        self.waiting.push_back(Waiting { end: self.text.position() + self.unsent as u64, due, sent });
         self.send()
     }
 
@@ -230,22 +243,19 @@ impl Client {
 
     /// Reads and checks answers, and records the latency of the lines that they complete; returns how many these are.
     /// `closing`: readiness says that an end of input is to be read.
-    fn read(
-        &mut self,
-        closing: bool,
-        scratch: &mut [u8],
-        latency: &mut Histogram<u64>,
-    ) -> Result<usize, Failure> {
+    fn read(&mut self, closing: bool, scratch: &mut [u8], slice: &mut Slice) -> Result<usize, Failure> {
         let before = self.waiting.len();
         loop {
             match self.session.stream().read(scratch) {
                 Ok(0) => return Err(Failure::Lost("closed by the server".to_owned())),
                 Ok(count) => {
                     self.text.check(&scratch[..count])?;
-                    while let Some((end, due)) = self.waiting.front()
-                        && *end <= self.text.answered()
+                    let now = Instant::now();
+                    while let Some(line) = self.waiting.front()
+                        && line.end <= self.text.answered()
                     {
-                        latency::record(latency, due.elapsed());
+                        latency::record(&mut slice.latency, now - line.due);
+                        latency::record(&mut slice.answering, now - line.sent);
                         self.waiting.pop_front();
                     }
                     // A short read has emptied the socket.

@@ -52,7 +52,7 @@ fn open_loop(report: &Report) -> Vec<Value> {
             Ok(sweep) => json!({
                 "server": contender.name,
                 "sessions": SESSIONS,
-                "knee_per_second": sweep.knee.rate,
+                "knee_per_second": sweep.knee.rate(),
                 "knee_is_limit_of_load": sweep.knee.is_limit_of_load,
                 "histograms": hdr::file_name(&contender.name),
                 "rates": sweep.points.iter().map(rate).collect::<Vec<_>>(),
@@ -68,10 +68,11 @@ fn rate(point: &Point) -> Value {
         "offered_per_second": point.rate,
         "verdict": point.verdict.key(),
         "latency_p50_us": latency(0.5),
+        "latency_p90_us": latency(0.9),
         "latency_p99_us": latency(0.99),
         "latency_max_us": latency(1.0),
         "latency_samples": point.slice.latency.len(),
-        "load_late_p99_us": point.slice.lateness.value_at_quantile(0.99) as f64 / 1e3,
+        "load_late_p90_us": point.slice.lateness.value_at_quantile(0.9) as f64 / 1e3,
     })
 }
 

@@ -37,9 +37,11 @@ pub fn caveats(report: &Report) -> Vec<String> {
             report.time, report.rounds,
         ),
         format!(
-            "The load is a closed loop: a client that waits for an answer sends nothing meanwhile. A server that stands \
-             still for a second then shows one slow answer for each client, not the many that were due (coordinated \
-             omission). So read p99.9 and max together with answers/s. The active clients beside a flood send by the \
+            "Except for the growing rates, the load is a closed loop: a client that waits for an answer sends nothing \
+             meanwhile. It shows what an answer costs a server that is never asked too much; the open loop shows how \
+             long clients wait that do not spare the server. In a closed loop, a server that stands still for a second \
+             shows one slow answer for each client, not the many that were due (coordinated omission). So read p99.9 \
+             and max together with answers/s. The active clients beside a flood send by the \
              clock instead, and their waiting counts from when a line was due. The load is one thread that checks every \
              byte, on the same processors as the server. It makes at most {IN_FLIGHT} connections at a time.",
         ),

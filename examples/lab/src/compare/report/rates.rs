@@ -51,15 +51,11 @@ pub fn chart(report: &Report) -> Chart {
 
 /// A knee as text: `≥` marks one that the load set.
 pub fn knee(knee: Knee) -> String {
-    match knee {
-        Knee { rate: None, .. } => "none".to_owned(),
-        Knee { rate: Some(rate), is_limit_of_load } => {
-            // Two steps of the search are 4 % apart: more digits would say nothing.
-            let digits = 10_f64.powf(rate.log10().floor() - 2.0);
-            let mark = if is_limit_of_load { "\u{2265} " } else { "" };
-            format!("{mark}{}", thousands((rate / digits).round() * digits))
-        }
-    }
+    let Some(rate) = knee.rate() else { return "none".to_owned() };
+    // Two steps of the search are 4 % apart: a fourth digit would say nothing.
+    let digits = 10_f64.powf(rate.log10().floor() - 2.0);
+    let mark = if knee.is_limit_of_load { "\u{2265} " } else { "" };
+    format!("{mark}{}", thousands((rate / digits).round() * digits))
 }
 
 impl<'a> Line<'a> {

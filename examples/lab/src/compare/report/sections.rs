@@ -154,11 +154,11 @@ const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and th
 
 /// The rates at which the table compares latencies (lines a second): rates of every sweep.
 const COMPARED: [f64; 2] = [16_000.0, 64_000.0];
-const OPEN_LOOP_SENTENCE: &str = "1,000 sessions send lines by the clock (open loop): a client that waits for an answer \
-    sends the next line all the same, and a latency counts from when its line was due. Knee: the highest rate at which \
-    99 % of the lines are answered within 10 ms. n/a: not held.";
-const LATE_SENTENCE: &str = "\u{2265}: at higher rates the load sent 1 % of its lines more than 1 ms late, so the server \
-    may hold more.";
+const OPEN_LOOP_SENTENCE: &str = "1,000 sessions send lines by the clock, as a Poisson process (open loop). A session does \
+    not wait for answers, and a latency counts from when its line was due. Knee: the highest rate at which 9 of 10 lines \
+    are answered within 10 ms. The load has one processor for itself, the server has the others. n/a: not held.";
+const LATE_SENTENCE: &str = "\u{2265}: at the next rate the load sent 1 line in 10 more than 1 ms late, so the server may \
+    hold more.";
 
 fn of_ping_pong(report: &Report) -> String {
     let cells = report.cells.iter().filter(|cell| cell.workload.kind == Kind::PingPong);
