@@ -7,7 +7,7 @@
 //!   arguments, ladder ──► contenders            the servers that are compared
 //!   workload ──► load (clients on one Poll) ──► what the clients received
 //!   contender (child processes) + family, kernel ──► what it cost       measure: both together, once
-//!   rounds: all of that in turn, several times
+//!   rounds: all of that in turn, several times; sweep: growing rates, up to the highest that a server holds
 //!   report: tables, page with pictures, JSON
 //! ```
 //!
@@ -17,6 +17,7 @@ mod arguments;
 mod contender;
 mod family;
 mod figures;
+mod hdr;
 mod kernel;
 mod ladder;
 mod load;
@@ -24,6 +25,7 @@ mod log;
 mod measure;
 mod report;
 mod rounds;
+mod sweep;
 mod workload;
 
 use std::env;
@@ -121,23 +123,40 @@ fn measure_all(
     let workloads: Vec<_> = typing.chain(others).collect();
     let rounds = arguments.rounds();
 
-    let progress = ProgressBar::new((rounds * workloads.len() * contenders.len()) as u64);
+    let steps = (rounds * workloads.len() + sweep::PASSES) * contenders.len();
+    let progress = ProgressBar::new(steps as u64);
     let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
     progress.set_style(style.expect("the template is well formed"));
     progress.enable_steady_tick(Duration::from_secs(1));
-    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
+    let begin = |what: String, place: usize| {
         progress.set_position(place as u64 - 1);
-        let now = format!("{workload}: {}", contender.name);
         if progress.is_hidden() {
-            eprintln!("{place}/{}: {now}", progress.length().unwrap_or(0));
+            eprintln!("{place}/{steps}: {what}");
         }
-        progress.set_message(now);
+        progress.set_message(what);
+    };
+    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
+        begin(format!("{workload}: {}", contender.name), place);
+    });
+    let swept = rounds * workloads.len() * contenders.len();
+    let sweeps = sweep::run(bench, &contenders, &measured, |contender, place| {
+        begin(format!("growing rates: {}", contender.name), swept + place);
     });
     progress.finish_and_clear();
 
     let interrupted = bench.interrupt.is_asked();
     let (file_limit, end_of_session, time) = (bench.file_limit, bench.end_of_session, bench.time);
-    Report { occasion, file_limit, end_of_session, rounds, time, contenders, cells: measured, interrupted }
+    Report {
+        occasion,
+        file_limit,
+        end_of_session,
+        rounds,
+        time,
+        contenders,
+        cells: measured,
+        sweeps,
+        interrupted,
+    }
 }
 
 /// Raises the number of files that this process and its children may open to its limit; returns it.

@@ -52,6 +52,11 @@ impl Cell {
 }
 
 impl Summary {
+    /// A value that was measured once.
+    pub fn single(value: f64) -> Self {
+        Self { median: value, least: value, greatest: value }
+    }
+
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (&least, &greatest) = (values.first()?, values.last()?);

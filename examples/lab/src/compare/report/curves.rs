@@ -79,6 +79,7 @@ pub fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, right: i32) -> Result<Vec<
         .label_style(text())
         .axis_desc_style(text())
         .x_desc(panel.across.name)
+        .y_desc(panel.upwards.name)
         .x_label_formatter(&|number| (panel.across.show)(*number))
         .y_label_formatter(&|number| (panel.upwards.show)(*number))
         .draw()?;

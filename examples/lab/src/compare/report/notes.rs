@@ -36,7 +36,7 @@ pub fn caveats(report: &Report) -> Vec<String> {
             report.time, report.rounds,
         ),
         format!(
-            "In a closed loop a client that waits for an answer sends nothing meanwhile: a server that stands still for a \
+            "Except for the growing rates and the clients beside a flood, the load is a closed loop: a client that waits for an answer sends nothing meanwhile: a server that stands still for a \
              second shows one slow answer for each client, not the many that were due (coordinated omission). The active \
              clients beside a flood send by the clock, and their waiting counts from when a line was due. The load is one \
              thread that checks every byte, on the same processors as the server. It makes at most {IN_FLIGHT} connections \

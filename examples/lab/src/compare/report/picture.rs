@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::curves::{self, Axis, Line, Panel, steps};
+use super::rates;
 use super::rows::{self, Row};
 use super::sections::{MEMORY, fullest};
 use super::theme::shortened;
@@ -23,7 +24,7 @@ pub struct Chart {
 
 /// All pictures. One for which nothing was measured says so.
 pub fn charts(report: &Report) -> Vec<Chart> {
-    vec![cpu(report), memory(report), fairness(report), bulk(report), churn(report)]
+    vec![cpu(report), memory(report), rates::chart(report), fairness(report), bulk(report), churn(report)]
 }
 
 fn cpu(report: &Report) -> Chart {

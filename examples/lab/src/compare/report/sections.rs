@@ -1,6 +1,6 @@
 //! The report as headings, rows and sentences, for the terminal and for the page.
 
-use super::Report;
+use super::{Report, rates};
 use crate::compare::figures::{Figure, thousands};
 use crate::compare::rounds::{Cell, Summary};
 use crate::compare::workload::Kind;
@@ -59,6 +59,7 @@ pub fn all(report: &Report) -> Vec<Section> {
         .map(|(kind, title, sentence, figures)| workload(report, kind, title, sentence, figures))
         .into();
     sections.insert(1, memory(report));
+    sections.insert(2, rates::section(report));
     sections.retain(|section| !section.groups.is_empty());
     sections
 }
