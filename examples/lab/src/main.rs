@@ -16,6 +16,7 @@ mod compare;
 mod faults;
 mod fleet;
 mod record;
+mod serve;
 mod support;
 
 use std::io::{self, Write};
@@ -39,6 +40,8 @@ enum Part {
     Faults(faults::Arguments),
     Fleet(fleet::Arguments),
     Record(record::Arguments),
+    #[command(hide = true)]
+    Serve(serve::Arguments),
     /// Holds a share of a fleet's sessions: orders come on standard input, reports go to standard output
     #[command(hide = true)]
     FleetClient,
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Part::Faults(arguments) => return faults::run(&arguments),
         Part::Fleet(arguments) => fleet::run(&arguments),
         Part::Record(arguments) => record::run(&arguments),
+        Part::Serve(arguments) => serve::run(&arguments),
         Part::FleetClient => fleet::run_client(),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };

@@ -76,18 +76,6 @@ impl Contender {
         Self { name: name.to_owned(), origin: Origin::Program(program) }
     }
 
-    /// The same server, with its program started by another: by `strace`, for example.
-    pub fn under(&self, wrapper: &[&str]) -> Self {
-        let origin = match &self.origin {
-            Origin::Program(program) => {
-                let wrapper = wrapper.iter().map(|&word| word.to_owned());
-                Origin::Program(wrapper.chain(program.iter().cloned()).collect())
-            }
-            address @ Origin::Address(_) => address.clone(),
-        };
-        Self { name: self.name.clone(), origin }
-    }
-
     /// Starts it, with its output going to the file `log`, and waits until it accepts connections.
     pub fn start(&self, log: PathBuf, interrupt: &Interrupt) -> Result<Server, Failure> {
         let server = match &self.origin {

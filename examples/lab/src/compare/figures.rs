@@ -18,8 +18,6 @@ pub enum Figure {
     Median,
     /// 99 of 100 answers took no longer.
     P99,
-    /// 999 of 1000 answers took no longer.
-    P999,
     /// The slowest answer.
     Slowest,
     /// From the first connect to the last banner.
@@ -30,6 +28,12 @@ pub enum Figure {
     ProcessorPerMegabyte,
     /// By how much the server's memory grew when all sessions were open and idle, for each session.
     MemoryPerSession,
+    /// By how much the kernel stacks of all threads grew then, for each session.
+    StacksPerSession,
+    /// The same for the page tables.
+    PageTablesPerSession,
+    /// The same for the kernel's objects: sockets, files, entries in epoll, threads. The load's end is not in it.
+    ObjectsPerSession,
     /// The server's memory then.
     Memory,
     /// The server's threads then.
@@ -55,12 +59,16 @@ impl Figure {
             Self::MegabytesPerSecond => ("megabytes_per_second", "MB/s", Unit::Whole),
             Self::Median => ("latency_p50_us", "p50", Unit::Microseconds),
             Self::P99 => ("latency_p99_us", "p99", Unit::Microseconds),
-            Self::P999 => ("latency_p999_us", "p99.9", Unit::Microseconds),
             Self::Slowest => ("latency_max_us", "max", Unit::Microseconds),
             Self::Opening => ("opening_us", "opening", Unit::Microseconds),
             Self::ProcessorPerAnswer => ("server_cpu_us_per_answer", "CPU/answer", Unit::Microseconds),
             Self::ProcessorPerMegabyte => ("server_cpu_us_per_megabyte", "CPU/MB", Unit::Microseconds),
-            Self::MemoryPerSession => ("memory_bytes_per_idle_session", "memory/session", Unit::Bytes),
+            Self::MemoryPerSession => ("memory_bytes_per_idle_session", "process", Unit::Bytes),
+            Self::StacksPerSession => ("kernel_stack_bytes_per_idle_session", "kernel stacks", Unit::Bytes),
+            Self::PageTablesPerSession => ("page_table_bytes_per_idle_session", "page tables", Unit::Bytes),
+            Self::ObjectsPerSession => {
+                ("kernel_object_bytes_per_idle_session", "kernel objects", Unit::Bytes)
+            }
             Self::Memory => ("memory_bytes", "memory", Unit::Bytes),
             Self::Threads => ("threads", "threads", Unit::Whole),
             Self::VoluntarySwitches => ("voluntary_switches_per_answer", "switches", Unit::Ratio),

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::compare::contender::Contender;
 use crate::compare::family::Family;
 use crate::compare::figures::{Figure, Figures, in_microseconds};
+use crate::compare::kernel::{self, Memory as KernelMemory};
 use crate::compare::load::{Heard, Load};
 use crate::compare::workload::{Kind, Workload};
 use crate::support::client::Sources;
@@ -17,9 +18,7 @@ use crate::support::interrupt::Interrupt;
 use crate::support::usage::{self, Memory, Switches};
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
-const OTHER_FILES: u64 = 40;
-/// With fewer answers, at most nine are slower than 99.9 % of them, and the figure would be chance.
-pub const P999_SAMPLES: u64 = 10_000;
+pub const OTHER_FILES: u64 = 40;
 
 /// What all measurements share.
 pub struct Bench {
@@ -29,6 +28,8 @@ pub struct Bench {
     pub logs: PathBuf,
     /// The open files that each process may have.
     pub file_limit: u64,
+    /// What the kernel holds for the load's end of a session (bytes), where the system tells.
+    pub end_of_session: Option<f64>,
     /// Where the load connects from.
     pub sources: Sources,
     /// Ctrl-C.
@@ -47,7 +48,8 @@ impl Bench {
         }
         let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupt)?;
         let mut load = Load::new(server.address, workload, &mut self.sources, &self.interrupt)?;
-        let figures = measure(&mut load, workload, self.time).map_err(|failure| server.explain(failure));
+        let figures = measure(&mut load, workload, self.time, self.end_of_session);
+        let figures = figures.map_err(|failure| server.explain(failure));
         // Before the sessions are reset: otherwise thousands of threads would wake up for it.
         drop(server);
         figures
@@ -61,10 +63,19 @@ impl Bench {
 }
 
 /// Lets the load come, play and go, and reads the server's figures in between.
-fn measure(load: &mut Load<'_>, workload: &Workload, time: Duration) -> Result<Figures, Failure> {
+fn measure(
+    load: &mut Load<'_>,
+    workload: &Workload,
+    time: Duration,
+    end_of_session: Option<f64>,
+) -> Result<Figures, Failure> {
     let mut figures = Figures::default();
     let empty = Family::now().memory();
+    let counts_kernel = workload.kind == Kind::Typing && workload.sessions() >= kernel::LEAST_SESSIONS;
+    let kernel_empty = counts_kernel.then(KernelMemory::settled).flatten();
     let opening = load.gather()?;
+    // Before anything is read about the threads: each of them would get entries in the kernel's table of files.
+    let kernel_idle = counts_kernel.then(KernelMemory::settled).flatten();
     let family = Family::now();
     let idle = family.memory();
     if workload.residents() > 0 {
@@ -73,8 +84,16 @@ fn measure(load: &mut Load<'_>, workload: &Workload, time: Duration) -> Result<F
     let bytes =
         |memory: Memory| if family.is_single() { memory.resident } else { memory.proportional } as f64;
     figures.note(Figure::Memory, idle.map(bytes));
-    if let (Kind::PingPong, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
-        figures.note(Figure::MemoryPerSession, (bytes(idle) - bytes(empty)) / workload.sessions() as f64);
+    let sessions = workload.sessions() as f64;
+    if let (Kind::Typing, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
+        figures.note(Figure::MemoryPerSession, (bytes(idle) - bytes(empty)) / sessions);
+    }
+    if let (Some(empty), Some(idle)) = (kernel_empty, kernel_idle) {
+        let grown = idle.since(&empty);
+        figures.note(Figure::StacksPerSession, grown.stacks / sessions);
+        figures.note(Figure::PageTablesPerSession, grown.page_tables / sessions);
+        let objects = end_of_session.map(|end| grown.objects / sessions - end);
+        figures.note(Figure::ObjectsPerSession, objects);
     }
     figures.note(Figure::Threads, family.threads().map(|threads| threads as f64));
 
@@ -136,7 +155,6 @@ impl Figures {
         let quantile = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
         self.note(Figure::Median, quantile(0.5));
         self.note(Figure::P99, quantile(0.99));
-        self.note(Figure::P999, (latency.len() >= P999_SAMPLES).then(|| quantile(0.999)));
         self.note(Figure::Slowest, latency.max() as f64 / 1e3);
     }
 
@@ -160,13 +178,13 @@ impl Figures {
         let busy = used.processor_time.map(|time| time.as_secs_f64() / heard.time.as_secs_f64());
         self.note(Figure::ServerProcessors, busy);
         let processor = used.processor_time.map(in_microseconds);
-        if matches!(kind, Kind::PingPong | Kind::Churn) {
-            self.note(Figure::ProcessorPerAnswer, processor.map(|time| time / answers));
-        } else {
+        if matches!(kind, Kind::Bulk | Kind::Fairness) {
             self.note(Figure::ProcessorPerMegabyte, processor.map(|time| time / megabytes));
+        } else {
+            self.note(Figure::ProcessorPerAnswer, processor.map(|time| time / answers));
         }
         // A thread that ends takes its count with it, so churn has no such figure.
-        if let (Kind::PingPong, Some(switches)) = (kind, used.switches) {
+        if let (Kind::Typing | Kind::Crowd, Some(switches)) = (kind, used.switches) {
             self.note(Figure::VoluntarySwitches, switches.voluntary as f64 / answers);
             self.note(Figure::InvoluntarySwitches, switches.involuntary as f64 / answers);
         }

@@ -6,8 +6,8 @@
 //! ```text
 //!   arguments, ladder ──► contenders            the servers that are compared
 //!   workload ──► load (clients on one Poll) ──► what the clients received
-//!   contender (child processes) + family   ──► what it cost        measure: both together, once
-//!   rounds: all of that in turn, several times; syscalls: counted apart
+//!   contender (child processes) + family, kernel ──► what it cost       measure: both together, once
+//!   rounds: all of that in turn, several times; sweep: growing rates, up to the highest that a server holds
 //!   report: tables, page with pictures, JSON
 //! ```
 //!
@@ -17,16 +17,17 @@ mod arguments;
 mod contender;
 mod family;
 mod figures;
+mod hdr;
+mod kernel;
 mod ladder;
 mod load;
 mod log;
 mod measure;
 mod report;
 mod rounds;
-mod syscalls;
+mod sweep;
 mod workload;
 
-use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -43,8 +44,6 @@ pub use self::arguments::Arguments;
 use self::contender::Contender;
 use self::measure::Bench;
 use self::report::{Occasion, Report};
-use self::rounds::Cell;
-use self::syscalls::Calls;
 use self::workload::Workload;
 use crate::support::client::Sources;
 use crate::support::failure::Failure;
@@ -59,12 +58,7 @@ const PORTS: RangeInclusive<u16> = 10_000..=29_999;
 
 /// Runs the comparison.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let added = arguments.contenders()?;
-    let contenders: Vec<_> = ladder::contenders()?.into_iter().chain(added).collect();
-    let mut names = HashSet::new();
-    if let Some(twice) = contenders.iter().find(|contender| !names.insert(&contender.name)) {
-        return Err(Failure::Usage(format!("two servers are called {}", twice.name)));
-    }
+    let contenders = arguments.contenders()?;
     let occasion = occasion();
     let logs = arguments.output.join("logs");
     fs::create_dir_all(&logs).map_err(Failure::system(format!("{} cannot be made", logs.display())))?;
@@ -72,10 +66,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     eprintln!("Building the servers ...");
     ladder::build(&interrupt)?;
+    let file_limit = raise_file_limit();
     let mut bench = Bench {
         time: arguments.time(),
         logs,
-        file_limit: raise_file_limit(),
+        file_limit,
+        end_of_session: kernel::end_of_session(file_limit).map_err(Failure::system("A session"))?,
         sources: Sources::new(HOSTS.0, HOSTS.1, PORTS),
         interrupt,
     };
@@ -120,47 +116,47 @@ fn measure_all(
     contenders: Vec<Contender>,
     bench: &mut Bench,
 ) -> Report {
-    let sessions = arguments.sessions();
-    let ping_pong = sessions.iter().map(|&sessions| Workload::ping_pong(sessions, arguments.active()));
-    let workloads: Vec<_> =
-        ping_pong.chain([Workload::churn(), Workload::bulk(), Workload::fairness()]).collect();
+    let sessions = arguments.sessions(bench.file_limit);
+    let typing = sessions.iter().map(|&sessions| Workload::typing(sessions));
+    let others =
+        [Workload::crowd(arguments.active()), Workload::churn(), Workload::bulk(), Workload::fairness()];
+    let workloads: Vec<_> = typing.chain(others).collect();
     let rounds = arguments.rounds();
 
-    let progress = ProgressBar::new((rounds * workloads.len() * contenders.len()) as u64);
+    let steps = (rounds * workloads.len() + sweep::PASSES) * contenders.len();
+    let progress = ProgressBar::new(steps as u64);
     let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
     progress.set_style(style.expect("the template is well formed"));
     progress.enable_steady_tick(Duration::from_secs(1));
-    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
+    let begin = |what: String, place: usize| {
         progress.set_position(place as u64 - 1);
-        let now = format!("{workload}: {}", contender.name);
         if progress.is_hidden() {
-            eprintln!("{place}/{}: {now}", progress.length().unwrap_or(0));
+            eprintln!("{place}/{steps}: {what}");
         }
-        progress.set_message(now);
+        progress.set_message(what);
+    };
+    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
+        begin(format!("{workload}: {}", contender.name), place);
     });
-    progress.set_message("counting system calls");
-    let calls = count_calls(bench, &contenders, &measured);
+    let swept = rounds * workloads.len() * contenders.len();
+    let sweeps = sweep::run(bench, &contenders, &measured, |contender, place| {
+        begin(format!("growing rates: {}", contender.name), swept + place);
+    });
     progress.finish_and_clear();
 
     let interrupted = bench.interrupt.is_asked();
-    let (file_limit, time) = (bench.file_limit, bench.time);
-    Report { occasion, file_limit, rounds, time, contenders, cells: measured, calls, interrupted }
-}
-
-/// The system calls of each contender; none where they cannot be counted.
-fn count_calls(
-    bench: &mut Bench,
-    contenders: &[Contender],
-    measured: &[Cell],
-) -> Vec<Option<Result<Calls, Failure>>> {
-    if bench.interrupt.is_asked() || !syscalls::can_be_counted() {
-        return contenders.iter().map(|_| None).collect();
+    let (file_limit, end_of_session, time) = (bench.file_limit, bench.end_of_session, bench.time);
+    Report {
+        occasion,
+        file_limit,
+        end_of_session,
+        rounds,
+        time,
+        contenders,
+        cells: measured,
+        sweeps,
+        interrupted,
     }
-    let count = |(nth, contender): (usize, &Contender)| match rounds::final_failure(measured, nth) {
-        Some(failure) => Some(Err(failure)),
-        None => syscalls::count(bench, contender).transpose(),
-    };
-    contenders.iter().enumerate().map(count).collect()
 }
 
 /// Raises the number of files that this process and its children may open to its limit; returns it.

@@ -3,11 +3,16 @@
 //! A machine is not equally fast all the time. The servers therefore take turns within a round, and there are several
 //! rounds. The reports show the median of a figure's values, with their spread.
 
+use std::time::Duration;
+
 use crate::compare::contender::Contender;
-use crate::compare::figures::{Figure, Figures};
+use crate::compare::figures::{Figure, Figures, in_microseconds};
 use crate::compare::measure::Bench;
 use crate::compare::workload::Workload;
 use crate::support::failure::Failure;
+
+/// A server that needs longer to open its sessions would take most of the time of the whole comparison.
+const SLOW_OPENING: Duration = Duration::from_secs(3);
 
 /// All measurements of one server under one workload.
 #[derive(Debug)]
@@ -34,6 +39,12 @@ pub struct Summary {
 }
 
 impl Cell {
+    /// Whether the sessions took so long to open that the measurement is made once.
+    fn is_slow(&self) -> bool {
+        let opening = self.runs.first().and_then(|run| run.of(Figure::Opening));
+        opening.is_some_and(|opening| opening > in_microseconds(SLOW_OPENING))
+    }
+
     /// The figure over all rounds; none if one round lacks it.
     pub fn summary(&self, figure: Figure) -> Option<Summary> {
         Summary::of(self.runs.iter().map(|run| run.of(figure)).collect::<Option<_>>()?)
@@ -41,6 +52,11 @@ impl Cell {
 }
 
 impl Summary {
+    /// A value that was measured once.
+    pub fn single(value: f64) -> Self {
+        Self { median: value, least: value, greatest: value }
+    }
+
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (&least, &greatest) = (values.first()?, values.last()?);
@@ -71,7 +87,7 @@ pub fn run(
             let nth = (turn % contenders.len() + round) % contenders.len();
             let at = turn - turn % contenders.len() + nth;
             place += 1;
-            if cells[at].failure.is_some() {
+            if cells[at].failure.is_some() || cells[at].is_slow() {
                 continue;
             }
             if let Some(failure) = final_failure(&cells, nth) {

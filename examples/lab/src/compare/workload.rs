@@ -8,7 +8,7 @@ use std::time::Duration;
 /// measurement would show how the kernel drops handshakes and repeats them a second later.
 pub const IN_FLIGHT: usize = 10;
 /// How often each active client beside a flood sends a line.
-const INTERVAL: Duration = Duration::from_millis(10);
+const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
 /// How many active clients are beside a flood.
 const BESIDE_FLOOD: usize = 20;
 
@@ -32,8 +32,10 @@ pub struct Workload {
 /// The workloads that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Some are active and the rest idle: the C10K problem.
-    PingPong,
+    /// One client types and the rest are idle: the C10K problem.
+    Typing,
+    /// All clients send the next line as soon as the last is answered.
+    Crowd,
     /// Connect, banner, one line, answer, close.
     Churn,
     /// One session at full speed.
@@ -45,7 +47,7 @@ pub enum Kind {
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::PingPong => write!(f, "{} sessions", self.sessions()),
+            Kind::Typing => write!(f, "{} sessions", self.sessions()),
             kind => write!(f, "{}", kind.key()),
         }
     }
@@ -55,7 +57,8 @@ impl Kind {
     /// Its name in `results.json`.
     pub fn key(self) -> &'static str {
         match self {
-            Self::PingPong => "ping-pong",
+            Self::Typing => "typing",
+            Self::Crowd => "crowd",
             Self::Churn => "churn",
             Self::Bulk => "bulk",
             Self::Fairness => "fairness",
@@ -86,15 +89,14 @@ pub enum Part {
 }
 
 impl Workload {
-    /// So many sessions, of which `active` send lines (all, if there are fewer).
-    pub fn ping_pong(sessions: usize, active: usize) -> Self {
-        let active = active.min(sessions);
-        Self { idle: sessions - active, active, ..Self::empty(Kind::PingPong) }
+    /// So many sessions, of which one sends a line after each answer.
+    pub fn typing(sessions: usize) -> Self {
+        Self { idle: sessions - 1, active: 1, ..Self::empty(Kind::Typing) }
     }
 
-    /// One session with a line now and then. The server has nothing to do in between.
-    pub fn now_and_then(interval: Duration) -> Self {
-        Self { pace: Pace::Every(interval), ..Self::ping_pong(1, 1) }
+    /// So many sessions, all busy.
+    pub fn crowd(sessions: usize) -> Self {
+        Self { active: sessions, ..Self::empty(Kind::Crowd) }
     }
 
     /// Visitors that come and go, as many at a time as may connect at a time.
@@ -109,7 +111,7 @@ impl Workload {
 
     /// One session at full speed, and clients beside it that send lines by the clock.
     pub fn fairness() -> Self {
-        let pace = Pace::Every(INTERVAL);
+        let pace = Pace::Every(BESIDE_FLOOD_INTERVAL);
         Self { floods: 1, active: BESIDE_FLOOD, pace, ..Self::empty(Kind::Fairness) }
     }
 

@@ -5,6 +5,7 @@
 //! | [`failure`] | each way in which a server, or this machine, can fail |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`child`] | a child process that ends with its guard |
+//! | [`processors`] | a processor for the load alone |
 //! | [`programs`] | where the project's programs are, and that they are up to date |
 //! | [`client`] | a client's session: connect, banner, lines, each byte checked |
 //! | [`latency`] | latencies in a histogram |
@@ -18,6 +19,7 @@ pub mod failure;
 pub mod interrupt;
 pub mod latency;
 pub mod machine;
+pub mod processors;
 pub mod programs;
 pub mod usage;
 pub mod words;

@@ -54,6 +54,27 @@ impl Default for Expected {
 }
 
 impl Flood {
+    /// A flood whose text begins so many bytes later.
+    pub fn starting_at(position: u64) -> Self {
+        Self { sent: position, answered: position, ..Self::default() }
+    }
+
+    /// How far the text was sent.
+    pub fn position(&self) -> u64 {
+        self.sent
+    }
+
+    /// How far the text was answered.
+    pub fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// The length of the line that begins so many bytes after what was sent, with its ending.
+    pub fn line_after(&self, unsent: usize) -> usize {
+        let text = text_at(self.sent + unsent as u64, WRITE);
+        memchr(b'\n', text).expect("a line of the text is shorter than a write") + 1
+    }
+
     /// What to send next.
     pub fn text(&self) -> &'static [u8] {
         text_at(self.sent, WRITE)

@@ -13,6 +13,8 @@
 
 mod client;
 mod flood;
+mod open;
+mod schedule;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,6 +28,8 @@ use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
 
 use self::client::{Client, News};
+pub use self::open::{OpenLoad, Slice};
+pub use self::schedule::Schedule;
 use crate::compare::workload::{IN_FLIGHT, Pace, Part, Workload};
 use crate::support::client::Sources;
 use crate::support::failure::Failure;

@@ -1,137 +1,76 @@
-//! A picture of lines: figures against the number of sessions. Knows nothing of servers and measurements.
+//! Lines over two axes that grow by factors. Knows nothing of servers and measurements.
 
 use std::error::Error;
 use std::iter::successors;
+use std::ops::Range;
 
-use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::theme::{Area, Drawn, ROW, SIZE, colour, grid, nothing, picture, shortened, text, width_of};
-use crate::compare::figures::thousands;
+use super::theme::{Area, Drawn, ROW, WIDTH, colour, dashes, grid, mark, nothing, picture, shortened, text};
 use crate::compare::rounds::Summary;
 
-/// What is to be drawn.
-pub struct Plot<'a> {
-    /// What a screen reader says.
-    pub title: &'a str,
-    /// How the figures grow upwards.
-    pub scale: Scale,
+/// The height of a picture with one panel.
+const HEIGHT: i32 = 380;
+/// The room for the names at the right.
+const NAMES: i32 = 164;
+
+/// A pair of axes with lines.
+pub struct Panel<'a> {
+    /// To the right.
+    pub across: Axis<'a>,
+    /// Upwards.
+    pub upwards: Axis<'a>,
     /// The lines.
-    pub lines: Vec<Line<'a>>,
-    /// How a value is written at the axis.
+    pub lines: Vec<Line>,
+}
+
+/// An axis.
+pub struct Axis<'a> {
+    /// What it counts.
+    pub name: &'a str,
+    /// Where it begins and ends.
+    pub range: Range<f64>,
+    /// The numbers at it.
+    pub steps: Vec<f64>,
+    /// How a number is written.
     pub show: &'a dyn Fn(f64) -> String,
 }
 
 /// A line through the medians, with the spread at each point.
-#[derive(Clone)]
-pub struct Line<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// The number of its colour.
-    pub colour: usize,
-    /// The number of sessions, and the figure there.
+pub struct Line {
+    /// The number of its colour, its strokes and its mark.
+    pub number: usize,
+    /// Its points.
     pub points: Vec<(f64, Summary)>,
 }
 
-/// How the figures grow upwards.
-#[derive(Debug, Clone, Copy)]
-pub enum Scale {
-    /// Evenly, from zero.
-    Linear,
-    /// By this factor from one line of the grid to the next: for figures of very different sizes.
-    Logarithmic(f64),
+/// The numbers from the first one to the last, each so many times the one before.
+pub fn steps(first: f64, factor: f64, last: f64) -> Vec<f64> {
+    successors(Some(first), |step| Some(step * factor)).take_while(|step| *step <= last).collect()
 }
 
-/// The width that a name in the legend needs beside its own: its line and the gaps.
-const MARK: i32 = 60;
-
-/// Draws it as an SVG.
-pub fn draw(plot: &Plot<'_>) -> String {
-    picture(plot.title, |root| draw_on(root, plot))
-}
-
-fn draw_on(root: &Area<'_>, plot: &Plot<'_>) -> Drawn {
-    let Some((sessions, greatest)) = extent(&plot.lines) else { return nothing(root) };
-    let (_, area) = root.split_vertically(draw_legend(root, &plot.lines)?);
-    match plot.scale {
-        Scale::Linear => draw_lines(&area, &plot.lines, &sessions, 0.0..greatest * 1.08, plot.show)?,
-        Scale::Logarithmic(factor) => {
-            // Such an axis has no zero: values below the least median are drawn at its lower edge.
-            let step_below = |value: f64| factor.powf(value.log(factor).floor());
-            let medians = plot.lines.iter().flat_map(|line| &line.points).map(|(_, value)| value.median);
-            let low = step_below(medians.fold(f64::INFINITY, f64::min).max(1.0));
-            let high = step_below(greatest.max(low)) * factor;
-            let steps = successors(Some(low), |step| Some(step * factor)).take_while(|step| *step <= high);
-            let axis = (low..high).log_scale().with_key_points(steps.collect());
-            draw_lines(&area, &no_lower_than(low, &plot.lines), &sessions, axis, plot.show)?;
+/// Draws one panel as an SVG, with a name at the end of each line.
+pub fn draw(title: &str, panel: &Panel<'_>, names: &[String]) -> String {
+    picture(title, HEIGHT, |root| {
+        if panel.lines.is_empty() {
+            return nothing(root);
         }
-    }
-    Ok(())
+        let ends = draw_panel(root, panel, NAMES)?;
+        write_names(root, panel, &ends, names)
+    })
 }
 
-/// The numbers of sessions, and the greatest figure.
-fn extent(lines: &[Line<'_>]) -> Option<(Vec<f64>, f64)> {
-    let points = || lines.iter().flat_map(|line| &line.points);
-    let mut sessions: Vec<f64> = points().map(|(sessions, _)| *sessions).collect();
-    sessions.sort_by(f64::total_cmp);
-    sessions.dedup();
-    let greatest = points().map(|(_, value)| value.greatest).reduce(f64::max)?;
-    Some((sessions, greatest))
-}
-
-fn no_lower_than<'a>(low: f64, lines: &[Line<'a>]) -> Vec<Line<'a>> {
-    let raise = |value: Summary| Summary {
-        median: value.median.max(low),
-        least: value.least.max(low),
-        greatest: value.greatest.max(low),
-    };
-    let mut lines = lines.to_vec();
-    for (_, value) in lines.iter_mut().flat_map(|line| &mut line.points) {
-        *value = raise(*value);
-    }
-    lines
-}
-
-/// Writes the names above the picture; returns the height that they take.
-fn draw_legend(root: &Area<'_>, lines: &[Line<'_>]) -> Result<i32, Box<dyn Error>> {
-    let right = SIZE.0.cast_signed();
-    let (mut x, mut y) = (0, 0);
-    for line in lines {
-        let name = shortened(line.name);
-        let width = MARK + width_of(&name);
-        if x > 0 && x + width > right {
-            (x, y) = (0, y + ROW);
-        }
-        let (left, middle) = (x + 16, y + 18);
-        let pen = colour(line.colour).stroke_width(3);
-        root.draw(&PathElement::new([(left, middle), (left + 24, middle)], pen))?;
-        let style = text().pos(Pos::new(HPos::Left, VPos::Center));
-        root.draw_text(&name, &style, (left + 32, middle))?;
-        x += width;
-    }
-    Ok(y + ROW + ROW / 2)
-}
-
-fn draw_lines<Y>(
-    area: &Area<'_>,
-    lines: &[Line<'_>],
-    sessions: &[f64],
-    values: Y,
-    show: &dyn Fn(f64) -> String,
-) -> Drawn
-where
-    Y: AsRangedCoord<Value = f64>,
-    Y::CoordDescType: ValueFormatter<f64>,
-{
-    let (first, last) = (sessions[0], sessions[sessions.len() - 1]);
-    let across = (first / 1.4..last * 1.4).log_scale().with_key_points(sessions.to_vec());
+/// Draws the lines and leaves room at the right; returns where each line ends in the picture.
+pub fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, right: i32) -> Result<Vec<(i32, i32)>, Box<dyn Error>> {
+    let scale = |axis: &Axis<'_>| axis.range.clone().log_scale().with_key_points(axis.steps.clone());
     let mut chart = ChartBuilder::on(area)
-        .margin(12)
-        .margin_right(24)
-        .x_label_area_size(50)
-        .y_label_area_size(76)
-        .build_cartesian_2d(across, values)?;
+        .margin(10)
+        .margin_right(right)
+        .x_label_area_size(46)
+        .y_label_area_size(62)
+        .build_cartesian_2d(scale(&panel.across), scale(&panel.upwards))?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -139,19 +78,68 @@ where
         .axis_style(grid())
         .label_style(text())
         .axis_desc_style(text())
-        .x_desc("sessions")
-        .y_labels(8)
-        .x_label_formatter(&|sessions| thousands(*sessions))
-        .y_label_formatter(&|value| show(*value))
+        .x_desc(panel.across.name)
+        .y_desc(panel.upwards.name)
+        .x_label_formatter(&|number| (panel.across.show)(*number))
+        .y_label_formatter(&|number| (panel.upwards.show)(*number))
         .draw()?;
-    for line in lines {
-        let colour = colour(line.colour);
-        let pen = colour.stroke_width(2);
-        let medians = line.points.iter().map(|(sessions, value)| (*sessions, value.median));
-        chart.draw_series(LineSeries::new(medians.clone(), pen))?;
-        chart.draw_series(medians.map(|point| Circle::new(point, 4, colour.filled())))?;
-        let spreads = line.points.iter().map(|(x, value)| [(*x, value.least), (*x, value.greatest)]);
+    // Such an axis has no zero: what is below it is drawn at its lower edge, and what is above at its upper.
+    let Range { start, end } = panel.upwards.range;
+    let mut ends = Vec::new();
+    for line in &panel.lines {
+        let colour = colour(line.number);
+        let medians = || line.points.iter().map(|(x, value)| (*x, value.median.clamp(start, end)));
+        let (stroke, gap) = dashes(line.number);
+        chart.draw_series(DashedLineSeries::new(medians(), stroke, gap, colour.stroke_width(2)))?;
+        chart.draw_series(medians().map(|point| EmptyElement::at(point) + mark(line.number)))?;
+        let spread = |value: &Summary| [value.least, value.greatest].map(|value| value.clamp(start, end));
+        let spreads = line.points.iter().map(|(x, value)| spread(value).map(|y| (*x, y)));
         chart.draw_series(spreads.map(|ends| PathElement::new(ends, colour)))?;
+        ends.extend(medians().last().map(|point| chart.backend_coord(&point)));
+    }
+    Ok(ends)
+}
+
+/// Writes each name beside the end of its line, and a thin line to it where names would overlap.
+fn write_names(root: &Area<'_>, panel: &Panel<'_>, ends: &[(i32, i32)], names: &[String]) -> Drawn {
+    let heights = apart(&ends.iter().map(|(_, y)| *y).collect::<Vec<_>>(), ROW - 4, HEIGHT - ROW);
+    for ((line, name), (end, height)) in panel.lines.iter().zip(names).zip(ends.iter().zip(heights)) {
+        let left = WIDTH - NAMES + 16;
+        let pen = colour(line.number);
+        root.draw(&DashedPathElement::new([(end.0 + 7, end.1), (left - 2, height)], 2, 2, pen))?;
+        let style = text().pos(Pos::new(HPos::Left, VPos::Center));
+        root.draw_text(&shortened(name), &style, (left, height))?;
     }
     Ok(())
+}
+
+/// The heights at which texts can stand that want to stand at these: at least `gap` apart, and not below `bottom`.
+fn apart(wanted: &[i32], gap: i32, bottom: i32) -> Vec<i32> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by_key(|&place| wanted[place]);
+    let mut heights = wanted.to_vec();
+    // Down from the first one, then up from the last one.
+    let mut free = i32::MIN;
+    for &place in &order {
+        heights[place] = heights[place].max(free);
+        free = heights[place] + gap;
+    }
+    let mut free = bottom;
+    for &place in order.iter().rev() {
+        heights[place] = heights[place].min(free);
+        free = heights[place] - gap;
+    }
+    heights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_apart_and_in_the_order_of_their_lines() {
+        assert_eq!(apart(&[50, 10, 90], 20, 100), [50, 10, 90]);
+        assert_eq!(apart(&[50, 49, 51], 20, 200), [69, 49, 89]);
+        assert_eq!(apart(&[95, 94, 99], 20, 100), [80, 60, 100]);
+    }
 }

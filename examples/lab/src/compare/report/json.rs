@@ -3,20 +3,19 @@
 use serde_json::{Value, json};
 
 use super::{Occasion, Report};
+use crate::compare::contender::Contender;
 use crate::compare::figures::{Figure, Figures};
+use crate::compare::hdr;
 use crate::compare::rounds::Cell;
+use crate::compare::sweep::{Point, SESSIONS, Sweep};
 use crate::support::failure::Failure;
 
 /// The whole report as JSON.
 pub fn render(report: &Report) -> String {
     let Occasion { date, command_line, machine } = &report.occasion;
-    let contenders = report.contenders.iter().zip(&report.calls).map(|(contender, calls)| {
-        let calls = calls.as_ref().map(|calls| match calls {
-            Ok(calls) => json!({ "one_active": calls.alone, "many_active": calls.crowd }),
-            Err(failure) => json!({ "failure": failure.to_string() }),
-        });
-        json!({ "name": contender.name, "origin": contender.origin.to_string(), "system_calls_per_answer": calls })
-    });
+    let contenders = report.contenders.iter();
+    let contenders =
+        contenders.map(|contender| json!({ "name": contender.name, "origin": contender.origin.to_string() }));
     let value = json!({
         "okloop": env!("CARGO_PKG_VERSION"),
         "date": date,
@@ -30,13 +29,48 @@ pub fn render(report: &Report) -> String {
             "load_average_before": machine.load_average,
             "open_files_per_process": report.file_limit,
         },
+        "kernel_object_bytes_of_load_per_session": report.end_of_session,
         "rounds": report.rounds,
         "seconds": report.time.as_secs_f64(),
         "interrupted": report.interrupted,
         "servers": contenders.collect::<Vec<_>>(),
+        "open_loop": open_loop(report),
         "results": report.cells.iter().map(|cell| result(report, cell)).collect::<Vec<_>>(),
     });
     format!("{value:#}\n")
+}
+
+/// The sweeps of the rates.
+fn open_loop(report: &Report) -> Vec<Value> {
+    let swept = report.contenders.iter().zip(&report.sweeps);
+    let value = |(contender, sweep): (&Contender, &Option<Result<Sweep, Failure>>)| {
+        Some(match sweep.as_ref()? {
+            Err(failure) => json!({ "server": contender.name, "failure": failure.to_string() }),
+            Ok(sweep) => json!({
+                "server": contender.name,
+                "sessions": SESSIONS,
+                "knee_per_second": sweep.knee.rate(),
+                "knee_is_limit_of_load": sweep.knee.is_limit_of_load,
+                "histograms": hdr::file_name(&contender.name),
+                "rates": sweep.points.iter().map(rate).collect::<Vec<_>>(),
+            }),
+        })
+    };
+    swept.filter_map(value).collect()
+}
+
+fn rate(point: &Point) -> Value {
+    let latency = |quantile| point.slice.latency.value_at_quantile(quantile) as f64 / 1e3;
+    json!({
+        "offered_per_second": point.rate,
+        "verdict": point.verdict.key(),
+        "latency_p50_us": latency(0.5),
+        "latency_p90_us": latency(0.9),
+        "latency_p99_us": latency(0.99),
+        "latency_max_us": latency(1.0),
+        "latency_samples": point.slice.latency.len(),
+        "load_late_p90_us": point.slice.lateness.value_at_quantile(0.9) as f64 / 1e3,
+    })
 }
 
 fn result(report: &Report, cell: &Cell) -> Value {

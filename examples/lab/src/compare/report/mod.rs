@@ -6,8 +6,9 @@ mod curves;
 mod json;
 mod notes;
 mod picture;
+mod rates;
+mod rows;
 mod sections;
-mod spans;
 mod table;
 mod theme;
 
@@ -20,8 +21,9 @@ use askama::Template;
 use self::picture::Chart;
 use self::sections::Section;
 use crate::compare::contender::Contender;
+use crate::compare::hdr;
 use crate::compare::rounds::Cell;
-use crate::compare::syscalls::Calls;
+use crate::compare::sweep::Sweep;
 use crate::support::failure::Failure;
 use crate::support::machine::Machine;
 
@@ -31,6 +33,8 @@ pub struct Report {
     pub occasion: Occasion,
     /// The open files that each process may have.
     pub file_limit: u64,
+    /// What the kernel holds for the load's end of a session (bytes).
+    pub end_of_session: Option<f64>,
     /// How often each measurement was to be made.
     pub rounds: usize,
     /// How long each took.
@@ -39,8 +43,8 @@ pub struct Report {
     pub contenders: Vec<Contender>,
     /// The figures.
     pub cells: Vec<Cell>,
-    /// The system calls of each contender, where they were counted.
-    pub calls: Vec<Option<Result<Calls, Failure>>>,
+    /// How each contender answered growing rates, where it was tried.
+    pub sweeps: Vec<Option<Result<Sweep, Failure>>>,
     /// Whether Ctrl-C came before the end.
     pub interrupted: bool,
 }
@@ -71,8 +75,8 @@ impl Report {
         table::render(&notes::heading(self), &sections::all(self))
     }
 
-    /// Writes `report.html`, its pictures as files of their own, and `results.json`: all that can be written. The error
-    /// names the others.
+    /// Writes `report.html`, its pictures as files of their own, `results.json`, and the histograms of the open loop: all
+    /// that can be written. The error names the others.
     pub fn write(&self, directory: &Path) -> Result<(), Failure> {
         let charts = picture::charts(self);
         let (heading, sections, notes) = (notes::heading(self), sections::all(self), notes::caveats(self));
@@ -80,12 +84,22 @@ impl Report {
         let page = page.render().expect("writing to a string does not fail");
         let files = [("report.html".to_owned(), page), ("results.json".to_owned(), json::render(self))];
         let pictures = charts.iter().map(|chart| (format!("{}.svg", chart.name), chart.svg.clone()));
-        let failed = files.into_iter().chain(pictures).filter_map(|(name, text)| {
+        let failed = files.into_iter().chain(pictures).chain(self.histograms()).filter_map(|(name, text)| {
             let path = directory.join(name);
-            let error = fs::write(&path, text).err()?;
+            let parent = path.parent().unwrap_or(directory);
+            let error = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).err()?;
             Some(format!("{} could not be written: {error}", path.display()))
         });
         let failed: Vec<_> = failed.collect();
         if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
+    }
+
+    /// The names and the texts of the open loop's files.
+    fn histograms(&self) -> impl Iterator<Item = (String, String)> {
+        let sweeps = self.contenders.iter().zip(&self.sweeps);
+        sweeps.filter_map(|(contender, sweep)| {
+            let sweep = sweep.as_ref()?.as_ref().ok()?;
+            Some((hdr::file_name(&contender.name), hdr::render(&contender.name, sweep)))
+        })
     }
 }

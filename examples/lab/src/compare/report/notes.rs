@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::Report;
 use crate::compare::contender::{Origin, as_typed};
-use crate::compare::measure::P999_SAMPLES;
 use crate::compare::workload::IN_FLIGHT;
 use crate::support::failure::Failure;
 
@@ -32,16 +31,16 @@ pub fn caveats(report: &Report) -> Vec<String> {
     };
     let mut notes = vec![
         format!(
-            "Each measurement took {:?} on a server started for it. Rounds: {}; {rounds}. There is no warm-up. \"n/a\": the \
-             system does not tell; or, for p99.9, there were fewer than {P999_SAMPLES} answers.",
+            "Each measurement took {:?} on a server started for it. Rounds: {}; {rounds}. There is no warm-up. \"n/a\": \
+             the system does not tell.",
             report.time, report.rounds,
         ),
         format!(
-            "The load is a closed loop: a client that waits for an answer sends nothing meanwhile. A server that stands \
-             still for a second then shows one slow answer for each client, not the many that were due (coordinated \
-             omission). So read p99.9 and max together with answers/s. The active clients beside a flood send by the \
-             clock instead, and their waiting counts from when a line was due. The load is one thread that checks every \
-             byte, on the same processors as the server. It makes at most {IN_FLIGHT} connections at a time.",
+            "Except for the growing rates and the clients beside a flood, the load is a closed loop: a client that waits for an answer sends nothing meanwhile: a server that stands still for a \
+             second shows one slow answer for each client, not the many that were due (coordinated omission). The active \
+             clients beside a flood send by the clock, and their waiting counts from when a line was due. The load is one \
+             thread that checks every byte, on the same processors as the server. It makes at most {IN_FLIGHT} connections \
+             at a time.",
         ),
     ];
     notes.extend(GENERAL.map(str::to_owned));
@@ -50,21 +49,23 @@ pub fn caveats(report: &Report) -> Vec<String> {
     notes
 }
 
-const GENERAL: [&str; 3] = [
+const GENERAL: [&str; 5] = [
     "A server is all processes that descend from the one that was started: their processor time, memory, threads and \
      switches are added up. The processor time of a process that has ended counts if its parent has waited for it.",
-    "Memory is the resident set of a single process; of several, the proportional sets, in which a shared page counts \
-     once. It grows by whole pages (4 KiB), so with ten sessions less than 410 B a session cannot be seen. Socket \
-     buffers and the kernel's stack of each thread (16 KiB on x86-64) come on top and are charged to no process.",
-    "Each server of this project logs a line for each session, here to a file. That is a part of what a visit costs. \
+    "The memory of a process is the resident set of a single process; of several, the proportional sets, in which a \
+     shared page counts once. It grows by whole pages (4 KiB).",
+    "The kernel's memory is the growth of KernelStack, PageTables and Slab in /proc/meminfo, from 1,000 sessions on. \
+     Slab has both ends of each session in it. The load's end is subtracted: it is measured before, with sessions whose \
+     two ends are alike. Socket buffers are empty while a session is idle.",
+    "A measurement whose sessions took longer than three seconds to open is made once.",
+    "Each server logs a line for each session, here to a file. That is a part of what a visit costs. \
      --server 'quiet=PATH/okloop --log-level warn --port {port}' shows okloop without it.",
 ];
 
 /// The last words of the servers that died, each once.
 fn last_words(report: &Report) -> BTreeSet<String> {
-    let of_calls = report.calls.iter().map(|calls| calls.as_ref()?.as_ref().err());
     let failures = report.cells.iter().map(|cell| (cell.contender, cell.failure.as_ref()));
-    let lines = failures.chain(of_calls.enumerate()).filter_map(|(contender, failure)| {
+    let lines = failures.filter_map(|(contender, failure)| {
         let words = failure.and_then(Failure::last_words)?;
         Some(format!("Last words of {}: {words} (more in logs)", report.contenders[contender].name))
     });

@@ -1,16 +1,14 @@
-//! Which pictures there are, and what they show. How they are drawn is in `curves` and `spans`.
+//! Which pictures there are, and what they show. How they are drawn is in `curves` and `rows`.
 
 use super::Report;
-use super::curves::{self, Line, Plot, Scale};
-use super::spans::{self, Span};
+use super::curves::{self, Axis, Line, Panel, steps};
+use super::rates;
+use super::rows::{self, Row};
+use super::sections::{MEMORY, fullest};
 use super::theme::shortened;
-use crate::compare::contender::Contender;
-use crate::compare::figures::Figure;
+use crate::compare::figures::{Figure, thousands};
 use crate::compare::rounds::Cell;
 use crate::compare::workload::Kind;
-
-/// Memory grows by whole pages of this size (bytes): less cannot be seen.
-const PAGE: f64 = 4096.0;
 
 /// A picture that is ready to be shown.
 pub struct Chart {
@@ -24,78 +22,128 @@ pub struct Chart {
     pub svg: String,
 }
 
-/// What a picture of lines shows.
-struct Plan {
-    name: &'static str,
-    title: &'static str,
-    sentence: &'static str,
-    scale: Scale,
-    figure: Figure,
-}
-
-const PLANS: [Plan; 4] = [
-    Plan {
-        name: "memory",
-        title: "Memory for each idle session",
-        sentence: "How much the server's memory grows for a session in which nothing happens: lower is better, and it \
-            decides how many sessions fit on a machine.",
-        scale: Scale::Logarithmic(16.0),
-        figure: Figure::MemoryPerSession,
-    },
-    Plan {
-        name: "cpu",
-        title: "Processor time for an answer",
-        sentence: "What one answer costs the server, the kernel's work included: lower is better, and a flat line means \
-            that idle sessions cost no time.",
-        scale: Scale::Linear,
-        figure: Figure::ProcessorPerAnswer,
-    },
-    Plan {
-        name: "latency",
-        title: "Latency of an answer: p99",
-        sentence: "How long 99 of 100 answers took at most: it rises with the number of active clients, and should not \
-            rise when only idle sessions are added.",
-        scale: Scale::Logarithmic(10.0),
-        figure: Figure::P99,
-    },
-    Plan {
-        name: "opening",
-        title: "Time until all sessions are open",
-        sentence: "From the first connect to the last banner, few connections at a time: lower is better, and it shows \
-            what a new session costs, an entry in a table or a thread.",
-        scale: Scale::Logarithmic(10.0),
-        figure: Figure::Opening,
-    },
-];
-
 /// All pictures. One for which nothing was measured says so.
 pub fn charts(report: &Report) -> Vec<Chart> {
-    let chart = |plan: &Plan| {
-        let svg = curves::draw(&Plot {
-            title: plan.title,
-            scale: plan.scale,
-            lines: lines(report, plan.figure),
-            show: &|number| plan.figure.show(number),
-        });
-        Chart { name: plan.name, title: plan.title, sentence: plan.sentence, svg }
-    };
-    PLANS.iter().map(chart).chain([fairness(report)]).collect()
+    vec![cpu(report), memory(report), rates::chart(report), fairness(report), bulk(report), churn(report)]
 }
 
-fn lines<'a>(report: &'a Report, figure: Figure) -> Vec<Line<'a>> {
-    let line = |(colour, contender): (usize, &'a Contender)| {
-        let point = |cell: &Cell| Some((cell.workload.sessions() as f64, cell.summary(figure)?));
-        let cells = measured(report, Kind::PingPong).filter(|cell| cell.contender == colour);
-        let mut points: Vec<_> = cells.filter_map(point).collect();
-        if points.is_empty() {
-            return None;
-        }
-        points.retain(|(sessions, value)| {
-            figure != Figure::MemoryPerSession || value.median * sessions >= PAGE
-        });
-        Some(Line { name: &contender.name, colour, points })
+fn cpu(report: &Report) -> Chart {
+    let title = "Processor time for an answer";
+    let points = |contender: usize| {
+        let cells = measured(report, Kind::Typing).filter(|cell| cell.contender == contender);
+        let point =
+            |cell: &Cell| Some((cell.workload.sessions() as f64, cell.summary(Figure::ProcessorPerAnswer)?));
+        cells.filter_map(point).collect::<Vec<_>>()
     };
-    report.contenders.iter().enumerate().filter_map(line).collect()
+    let lines = (0..report.contenders.len()).map(|number| Line { number, points: points(number) });
+    let lines: Vec<_> = lines.filter(|line| !line.points.is_empty()).collect();
+    let names: Vec<_> = lines.iter().map(|line| report.contenders[line.number].name.clone()).collect();
+    let mut sessions: Vec<_> =
+        lines.iter().flat_map(|line| &line.points).map(|(sessions, _)| *sessions).collect();
+    sessions.sort_by(f64::total_cmp);
+    sessions.dedup();
+    let (first, last) = (sessions.first().copied().unwrap_or(1.0), sessions.last().copied().unwrap_or(1.0));
+    let figures = || lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
+    let low = figures().map(|value| value.least).fold(f64::INFINITY, f64::min) / 1.3;
+    let high = figures().map(|value| value.greatest).fold(0.0, f64::max) * 1.3;
+    let decade = 10_f64.powf(low.max(0.1).log10().floor());
+    // With one decade alone, the numbers at the axis would be too few.
+    let upwards: Vec<_> =
+        [1.0, 2.0, 5.0].iter().flat_map(|digit| steps(decade * digit, 10.0, high)).collect();
+    let panel = Panel {
+        across: Axis {
+            name: "sessions, one of them active",
+            range: first / 1.3..last * 1.3,
+            steps: sessions,
+            show: &thousands,
+        },
+        upwards: Axis {
+            name: "",
+            range: low..high,
+            steps: upwards,
+            show: &|number| format!("{number} \u{b5}s"),
+        },
+        lines,
+    };
+    Chart {
+        name: "cpu",
+        title,
+        sentence: "One client types and all others are idle: poll(2) looks at every socket for each answer, so its line \
+            rises; with epoll or threads idle sessions cost no time, and the line is flat.",
+        svg: curves::draw(title, &panel, &names),
+    }
+}
+
+fn memory(report: &Report) -> Chart {
+    let title = "Memory of an idle session";
+    let row = |cell: &Cell| {
+        let parts = MEMORY.map(|figure| Some(cell.summary(figure)?.median.max(0.0)));
+        let parts: Vec<f64> = parts.into_iter().collect::<Option<_>>()?;
+        let show = |number: f64| Figure::MemoryPerSession.show(number);
+        let sum = show(parts.iter().sum());
+        let label = format!("{}: {sum}, process {}", name(report, cell), show(parts[0]));
+        Some(Row { label, figures: parts })
+    };
+    let cells = fullest(report).filter(|cell| cell.failure.is_none());
+    let rows: Vec<_> = cells.filter_map(row).collect();
+    Chart {
+        name: "memory",
+        title,
+        sentence: "A thread keeps a stack in the process and one in the kernel; a loop keeps an entry in a table, and \
+            most of its bar is the socket, which every server has.",
+        svg: rows::bars(title, &MEMORY.map(Figure::title), &rows),
+    }
+}
+
+fn bulk(report: &Report) -> Chart {
+    let title = "Processor time for a megabyte";
+    Chart {
+        name: "bulk",
+        title,
+        sentence: "One session streams: servers that send many answers with one write need a fraction of the time, \
+            with threads as with loops.",
+        svg: bars(report, title, Kind::Bulk, Figure::ProcessorPerMegabyte),
+    }
+}
+
+fn churn(report: &Report) -> Chart {
+    let title = "Processor time for a visit";
+    Chart {
+        name: "churn",
+        title,
+        sentence: "Clients connect, send one line and leave: what a new session costs, an entry in a table or a thread.",
+        svg: bars(report, title, Kind::Churn, Figure::ProcessorPerAnswer),
+    }
+}
+
+fn bars(report: &Report, title: &str, kind: Kind, figure: Figure) -> String {
+    let row = |cell: &Cell| {
+        let summary = cell.summary(figure)?;
+        let label = format!("{}: {}", name(report, cell), figure.show(summary.median));
+        Some(Row { label, figures: vec![summary.median] })
+    };
+    let rows: Vec<_> = measured(report, kind).filter_map(row).collect();
+    rows::bars(title, &[figure.title()], &rows)
+}
+
+fn fairness(report: &Report) -> Chart {
+    let title = "Answers beside a flood";
+    let waiting = [Figure::Median, Figure::P99, Figure::Slowest];
+    let row = |cell: &Cell| {
+        let figures = waiting.map(|figure| Some(cell.summary(figure)?.median));
+        let figures: Vec<f64> = figures.into_iter().collect::<Option<_>>()?;
+        let texts = waiting.iter().zip(&figures).map(|(figure, number)| figure.show(*number));
+        let label = format!("{}: {}", name(report, cell), texts.collect::<Vec<_>>().join(", "));
+        Some(Row { label, figures })
+    };
+    let rows: Vec<_> = measured(report, Kind::Fairness).filter_map(row).collect();
+    Chart {
+        name: "fairness",
+        title,
+        sentence: "How long active clients wait while one session streams at full speed: marks far to the right mean \
+            that the flood starves them.",
+        svg: rows::marks(title, &waiting.map(Figure::title), &rows, &|number| Figure::Median.show(number)),
+    }
 }
 
 /// The cells of a workload that have figures.
@@ -103,27 +151,6 @@ fn measured(report: &Report, kind: Kind) -> impl Iterator<Item = &Cell> {
     report.cells.iter().filter(move |cell| cell.workload.kind == kind && cell.failure.is_none())
 }
 
-fn fairness(report: &Report) -> Chart {
-    let waiting = [Figure::Median, Figure::P99, Figure::Slowest];
-    let span = |cell: &Cell| {
-        let figures: Vec<_> =
-            waiting.iter().filter_map(|figure| Some(cell.summary(*figure)?.median)).collect();
-        let texts = waiting
-            .iter()
-            .zip(&figures)
-            .map(|(figure, number)| format!("{} {}", figure.title(), figure.show(*number)));
-        let name = shortened(&report.contenders[cell.contender].name);
-        let label = format!("{name}: {}", texts.collect::<Vec<_>>().join(", "));
-        Span { label, colour: cell.contender, figures }
-    };
-    let spans: Vec<_> =
-        measured(report, Kind::Fairness).map(span).filter(|span| !span.figures.is_empty()).collect();
-    let title = "Answers beside a flood";
-    Chart {
-        name: "fairness",
-        title,
-        sentence: "How long active clients wait (p50, p99 and the longest) while one session streams at full speed: a \
-            figure far to the right means that the flood starves them.",
-        svg: spans::draw(title, &spans, &|number| Figure::Median.show(number)),
-    }
+fn name(report: &Report, cell: &Cell) -> String {
+    shortened(&report.contenders[cell.contender].name)
 }

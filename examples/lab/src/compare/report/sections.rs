@@ -1,9 +1,8 @@
 //! The report as headings, rows and sentences, for the terminal and for the page.
 
-use super::Report;
+use super::{Report, rates};
 use crate::compare::figures::{Figure, thousands};
 use crate::compare::rounds::{Cell, Summary};
-use crate::compare::syscalls::{CROWD, Calls, PerAnswer};
 use crate::compare::workload::Kind;
 
 /// From so many busy processors on, the load is as busy as it can be: it is one thread.
@@ -41,39 +40,78 @@ pub struct Row {
 
 impl Section {
     /// Whether the column holds words, not numbers.
-    pub fn is_text(&self, column: usize) -> bool {
-        matches!(self.head[column].as_str(), "server" | "which")
+    pub fn is_text(column: usize) -> bool {
+        column == 0
     }
 }
 
 /// All sections that have rows.
 pub fn all(report: &Report) -> Vec<Section> {
-    let workloads = [
-        (Kind::PingPong, "Some active, the rest idle: speed", of_ping_pong(report), SPEED),
-        (Kind::PingPong, "Some active, the rest idle: cost", COST_SENTENCE.to_owned(), COST),
-        (Kind::Churn, "Churn", CHURN_SENTENCE.to_owned(), CHURN),
-        (Kind::Bulk, "Bulk", BULK_SENTENCE.to_owned(), BULK),
-        (Kind::Fairness, "Active clients beside a flood", FAIRNESS_SENTENCE.to_owned(), FAIRNESS),
+    let crowd = of_crowd(report);
+    let tables = [
+        (Kind::Typing, "One client types, the rest are idle", TYPING_SENTENCE, TYPING),
+        (Kind::Crowd, "A crowd", &crowd, CROWD),
+        (Kind::Churn, "Churn", CHURN_SENTENCE, CHURN),
+        (Kind::Bulk, "Bulk", BULK_SENTENCE, BULK),
+        (Kind::Fairness, "Active clients beside a flood", FAIRNESS_SENTENCE, FAIRNESS),
     ];
-    workloads
-        .into_iter()
+    let mut sections: Vec<_> = tables
         .map(|(kind, title, sentence, figures)| workload(report, kind, title, sentence, figures))
-        .chain([system_calls(report)])
-        .filter(|section| !section.groups.is_empty())
-        .collect()
+        .into();
+    sections.insert(1, memory(report));
+    sections.insert(2, rates::section(report));
+    sections.retain(|section| !section.groups.is_empty());
+    sections
 }
 
-fn workload(report: &Report, kind: Kind, title: &str, sentence: String, figures: &[Figure]) -> Section {
-    // A measurement that had not begun when Ctrl-C came has no row.
-    let is_begun = |cell: &&Cell| cell.failure.is_some() || !cell.runs.is_empty();
+/// The cells under the greatest number of sessions, for the memory of each.
+pub fn fullest(report: &Report) -> impl Iterator<Item = &Cell> {
+    let typing = || report.cells.iter().filter(|cell| cell.workload.kind == Kind::Typing && is_begun(cell));
+    let most = typing().map(|cell| cell.workload.sessions()).max();
+    typing().filter(move |cell| Some(cell.workload.sessions()) == most)
+}
+
+/// A measurement that had not begun when Ctrl-C came has no row.
+fn is_begun(cell: &Cell) -> bool {
+    cell.failure.is_some() || !cell.runs.is_empty()
+}
+
+fn memory(report: &Report) -> Section {
+    let figures = |cell: &Cell| {
+        if let Some(failure) = &cell.failure {
+            return Err(failure.to_string());
+        }
+        let parts = MEMORY.map(|figure| Some(cell.summary(figure)?.median));
+        let sum = parts.into_iter().sum::<Option<f64>>();
+        let shown = |number: Option<f64>| number.map_or("n/a".to_owned(), |number| MEMORY[0].show(number));
+        Ok(parts.into_iter().chain([sum]).map(shown).collect())
+    };
+    let row =
+        |cell: &Cell| Row { server: report.contenders[cell.contender].name.clone(), figures: figures(cell) };
+    let rows: Vec<_> = fullest(report).map(row).collect();
+    let sessions = fullest(report).next().map_or(0, |cell| cell.workload.sessions());
+    let heads = MEMORY.map(|figure| figure.title().to_owned());
+    Section {
+        title: "Memory of an idle session".to_owned(),
+        sentence: format!(
+            "Growth from none to {} sessions, for each session. Server: the process itself. The rest is the kernel's.",
+            thousands(sessions as f64)
+        ),
+        head: ["server".to_owned()].into_iter().chain(heads).chain(["sum".to_owned()]).collect(),
+        groups: if rows.is_empty() { Vec::new() } else { vec![Group { heading: None, rows }] },
+        below: None,
+    }
+}
+
+fn workload(report: &Report, kind: Kind, title: &str, sentence: &str, figures: &[Figure]) -> Section {
     let cells: Vec<&Cell> =
-        report.cells.iter().filter(|cell| cell.workload.kind == kind).filter(is_begun).collect();
+        report.cells.iter().filter(|cell| cell.workload.kind == kind && is_begun(cell)).collect();
     let row = |cell: &&Cell| Row {
         server: report.contenders[cell.contender].name.clone(),
         figures: texts(cell, figures),
     };
     let group = |cells: &[&Cell]| Group {
-        heading: (kind == Kind::PingPong)
+        heading: (kind == Kind::Typing)
             .then(|| format!("{} sessions", thousands(cells[0].workload.sessions() as f64))),
         rows: cells.iter().map(row).collect(),
     };
@@ -81,39 +119,45 @@ fn workload(report: &Report, kind: Kind, title: &str, sentence: String, figures:
     let names = figures.iter().map(|figure| title_of(*figure, kind));
     Section {
         title: title.to_owned(),
-        sentence,
+        sentence: sentence.to_owned(),
         head: Some("server".to_owned()).into_iter().chain(names).collect(),
         groups: cells.chunk_by(|one, other| one.workload == other.workload).map(group).collect(),
         below: is_marked.then(|| {
-            let queue = if kind == Kind::PingPong { QUEUE_SENTENCE } else { "" };
+            let queue = if kind == Kind::Crowd { QUEUE_SENTENCE } else { "" };
             format!("{LIMITED_SENTENCE}{queue}")
         }),
     }
 }
 
-const SPEED: &[Figure] = &[
+const TYPING: &[Figure] = &[
+    Figure::ProcessorPerAnswer,
+    Figure::Median,
+    Figure::P99,
+    Figure::Opening,
+    Figure::Threads,
+    Figure::VoluntarySwitches,
+];
+/// What an idle session costs: the server's part first.
+pub const MEMORY: [Figure; 4] = [
+    Figure::MemoryPerSession,
+    Figure::StacksPerSession,
+    Figure::PageTablesPerSession,
+    Figure::ObjectsPerSession,
+];
+const CROWD: &[Figure] = &[
     Figure::AnswersPerSecond,
     Figure::Median,
     Figure::P99,
-    Figure::P999,
-    Figure::Slowest,
-    Figure::Opening,
-    Figure::LoadProcessors,
-];
-const COST: &[Figure] = &[
     Figure::ProcessorPerAnswer,
     Figure::ServerProcessors,
-    Figure::MemoryPerSession,
-    Figure::Memory,
-    Figure::Threads,
     Figure::VoluntarySwitches,
     Figure::InvoluntarySwitches,
+    Figure::LoadProcessors,
 ];
 const CHURN: &[Figure] = &[
     Figure::AnswersPerSecond,
     Figure::Median,
     Figure::P99,
-    Figure::P999,
     Figure::Slowest,
     Figure::ProcessorPerAnswer,
     Figure::LoadProcessors,
@@ -134,14 +178,14 @@ const FAIRNESS: &[Figure] = &[
     Figure::LoadProcessors,
 ];
 
-const COST_SENTENCE: &str = "What the same measurements cost the server. CPUs: the processors that it kept busy. Memory \
-    and threads are counted while all sessions are open and idle. Switches: how often a thread went to wait, for each \
-    answer; forced: how often it had to give way to another.";
+const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothing happens in the other sessions. \
+    CPU/answer: the server's processor time. Opening: until all sessions have the banner. Switches: how often a thread \
+    went to wait, for each answer.";
 const CHURN_SENTENCE: &str = "Ten visitors at a time connect, read the banner, send one line, read the answer and leave. A \
     visit takes from the first packet to the server's close.";
-const BULK_SENTENCE: &str = "One session sends as fast as the server takes it. Between the servers of this project it \
-    shows how many answers one write sends, not how the server waits: okloop gathers answers in a buffer; the two others \
-    write each answer of 1 KiB for itself. A thread could gather answers too.";
+const BULK_SENTENCE: &str = "One session sends as fast as the server takes it (a flood). thread_per_connection, \
+    tiny_event_loop and poll_all write each answer of 1 KiB for itself. The others write many answers with one call: \
+    compare the architectures by those.";
 const FAIRNESS_SENTENCE: &str = "One session sends as fast as the server takes it, while 20 active clients send a line \
     every 10 ms each. The latency is theirs. Offered: the lines that were due; answered: those answered in time.";
 const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause there (0.95 processors or more), so the \
@@ -149,13 +193,12 @@ const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause ther
 const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and the latency is that of a queue: about their \
     number divided by the answers a second.";
 
-fn of_ping_pong(report: &Report) -> String {
-    let cells = report.cells.iter().filter(|cell| cell.workload.kind == Kind::PingPong);
-    let most = cells.map(|cell| cell.workload.active).max().unwrap_or(0);
+fn of_crowd(report: &Report) -> String {
+    let crowd = report.cells.iter().find(|cell| cell.workload.kind == Kind::Crowd);
     format!(
-        "At most {most} of the sessions are active: they send the next line as soon as the last is answered. The others are \
-         idle, as most telnet sessions are. Opening: until all have the banner. Load: the processors that the load kept \
-         busy."
+        "Closed loop: each of {} clients sends the next line as soon as the last is answered. CPUs and load: the \
+         processors that the server and the load kept busy. Forced: how often a thread had to give way to another.",
+        crowd.map_or(0, |cell| cell.workload.active)
     )
 }
 
@@ -187,7 +230,7 @@ fn texts(cell: &Cell, figures: &[Figure]) -> Result<Vec<String>, String> {
 fn is_limited(cell: &Cell, figure: Figure) -> bool {
     let busy = cell.summary(Figure::LoadProcessors).is_some_and(|load| load.median >= SATURATED);
     let is_speed = match cell.workload.kind {
-        Kind::PingPong | Kind::Churn => figure == Figure::AnswersPerSecond,
+        Kind::Typing | Kind::Crowd | Kind::Churn => figure == Figure::AnswersPerSecond,
         Kind::Bulk | Kind::Fairness => figure == Figure::MegabytesPerSecond,
     };
     busy && is_speed && cell.failure.is_none()
@@ -209,41 +252,4 @@ fn shown(figure: Figure, summary: &Summary, runs: usize) -> String {
     } else {
         median
     }
-}
-
-fn system_calls(report: &Report) -> Section {
-    let group = |heading: String, of: fn(&Calls) -> &PerAnswer| {
-        let counted = report.contenders.iter().zip(&report.calls);
-        let rows = counted.filter_map(|(contender, calls)| {
-            let figures = match calls.as_ref()? {
-                Ok(calls) => Ok(vec![sum(of(calls)), names(of(calls))]),
-                Err(failure) => Err(failure.to_string()),
-            };
-            Some(Row { server: contender.name.clone(), figures })
-        });
-        Group { heading: Some(heading), rows: rows.collect() }
-    };
-    let alone = group("one line now and then".to_owned(), |calls| &calls.alone);
-    let crowd = group(format!("{CROWD} active clients"), |calls| &calls.crowd);
-    Section {
-        title: "System calls for an answer".to_owned(),
-        sentence: format!(
-            "Counted by strace, in a run of its own. A line now and then costs a loop most: it asks for readiness before \
-             every answer. With {CROWD} active clients, one call of epoll_wait serves many."
-        ),
-        head: ["server", "calls", "which"].map(str::to_owned).to_vec(),
-        groups: [alone, crowd].into_iter().filter(|group| !group.rows.is_empty()).collect(),
-        below: None,
-    }
-}
-
-fn sum(calls: &PerAnswer) -> String {
-    format!("{:.2}", calls.values().sum::<f64>())
-}
-
-/// The calls, the most frequent first. Those rarer than one in fifty answers belong to the opening.
-fn names(calls: &PerAnswer) -> String {
-    let mut calls: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.02).collect();
-    calls.sort_by(|one, other| other.1.total_cmp(one.1));
-    calls.iter().map(|(name, count)| format!("{name} {count:.2}")).collect::<Vec<_>>().join(", ")
 }

@@ -44,7 +44,7 @@ fn table(section: &Section) -> String {
     }
     let mut table = builder.build();
     table.with(Style::empty()).modify(Segment::all(), (Padding::new(0, 2, 0, 0), Alignment::right()));
-    for column in (0..columns).filter(|&column| section.is_text(column)) {
+    for column in (0..columns).filter(|&column| Section::is_text(column)) {
         table.modify(Columns::one(column), Alignment::left());
     }
     for (row, column) in long {

@@ -16,11 +16,23 @@ pub type Drawn = Result<(), Box<dyn Error>>;
 /// A colour in the light theme and in the dark.
 type Colour = (RGBColor, RGBColor);
 
-/// The size of a picture.
-pub const SIZE: (u32, u32) = (640, 420);
+/// The width of a picture: narrow, so that its text can be read on a phone.
+pub const WIDTH: i32 = 480;
 /// The height of a line of text.
-pub const ROW: i32 = 24;
-const TEXT: u32 = 17;
+pub const ROW: i32 = 22;
+const TEXT: u32 = 15;
+
+/// How long the strokes of a server's line are, and the gaps; the first is a solid line. Together with the marks, they
+/// tell the lines apart without colours.
+const DASHES: [(i32, i32); 4] = [(10_000, 1), (9, 4), (3, 4), (14, 7)];
+/// The forms of the marks, around their place.
+const MARKS: [&[(i32, i32)]; 5] = [
+    &[(-2, -5), (2, -5), (5, -2), (5, 2), (2, 5), (-2, 5), (-5, 2), (-5, -2)],
+    &[(0, -6), (6, 5), (-6, 5)],
+    &[(-5, -5), (5, -5), (5, 5), (-5, 5)],
+    &[(0, -6), (6, 0), (0, 6), (-6, 0)],
+    &[(0, 6), (6, -5), (-6, -5)],
+];
 
 const LINES: [Colour; 8] = [
     (RGBColor(9, 105, 218), RGBColor(88, 166, 255)),
@@ -32,19 +44,27 @@ const LINES: [Colour; 8] = [
     (RGBColor(122, 122, 0), RGBColor(200, 205, 70)),
     (RGBColor(87, 96, 106), RGBColor(170, 178, 188)),
 ];
+/// The parts of a bar, from dark to light, or from light to dark in the dark theme.
+const SHADES: [Colour; 4] = [
+    (RGBColor(9, 58, 120), RGBColor(205, 227, 255)),
+    (RGBColor(84, 144, 208), RGBColor(128, 176, 232)),
+    (RGBColor(168, 204, 238), RGBColor(66, 108, 158)),
+    (RGBColor(232, 240, 248), RGBColor(38, 52, 72)),
+];
 const INK: Colour = (RGBColor(31, 35, 40), RGBColor(230, 237, 243));
 const GRID: Colour = (RGBColor(216, 222, 228), RGBColor(48, 54, 61));
 const PAPER: Colour = (RGBColor(255, 255, 254), RGBColor(22, 27, 34));
 
-/// Draws on paper; returns the SVG.
-pub fn picture(title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
+/// Draws on paper of this height; returns the SVG.
+pub fn picture(title: &str, height: i32, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut svg = String::new();
-    draw_on_paper(&mut svg, draw).expect("drawing to a string does not fail");
+    let size = (WIDTH.unsigned_abs(), height.unsigned_abs());
+    draw_on_paper(&mut svg, size, draw).expect("drawing to a string does not fail");
     themed(&svg, title)
 }
 
-fn draw_on_paper(svg: &mut String, draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+fn draw_on_paper(svg: &mut String, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn {
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&PAPER.0)?;
     draw(&root)?;
     Ok(root.present()?)
@@ -52,12 +72,32 @@ fn draw_on_paper(svg: &mut String, draw: impl FnOnce(&Area<'_>) -> Drawn) -> Dra
 
 /// A picture without figures.
 pub fn nothing(root: &Area<'_>) -> Drawn {
-    Ok(root.draw_text("nothing was measured", &text(), (240, 200))?)
+    Ok(root.draw_text("nothing was measured", &text(), (WIDTH / 3, 2 * ROW))?)
 }
 
 /// The colour of the server with this number.
 pub fn colour(number: usize) -> RGBColor {
     LINES[number % LINES.len()].0
+}
+
+/// The strokes of this server's line, and the gaps between them.
+pub fn dashes(number: usize) -> (i32, i32) {
+    DASHES[number % DASHES.len()]
+}
+
+/// This server's mark, to be put at a place.
+pub fn mark(number: usize) -> Polygon<(i32, i32)> {
+    Polygon::new(MARKS[number % MARKS.len()], colour(number).filled())
+}
+
+/// The fill of a bar's part with this number.
+pub fn shade(number: usize) -> RGBColor {
+    SHADES[number % SHADES.len()].0
+}
+
+/// The colour of text and outlines.
+pub fn ink() -> RGBColor {
+    INK.0
 }
 
 /// The colour of the grid.
@@ -70,14 +110,9 @@ pub fn text() -> TextStyle<'static> {
     ("system-ui, sans-serif", TEXT).into_font().color(&INK.0)
 }
 
-/// About how wide a text is at most. The reader's type is not known here.
-pub fn width_of(text: &str) -> i32 {
-    i32::try_from(text.chars().count()).map_or(i32::MAX, |count| count * 9)
-}
-
 /// A name that fits in a picture.
 pub fn shortened(name: &str) -> String {
-    const LONGEST: usize = 40;
+    const LONGEST: usize = 21;
     if name.chars().count() <= LONGEST {
         return name.to_owned();
     }
@@ -87,7 +122,7 @@ pub fn shortened(name: &str) -> String {
 /// Adds the picture's name for screen readers, and its colours for a dark theme.
 fn themed(svg: &str, title: &str) -> String {
     let mut style = String::new();
-    for (light, dark) in LINES.iter().chain([&INK, &GRID, &PAPER]) {
+    for (light, dark) in LINES.iter().chain(&SHADES).chain([&INK, &GRID, &PAPER]) {
         for property in ["fill", "stroke"] {
             let (light, dark) = (hex(*light), hex(*dark));
             writeln!(style, ".picture [{property}=\"{light}\"] {{ {property}: {dark} }}")

@@ -1,0 +1,101 @@
+//! The latencies of a sweep as an HdrHistogram interval log (V2): the tools of `HdrHistogram` read it.
+//!
+//! Each rate is an interval with the rate as its tag. The values are nanoseconds.
+
+use std::time::UNIX_EPOCH;
+
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
+use hdrhistogram::serialization::{V2DeflateSerializeError, V2DeflateSerializer};
+
+use crate::compare::sweep::Sweep;
+
+/// The log's readers expect that the greatest value is written in milliseconds.
+const NANOSECONDS_IN_MILLISECOND: f64 = 1e6;
+
+/// The place of a server's log in the directory of the report.
+pub fn file_name(server: &str) -> String {
+    format!("hdr/{}.hlog", server.replace(' ', "-"))
+}
+
+/// The log of one server's sweep.
+pub fn render(server: &str, sweep: &Sweep) -> String {
+    let log = log(server, sweep).expect("writing to memory does not fail");
+    String::from_utf8(log).expect("the histograms are in Base64")
+}
+
+fn log(server: &str, sweep: &Sweep) -> Result<Vec<u8>, IntervalLogWriterError<V2DeflateSerializeError>> {
+    let mut points: Vec<_> = sweep.points.iter().collect();
+    points.sort_by_key(|point| point.slice.began);
+    let mut log = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    let mut builder = IntervalLogWriterBuilder::new();
+    builder
+        .add_comment(&format!(
+            "[{server}: latency from when a line was due, in nanoseconds; tag: lines a second]"
+        ))
+        .with_max_value_divisor(NANOSECONDS_IN_MILLISECOND);
+    if let Some(first) = points.first() {
+        builder.with_start_time(first.slice.began);
+    }
+    let mut writer = builder.begin_log_with(&mut log, &mut serializer)?;
+    for point in points {
+        let began = point.slice.began.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let tag = format!("{:.0}", point.rate);
+        let tag = Tag::new(&tag).expect("a number has no comma and no space");
+        writer.write_histogram(&point.slice.latency, began, point.slice.time, Some(tag))?;
+    }
+    Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use super::*;
+    use crate::compare::load::Slice;
+    use crate::compare::sweep::{Knee, Point, Verdict};
+    use crate::support::latency;
+
+    fn point(rate: f64, began: SystemTime) -> Point {
+        let mut histogram = latency::histogram();
+        for microseconds in 1..=1000 {
+            latency::record(&mut histogram, Duration::from_micros(microseconds));
+        }
+        let slice = Slice {
+            began,
+            time: Duration::from_millis(400),
+            latency: histogram,
+            lateness: latency::histogram(),
+            answering: latency::histogram(),
+        };
+        Point { rate, slice, verdict: Verdict::Held }
+    }
+
+    #[test]
+    fn a_log_can_be_read_back_in_the_order_of_time() {
+        let began = SystemTime::now();
+        let points = vec![point(4000.0, began + Duration::from_secs(1)), point(8000.0, began)];
+        let expected = points[0].slice.latency.clone();
+        let knee = Knee { step: Some(16), is_limit_of_load: false };
+        let log = render("a server", &Sweep { points, knee });
+
+        let mut tags = Vec::new();
+        for entry in IntervalLogIterator::new(log.as_bytes()) {
+            if let LogEntry::Interval(interval) = entry.unwrap() {
+                tags.push(interval.tag().unwrap().as_str().to_owned());
+                let encoded = BASE64_STANDARD.decode(interval.encoded_histogram()).unwrap();
+                let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &encoded[..]).unwrap();
+                assert_eq!(histogram, expected);
+                assert_eq!(interval.duration(), Duration::from_millis(400));
+                assert!((interval.max() - 1.0).abs() < 0.01, "{} ms", interval.max());
+            }
+        }
+        assert_eq!(tags, ["8000", "4000"]);
+    }
+}

@@ -1,0 +1,105 @@
+//! The memory that the kernel uses for a server, and charges to no process.
+//!
+//! The counters are the whole system's, so the growth while the sessions open has both ends of each session in it. The
+//! load's end is always the same: a socket, its file, and its entry in epoll. [`end_of_session`] measures it once, and
+//! the rest is the server's.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+use std::{io, mem, thread};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use procfs::{Current, Meminfo};
+use socket2::SockRef;
+
+/// With fewer sessions, what other programs do would be seen more than what the sessions cost.
+pub const LEAST_SESSIONS: usize = 1000;
+/// With so many sessions the part-filled pages of the kernel's allocator no longer count.
+const SESSIONS: u64 = 4000;
+
+/// How long the counters are watched at most, and how often.
+const SETTLING: Duration = Duration::from_secs(1);
+const GLANCE: Duration = Duration::from_millis(30);
+/// The objects of other programs come and go too (bytes).
+const NOISE: f64 = 128.0 * 1024.0;
+
+/// The system's counters (bytes), from `/proc/meminfo`. Or how much they grew, and then one may be negative.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// `KernelStack`: a stack for each thread.
+    pub stacks: f64,
+    /// `PageTables`.
+    pub page_tables: f64,
+    /// `Slab`: sockets, files, threads, and all other objects of the kernel.
+    pub objects: f64,
+}
+
+impl Memory {
+    /// The counters now.
+    pub fn now() -> Option<Self> {
+        let counters = Meminfo::current().ok()?;
+        Some(Self {
+            stacks: counters.kernel_stack? as f64,
+            page_tables: counters.page_tables? as f64,
+            objects: counters.slab as f64,
+        })
+    }
+
+    /// The counters when they fall no longer. The kernel frees the objects of closed sessions a little later.
+    pub fn settled() -> Option<Self> {
+        let deadline = Instant::now() + SETTLING;
+        let mut counters = Self::now()?;
+        loop {
+            thread::sleep(GLANCE);
+            let earlier = mem::replace(&mut counters, Self::now()?);
+            if earlier.objects - counters.objects < NOISE || Instant::now() > deadline {
+                return Some(counters);
+            }
+        }
+    }
+
+    /// How much they have grown.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            stacks: self.stacks - earlier.stacks,
+            page_tables: self.page_tables - earlier.page_tables,
+            objects: self.objects - earlier.objects,
+        }
+    }
+}
+
+/// The objects of one end of an idle session (bytes): sessions whose two ends are alike, and both here.
+pub fn end_of_session(file_limit: u64) -> io::Result<Option<f64>> {
+    // Half of the files are left for what is open already.
+    let sessions = SESSIONS.min(file_limit / 4);
+    let mut poll = Poll::new()?;
+    let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let address = listener.local_addr()?;
+    poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
+    let mut events = Events::with_capacity(1);
+    let before = Memory::now();
+    let mut ends = Vec::new();
+    for _ in 0..sessions {
+        let mut client = TcpStream::connect(address)?;
+        let mut server = loop {
+            match listener.accept() {
+                Ok((server, _)) => break server,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll.poll(&mut events, Some(Duration::from_millis(1)))?;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        for end in [&mut client, &mut server] {
+            poll.registry().register(end, Token(1), Interest::READABLE)?;
+        }
+        ends.extend([client, server]);
+    }
+    let after = Memory::now();
+    for end in &ends {
+        // A reset: otherwise the kernel would remember each session for a minute (TIME_WAIT).
+        SockRef::from(end).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(after.zip(before).map(|(after, before)| after.since(&before).objects / ends.len() as f64))
+}

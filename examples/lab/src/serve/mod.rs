@@ -1,0 +1,90 @@
+//! `lab serve`: contenders of `compare` that are neither okloop nor a rung of the ladder. Each greets and answers as
+//! okloop does.
+//!
+//! ```text
+//! cargo run --release -p lab -- serve tokio_one_thread 8888
+//! telnet localhost 8888
+//! ```
+//!
+//! One more stands beside them: `asyncio_server.py`.
+
+mod threads;
+mod tokio;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use okloop::{CHUNK, PREFIX};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::failure::Failure;
+
+/// How many clients the kernel queues until the server accepts them, as for the ladder.
+const BACKLOG: i32 = 4096;
+/// How many bytes one read takes at most: okloop's input buffer.
+const INPUT: usize = 16 * 1024;
+/// How long a server waits after a failed accept. Only the end of another session gives it a descriptor again.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Serves as one of the contenders of `compare`, on all addresses
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Which one
+    #[arg(value_name = "NAME")]
+    pub model: Model,
+    /// The port
+    pub port: u16,
+}
+
+/// How a contender waits for its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Model {
+    /// A thread for each client. It answers everything that it has read with one write.
+    ThreadsGathered,
+    /// A tokio task for each client, all tasks on one thread.
+    TokioOneThread,
+    /// The same, with a thread for each processor.
+    TokioAllThreads,
+}
+
+/// Serves until a signal ends the process.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let listener = listen(arguments.port).map_err(Failure::system(format!("Port {}", arguments.port)))?;
+    match arguments.model {
+        Model::ThreadsGathered => threads::serve(&listener),
+        Model::TokioOneThread => tokio::serve_on_one_thread(listener),
+        Model::TokioAllThreads => tokio::serve_on_all_threads(listener),
+    }
+    .map_err(Failure::system("The server"))
+}
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // A restarted server can bind its port while the kernel remembers the sessions of the one before (TIME_WAIT).
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Puts the answers to all chunks of `received` into `answers`, for one write.
+fn answer(received: &[u8], answers: &mut Vec<u8>) {
+    answers.clear();
+    for chunk in received.chunks(CHUNK) {
+        answers.extend_from_slice(PREFIX);
+        answers.extend_from_slice(chunk);
+    }
+}
+
+/// Prints a line, as the rungs of the ladder do for each session.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,62 @@
+//! A tokio task for each client: the code reads like a thread's, and the runtime's loop waits with epoll.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+
+use okloop::BANNER;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
+
+use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
+
+pub fn serve_on_one_thread(listener: StdListener) -> io::Result<()> {
+    serve(&Builder::new_current_thread().enable_all().build()?, listener)
+}
+
+pub fn serve_on_all_threads(listener: StdListener) -> io::Result<()> {
+    serve(&Builder::new_multi_thread().enable_all().build()?, listener)
+}
+
+fn serve(runtime: &Runtime, listener: StdListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    // The accepting is a task too: it then runs on the same threads as the sessions.
+    runtime.block_on(runtime.spawn(accept(listener)))?
+}
+
+async fn accept(listener: StdListener) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        match listener.accept().await {
+            Ok((client, address)) => {
+                say(format_args!("Connected with {address}"));
+                tokio::spawn(async move {
+                    if let Err(error) = converse(client).await {
+                        complain(format_args!("Session with {address} ended: {error}"));
+                    }
+                });
+            }
+            Err(error) => {
+                complain(format_args!("No session: {error}"));
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut client: TcpStream) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    client.write_all(BANNER).await?;
+    // The buffers come with the first bytes: a session that has never sent any has none.
+    client.peek(&mut [0]).await?;
+    let (mut input, mut answers) = (Vec::with_capacity(INPUT), Vec::new());
+    loop {
+        input.clear();
+        if client.read_buf(&mut input).await? == 0 {
+            return Ok(());
+        }
+        answer(&input, &mut answers);
+        client.write_all(&answers).await?;
+    }
+}
