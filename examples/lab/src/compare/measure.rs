@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process;
+use std::thread;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -47,8 +48,14 @@ impl Bench {
             )));
         }
         let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupt)?;
-        let mut load = Load::new(server.address, workload, &mut self.sources, &self.interrupt)?;
-        let figures = measure(&mut load, workload, self.time, self.end_of_session);
+        let mut flood_sources = self.sources.clone();
+        let (clients, flood) = workload.without_flood();
+        let mut load = Load::new(server.address, &clients, &mut self.sources, &self.interrupt)?;
+        let mut flood = flood
+            .as_ref()
+            .map(|flood| Load::new(server.address, flood, &mut flood_sources, &self.interrupt))
+            .transpose()?;
+        let figures = measure(&mut load, flood.as_mut(), workload, self.time, self.end_of_session);
         let figures = figures.map_err(|failure| server.explain(failure));
         // Before the sessions are reset: otherwise thousands of threads would wake up for it.
         drop(server);
@@ -62,9 +69,11 @@ impl Bench {
     }
 }
 
-/// Lets the load come, play and go, and reads the server's figures in between.
+/// Lets the load come, play and go, and reads the server's figures in between. A flood beside it plays in a thread of its
+/// own: the clients would otherwise wait for their own load, which checks what the flood gets.
 fn measure(
     load: &mut Load<'_>,
+    mut flood: Option<&mut Load<'_>>,
     workload: &Workload,
     time: Duration,
     end_of_session: Option<f64>,
@@ -74,6 +83,9 @@ fn measure(
     let counts_kernel = workload.kind == Kind::Typing && workload.sessions() >= kernel::LEAST_SESSIONS;
     let kernel_empty = counts_kernel.then(KernelMemory::settled).flatten();
     let opening = load.gather()?;
+    if let Some(flood) = &mut flood {
+        flood.gather()?;
+    }
     // Before anything is read about the threads: each of them would get entries in the kernel's table of files.
     let kernel_idle = counts_kernel.then(KernelMemory::settled).flatten();
     let family = Family::now();
@@ -99,18 +111,26 @@ fn measure(
 
     let before = Account::now();
     let own_before = own_processor_time();
-    load.play(time)?;
+    thread::scope(|threads| {
+        let flood = flood.as_mut().map(|flood| threads.spawn(|| flood.play(time)));
+        load.play(time)?;
+        flood.map_or(Ok(()), |flood| flood.join().expect("the load does not panic"))
+    })?;
     let own = own_processor_time().saturating_sub(own_before);
     // To read figures takes time, so nothing is read while answers are on their way. When all have come, the server is
     // at rest, and it has used its time for them.
     load.part()?;
+    if let Some(flood) = &mut flood {
+        flood.part()?;
+    }
     let used = Account::now().since(&before);
 
     let heard = load.heard();
     figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
     figures.note_latency(&heard.latency);
-    figures.note_speed(workload.kind, heard);
-    figures.note_costs(workload.kind, heard, &used);
+    let streamed = flood.map_or(heard, |flood| flood.heard());
+    figures.note_speed(workload.kind, heard, streamed);
+    figures.note_costs(workload.kind, heard, streamed, &used);
     Ok(figures)
 }
 
@@ -158,7 +178,7 @@ impl Figures {
         self.note(Figure::Slowest, latency.max() as f64 / 1e3);
     }
 
-    fn note_speed(&mut self, kind: Kind, heard: &Heard) {
+    fn note_speed(&mut self, kind: Kind, heard: &Heard, flood: &Heard) {
         let seconds = heard.time.as_secs_f64();
         if kind != Kind::Bulk {
             self.note(Figure::AnswersPerSecond, heard.answers as f64 / seconds);
@@ -167,14 +187,14 @@ impl Figures {
             self.note(Figure::OfferedPerSecond, heard.latency.len() as f64 / seconds);
         }
         if matches!(kind, Kind::Bulk | Kind::Fairness) {
-            self.note(Figure::MegabytesPerSecond, heard.streamed as f64 / 1e6 / seconds);
+            self.note(Figure::MegabytesPerSecond, flood.streamed as f64 / 1e6 / seconds);
         }
     }
 
     /// The server has worked for the late answers too.
-    fn note_costs(&mut self, kind: Kind, heard: &Heard, used: &Account) {
+    fn note_costs(&mut self, kind: Kind, heard: &Heard, flood: &Heard, used: &Account) {
         let answers = (heard.answers + heard.late_answers) as f64;
-        let megabytes = (heard.streamed + heard.late_streamed) as f64 / 1e6;
+        let megabytes = (flood.streamed + flood.late_streamed) as f64 / 1e6;
         let busy = used.processor_time.map(|time| time.as_secs_f64() / heard.time.as_secs_f64());
         self.note(Figure::ServerProcessors, busy);
         let processor = used.processor_time.map(in_microseconds);

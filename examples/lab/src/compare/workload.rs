@@ -115,6 +115,15 @@ impl Workload {
         Self { floods: 1, active: BESIDE_FLOOD, pace, ..Self::empty(Kind::Fairness) }
     }
 
+    /// The same without the floods, and the floods, where there are other clients beside them.
+    pub fn without_flood(&self) -> (Self, Option<Self>) {
+        if self.floods == 0 || self.floods == self.sessions() {
+            return (self.clone(), None);
+        }
+        let floods = Self { floods: self.floods, ..Self::empty(self.kind) };
+        (Self { floods: 0, ..self.clone() }, Some(floods))
+    }
+
     fn empty(kind: Kind) -> Self {
         Self { kind, idle: 0, active: 0, pace: Pace::Closed, floods: 0, visitors: 0 }
     }

@@ -13,7 +13,7 @@ use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
 /// The addresses and ports of one load, and which of them is the next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sources {
     first_host: Ipv4Addr,
     hosts: u32,
