@@ -102,7 +102,7 @@ function draw() {
       const room = SHORT[step.kind] ? 6 * SHORT[step.kind].length : total;
       if (width >= 18 && x(i) >= word && x(i) + room < total) {
         word = x(i) + room;
-        text(svg, x(i) + 2, 50, "--soft", SHORT[step.kind], { "font-size": 9 });
+        text(svg, x(i) + 2, 50, "--soft", SHORT[step.kind], { "font-size": 10 });
       }
     }
   }
@@ -118,10 +118,10 @@ function draw() {
     // A third above the mark is room for the largest answer.
     const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
-    const label = (y, colour, words) => text(lane, LABEL - 6, y, colour, words, { "text-anchor": "end", "font-size": 9 });
+    const label = (y, colour, words) => text(lane, LABEL - 6, y, colour, words, { "text-anchor": "end", "font-size": 10 });
     label(mark + 3, "--bad", "high water");
     label(base + 9, "--read", "READABLE");
-    label(base + 18, "--write", "WRITABLE");
+    label(base + 19, "--write", "WRITABLE");
     // What the session was like in each column.
     const states = [];
     for (let i = first; i <= Math.min(last, end); i++) states.push(stateAt(session, i));

@@ -43,7 +43,8 @@ fn svg_of(address: &str) -> Result<String, Failure> {
         "--no-sandbox",
         "--disable-gpu",
         "--no-first-run",
-        "--window-size=1100,700",
+        // Little more than a page of the course is wide, so the letters keep their size there.
+        "--window-size=930,700",
     ]);
     let output = chromium.args(["--dump-dom", address]).output().map_err(Failure::system("chromium"))?;
     let page = String::from_utf8_lossy(&output.stdout);
