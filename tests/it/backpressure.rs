@@ -3,9 +3,9 @@
 use std::thread;
 
 use okloop::config::{HIGH_WATER, INPUT_BUFFER, SPARE_BUFFERS};
-use okloop::{Framing, OkSession, PREFIX, Session};
+use okloop::{OkSession, PREFIX, Session};
 
-use crate::harness::{Client, Embedded, Process, crowd, eventually, loopback};
+use crate::harness::{Client, Process, crowd, eventually};
 use crate::vitals::{Vitals, while_stopped};
 
 /// The most memory of a session (bytes): both buffers, and the pages where each begins and ends.
@@ -70,18 +70,6 @@ fn input_beyond_the_read_budget_is_answered_although_no_event_follows() {
         let lines = lines(kibibytes);
         while_stopped(&server, || client.send(&lines));
         client.expect(&answers(&lines));
-    }
-}
-
-#[test]
-fn every_byte_that_the_kernel_has_taken_is_answered_when_a_slow_reader_reads() {
-    let server = Embedded::start(loopback(), Framing::Lines);
-    let lines = lines(64 << 10);
-    let mut client = Client::greeted(server.port());
-    let taken = client.send_until_full(&lines);
-    let whole_lines = &lines[..taken - taken % 1024];
-    for part in answers(whole_lines).chunks(4096) {
-        client.expect(part);
     }
 }
 

@@ -68,20 +68,6 @@ fn no_byte_is_special_except_the_line_ending_in_lines() {
 }
 
 #[test]
-fn bytes_that_are_sent_one_by_one_come_back_in_order() {
-    let message = numbered_lines(5000);
-    for framing in FRAMINGS {
-        let server = Embedded::start(loopback(), framing);
-        let mut client = Client::greeted(server.port());
-        for byte in &message {
-            client.send(&[*byte]);
-        }
-        client.half_close();
-        expect_answers(framing, &message, &client.read_to_end());
-    }
-}
-
-#[test]
 fn input_and_its_end_that_arrive_before_the_accept_are_answered() {
     for framing in FRAMINGS {
         let server = bind(loopback(), framing);
@@ -124,16 +110,6 @@ fn a_line_longer_than_the_input_buffer_is_answered_in_pieces() {
         client.send(&line);
         client.expect(&pieces);
         client.ask(b"the next line\n");
-    }
-}
-
-#[test]
-fn sixteen_mebibytes_and_a_half_close_come_back_whole_and_in_order() {
-    let message = numbered_lines(16 << 20);
-    for framing in FRAMINGS {
-        let server = Embedded::start(loopback(), framing);
-        let answers = Client::greeted(server.port()).exchange(&message);
-        expect_answers(framing, &message, &answers);
     }
 }
 

@@ -31,17 +31,6 @@ fn a_server_whose_log_is_piped_to_a_reader_that_leaves_serves_on() {
 }
 
 #[test]
-fn a_server_whose_log_goes_to_a_full_device_serves_on() {
-    let port = HeldPort::new();
-    let server = port.serve(Command::new(binary("okloop")).stdout(full_device()).stderr(Stdio::piped()));
-    let mut client = port.client();
-    for _ in 0..100 {
-        client.ask(b"hello");
-    }
-    server.stop();
-}
-
-#[test]
 fn a_server_whose_log_has_reached_the_limit_of_a_files_size_serves_on() {
     let port = HeldPort::new();
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("limited.log");
@@ -54,15 +43,6 @@ fn a_server_whose_log_has_reached_the_limit_of_a_files_size_serves_on() {
     }
     server.stop();
     assert!(fs::metadata(path).expect("it is there").len() <= 1024, "a block is 512 or 1024 bytes");
-}
-
-#[test]
-fn a_server_without_any_standard_stream_serves_on() {
-    let port = HeldPort::new();
-    let script = "exec \"$0\" \"$@\" <&- >&- 2>&-";
-    let server = port.serve(Command::new("sh").args(["-c", script]).arg(binary("okloop")));
-    port.client().ask(b"hello");
-    server.stop();
 }
 
 /// Thousands of sessions, each with a dozen lines, and nobody reads them.

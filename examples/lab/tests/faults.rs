@@ -167,10 +167,15 @@ fn a_server_by_chunks_fails_where_lines_are_promised() {
 
 #[test]
 fn a_wrong_argument_ends_with_status_2() {
-    for arguments in
-        [&["--server", "no-command"][..], &["--server", "a=without-port"], &["--only", "no-such-case"]]
-    {
-        let status = lab(arguments).output().expect("the command runs").status;
+    for arguments in [
+        ["--server", "no-command"],
+        ["--server", "a=without-port"],
+        ["--connect", "without-port"],
+        ["--project", "no-such-server"],
+        ["--only", "no-such-case"],
+        ["--skip", "no-such-case"],
+    ] {
+        let status = lab(&arguments).output().expect("the command runs").status;
         assert_eq!(status.code(), Some(2), "{arguments:?}");
     }
 }

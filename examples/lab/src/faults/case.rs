@@ -22,8 +22,8 @@ pub struct Case {
     pub needs: Needs,
     /// How the server is started.
     pub setup: Setup,
-    /// Whether nothing else may run meanwhile, because times are compared.
-    pub alone: bool,
+    /// What may run meanwhile.
+    pub beside: Beside,
     /// The client's part, and the verdict.
     pub run: fn(&Trial) -> Outcome,
 }
@@ -37,7 +37,7 @@ impl Case {
         rule: "",
         needs: Needs::Address,
         setup: Setup::Plain,
-        alone: false,
+        beside: Beside::Few,
         run: |_| Ok(None),
     };
 }
@@ -49,6 +49,17 @@ pub enum Needs {
     Address,
     /// That it was started here: for signals, limits and its memory.
     Process,
+}
+
+/// How many other servers may be tested meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// None, because times are compared.
+    None,
+    /// One for each processor.
+    Few,
+    /// Several for each processor, because the clients wait most of the time.
+    Many,
 }
 
 /// How the server is started.
@@ -126,6 +137,8 @@ pub type Outcome = Result<Option<String>, Stop>;
 pub enum Stop {
     /// The server did something else.
     Fails(Failure),
+    /// The case asks nothing of this server, or more than is known of it.
+    NotApplicable(String),
     /// The case has no verdict, for a reason that is not the server's.
     CannotRun(String),
 }
@@ -221,24 +234,23 @@ impl Finding {
         match outcome {
             Ok(figure) => Self { figure, ..empty },
             Err(Stop::Fails(failure)) => Self { verdict: Verdict::Fails, failure: Some(failure), ..empty },
+            Err(Stop::NotApplicable(why)) => {
+                Self { verdict: Verdict::NotApplicable, why: Some(why), ..empty }
+            }
             Err(Stop::CannotRun(why)) => Self { verdict: Verdict::CouldNotRun, why: Some(why), ..empty },
         }
     }
-
-    /// A case that asks more than this server was given for.
-    pub fn not_applicable(why: &str) -> Self {
-        let outcome = Err(cannot_run(why));
-        Self { verdict: Verdict::NotApplicable, ..Self::new(outcome, Duration::ZERO) }
-    }
 }
 
+/// How much of a message a reader is shown (bytes).
+pub const MOST: usize = 60;
+
 /// Bytes for a reader: text in quotation marks, control characters escaped, and no more than the beginning.
-pub fn shown(bytes: &[u8]) -> String {
-    const MOST: usize = 60;
-    let beginning = bytes[..bytes.len().min(MOST)].escape_ascii();
+pub fn shown(bytes: &[u8], most: usize) -> String {
+    let beginning = bytes[..bytes.len().min(most)].escape_ascii().to_string().replace("\\'", "'");
     match bytes.len() {
         0 => "nothing".to_owned(),
-        length if length > MOST => format!("\"{beginning}\" and {} more bytes", length - MOST),
+        length if length > most => format!("\"{beginning}\" and {} more bytes", length - most),
         _ => format!("\"{beginning}\""),
     }
 }

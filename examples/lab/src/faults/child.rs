@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, pipe};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ use crate::support::child::ChildGuard;
 const START: Duration = Duration::from_secs(10);
 /// How often the kernel is asked about it.
 const ASK: Duration = Duration::from_millis(2);
+/// How much of its last line a reader is shown (bytes).
+const LINE: usize = 200;
 /// How much of its last output is kept (bytes).
 const LAST_WORDS: usize = 4096;
 
@@ -41,6 +43,10 @@ pub struct Child {
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 static ENDING: AtomicBool = AtomicBool::new(false);
 
+/// Until a new child runs its own program, it has copies of all sockets of this process. No port is probed meanwhile: the
+/// copy would keep the port, and the server could not bind it.
+static FORKING: Mutex<()> = Mutex::new(());
+
 /// Kills every server that runs, and those that are about to start.
 pub fn end_all() {
     ENDING.store(true, Ordering::SeqCst);
@@ -52,7 +58,8 @@ pub fn end_all() {
 
 impl Child {
     /// Starts a command, in which `{port}` stands for the port, and waits until it listens there.
-    pub fn start(words: &[String], setup: Setup, port: u16) -> Result<Self, Stop> {
+    pub fn start(words: &[String], setup: Setup) -> Result<Self, Stop> {
+        let port = free_port().map_err(|error| cannot_run(format!("no port is free: {error}")))?;
         let words: Vec<String> = words.iter().map(|word| word.replace("{port}", &port.to_string())).collect();
         let child = Self::spawn(&words, setup, port)
             .map_err(|error| cannot_run(format!("{} does not start: {error}", words[0])))?;
@@ -64,6 +71,11 @@ impl Child {
             child.unread.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
         Ok(child)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// The same command at the same port once more.
@@ -81,7 +93,10 @@ impl Child {
         let mut command = command(words, setup);
         let (stdout, unread) = stdout(setup, &writer)?;
         command.stdin(Stdio::null()).stdout(stdout).stderr(writer);
-        let guard = ChildGuard::spawn(&mut command)?;
+        let guard = {
+            let _no_probe = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+            ChildGuard::spawn(&mut command)?
+        };
         // The command keeps copies of the pipes' ends, and the output ends when the last of them is closed.
         drop(command);
         let child = Self {
@@ -105,7 +120,11 @@ impl Child {
                 return Err(end);
             }
             if Instant::now() > deadline {
-                return Err(format!("it does not listen on port {} after {} s", self.port, START.as_secs()));
+                return Err(format!(
+                    "the server does not listen on port {} after {} s",
+                    self.port,
+                    START.as_secs()
+                ));
             }
             thread::sleep(ASK);
         }
@@ -119,7 +138,7 @@ impl Child {
         let words: Vec<u8> = words.iter().copied().collect();
         let last = words.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).rfind(|line| !line.is_empty());
         let last =
-            last.map(|line| format!(", last output: {}", super::case::shown(line))).unwrap_or_default();
+            last.map(|line| format!(", last output: {}", super::case::shown(line, LINE))).unwrap_or_default();
         Some(format!("the server has ended ({status}){last}"))
     }
 
@@ -225,6 +244,25 @@ impl Drop for Child {
     }
 }
 
+/// A port below those that the kernel gives to clients (`net.ipv4.ip_local_port_range`), and free on every interface.
+fn free_port() -> io::Result<u16> {
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two runs at the same time begin at different places, even if their numbers are neighbours.
+    let first = u16::try_from(std::process::id().wrapping_mul(101) % 20_000).expect("below 20,000");
+    let mut result = Err(io::ErrorKind::AddrInUse.into());
+    let _no_child = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in PORTS {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(first);
+        let port = PORTS.start + offset % (PORTS.end - PORTS.start);
+        result = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| port);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
 /// Limits and closed descriptors must hold before the program's first line runs, so a shell sets them and becomes it.
 fn command(words: &[String], setup: Setup) -> Command {
     let script = match setup {
@@ -276,14 +314,21 @@ fn keep_last_words(mut output: PipeReader) -> Arc<Mutex<VecDeque<u8>>> {
 /// Whether a socket listens on this port. The kernel's table is asked and not the server, because a connection would be
 /// a client that a server may count.
 fn is_listening(port: u16) -> bool {
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+    listening_sockets().any(|socket| socket.local == port)
+}
+
+fn listening_sockets() -> impl Iterator<Item = Socket> {
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(|table| {
         // Listening sockets come first in the table (proc_pid_net(5)); thousands of others may follow.
         let sockets = File::open(table).map(BufReader::new).into_iter().flat_map(|file| file.lines().skip(1));
         let sockets = sockets.map_while(Result::ok);
-        let mut listening =
-            sockets.map_while(|line| Socket::parse(&line).filter(|socket| socket.state == LISTEN));
-        listening.any(|socket| socket.local == port)
+        sockets.map_while(|line| Socket::parse(&line).filter(|socket| socket.state == LISTEN))
     })
+}
+
+/// How many clients are in the accept queue of a server on this machine.
+pub fn waiting_clients(server: SocketAddr) -> usize {
+    listening_sockets().filter(|socket| socket.local == server.port()).map(|socket| socket.input).sum()
 }
 
 /// Whether the kernel has a timer of its own for the server's end of a connection: keepalive, for an idle one. Nothing if
@@ -305,6 +350,8 @@ struct Socket {
     local: u16,
     remote: u16,
     state: u8,
+    /// Bytes that have come; for a listening socket, clients in its queue.
+    input: usize,
     timer: u8,
 }
 
@@ -322,14 +369,15 @@ impl Socket {
         let mut port = || u16::from_str_radix(fields.next()?.rsplit(':').next()?, 16).ok();
         let (local, remote) = (port()?, port()?);
         let state = u8::from_str_radix(fields.next()?, 16).ok()?;
-        let timer = u8::from_str_radix(fields.nth(1)?.split(':').next()?, 16).ok()?;
-        Some(Self { local, remote, state, timer })
+        let input = usize::from_str_radix(fields.next()?.split_once(':')?.1, 16).ok()?;
+        let timer = u8::from_str_radix(fields.next()?.split(':').next()?, 16).ok()?;
+        Some(Self { local, remote, state, input, timer })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
 
     use socket2::SockRef;
 
@@ -342,8 +390,10 @@ mod tests {
         assert!(is_listening(address.port()));
         let client = TcpStream::connect(address).expect("it listens");
         let client_address = client.local_addr().expect("it is connected");
+        assert_eq!(waiting_clients(address), 1);
         let (server, _) = listener.accept().expect("a client has connected");
         assert_eq!(has_timer(address, client_address), Some(false));
+        assert_eq!(waiting_clients(address), 0);
         SockRef::from(&server).set_keepalive(true).expect("it is a TCP socket");
         assert_eq!(has_timer(address, client_address), Some(true));
         drop(listener);

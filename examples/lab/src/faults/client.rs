@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::libc::EINPROGRESS;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::case::{Stop, check, fails, shown, time};
+use super::case::{MOST, Stop, check, fails, shown, time};
 use super::protocol::Answers;
 use super::trial::{LIMIT, Trial};
 
@@ -55,6 +55,14 @@ impl<'t> Client<'t> {
         Ok(Self::over(socket.into(), trial))
     }
 
+    /// Whether the connection that [`Self::begin`] has begun is complete.
+    pub fn is_connected(&self) -> Result<bool, Stop> {
+        match self.stream.take_error().map_err(own)? {
+            Some(error) => Err(fails("the server accepts a connection", format!("connect: {error}"))),
+            None => Ok(self.stream.peer_addr().is_ok()),
+        }
+    }
+
     /// Connects, and reads the banner.
     pub fn greeted(trial: &'t Trial) -> Result<Self, Stop> {
         let client = Self::connect(trial)?;
@@ -72,15 +80,23 @@ impl<'t> Client<'t> {
     /// Reads the banner, every byte of it and none more.
     pub fn greeting(&self) -> Result<(), Stop> {
         let banner = &self.trial.protocol.banner;
+        let expected = || format!("the banner, {}", shown(banner, MOST));
         let mut received = vec![0; banner.len()];
         let mut length = 0;
         while length < banner.len() {
             match self.read(&mut received[length..], self.trial.patience) {
                 Ok(count) if count > 0 => length += count,
-                end => return Err(fails("the banner", after(&received[..length], &ending(end)))),
+                end => return Err(fails(expected(), after(&received[..length], &ending(end)))),
+            }
+            if !banner.starts_with(&received[..length]) {
+                received.truncate(length);
+                let mut more = [0; MOST];
+                let more_length = self.read(&mut more, Duration::from_millis(50)).unwrap_or(0);
+                received.extend(&more[..more_length]);
+                return Err(fails(expected(), shown(&received, MOST)));
             }
         }
-        check(received == *banner, format!("the banner, {}", shown(banner)), shown(&received))
+        Ok(())
     }
 
     /// Sends all of it.
@@ -169,7 +185,7 @@ impl<'t> Client<'t> {
         let mut chunk = [0; 1024];
         match self.read(&mut chunk, duration) {
             Err(Ended::Silence(_)) => Ok(()),
-            Ok(count) if count > 0 => Err(fails("nothing more", shown(&chunk[..count]))),
+            Ok(count) if count > 0 => Err(fails("nothing more", shown(&chunk[..count], MOST))),
             end => Err(fails("nothing more, and an open connection", ending(end))),
         }
     }
@@ -326,7 +342,7 @@ fn ending(result: Result<usize, Ended>) -> String {
 }
 
 fn after(received: &[u8], end: &str) -> String {
-    if received.is_empty() { end.to_owned() } else { format!("{}, then {end}", shown(received)) }
+    if received.is_empty() { end.to_owned() } else { format!("{}, then {end}", shown(received, MOST)) }
 }
 
 /// An error of the network as a reader says it.

@@ -23,7 +23,8 @@ use clap::Args;
 
 use self::case::{Numbered, all};
 use self::protocol::{Answer, Framing, Protocol};
-use self::report::{expected, html, json, junit, markdown, terminal};
+use self::report::table::Table;
+use self::report::{html, json, junit, terminal};
 use self::servers::{Origin, Server};
 use crate::support::interrupt::Interrupt;
 
@@ -43,7 +44,8 @@ pub struct Arguments {
     connect: Vec<SocketAddr>,
 
     /// Only these servers of this project
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["server", "connect"])]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = servers::project_name,
+          conflicts_with_all = ["server", "connect"])]
     project: Vec<String>,
 
     /// What these servers send to each client first; \n is a newline
@@ -90,7 +92,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "target/faults")]
     out: PathBuf,
 
-    /// Write the table as Markdown too
+    /// Write the table as Markdown, and as a picture beside it (.svg)
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 
@@ -117,27 +119,34 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn try_run(arguments: &Arguments, cases: &[Numbered]) -> Result<bool, String> {
-    let committed = arguments.expect.as_deref().map(expected::read).transpose()?;
+    let committed = arguments.expect.as_deref().map(Table::read).transpose()?;
     let servers = servers(arguments)?;
     // Each session is an open file here too. What the servers inherit is as high.
     rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("the limit of open files: {error}"))?;
     let interrupt = Interrupt::catch().map_err(|failure| failure.to_string())?;
 
+    if !(arguments.server.is_empty() && arguments.connect.is_empty()) {
+        let objections = runner::objections(&servers, arguments.patience, &interrupt);
+        if !objections.is_empty() {
+            return Err(objections.join("\n"));
+        }
+    }
     let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let results = runner::run(servers, cases, arguments.patience, jobs, &interrupt);
     terminal::failures(&results);
     json::write(&results, &arguments.out)?;
     html::write(&results, &arguments.out)?;
     junit::write(&results, &arguments.out)?;
+    let table = Table::of(&results);
     if let Some(file) = &arguments.markdown {
-        markdown::write(&results, file)?;
+        table.write(file)?;
     }
     terminal::summary(&results, &arguments.out);
     if results.interrupted {
         return Ok(false);
     }
     match committed {
-        Some(committed) => Ok(expected::compare(&committed, &results)),
+        Some(committed) => Ok(committed.agrees_with(&table)),
         None => Ok(results.are_good()),
     }
 }
@@ -150,13 +159,8 @@ fn servers(arguments: &Arguments) -> Result<Vec<Server>, String> {
         answer: arguments.answer,
         chunk: arguments.chunk,
     };
-    let server = |name: &str, origin| Server {
-        name: name.to_owned(),
-        origin,
-        protocol: protocol.clone(),
-        by_chance: &[],
-        more: None,
-    };
+    let server =
+        |name: &str, origin| Server { name: name.to_owned(), origin, protocol: protocol.clone(), more: None };
     let started = arguments.server.iter().map(|(name, words)| server(name, Origin::Command(words.clone())));
     let running =
         arguments.connect.iter().map(|&address| server(&address.to_string(), Origin::Address(address)));

@@ -1,8 +1,11 @@
 //! What a server says: its banner, and its answer to each piece of the input. [`Answers`] checks every byte of it.
 
+use std::borrow::Cow;
+
+use memchr::memmem;
 use serde::Serialize;
 
-use super::case::{Stop, fails, shown};
+use super::case::{MOST, Stop, fails, shown};
 
 /// The conversation that a server promises.
 #[derive(Debug, Clone, Serialize)]
@@ -71,14 +74,11 @@ impl Protocol {
         }
     }
 
-    /// A byte of what stands before the answer with this number; nothing behind its end.
-    fn prefix_byte(&self, number: usize, at: usize) -> Option<u8> {
-        let place = self.prefix.windows(NUMBER.len()).position(|window| window == NUMBER);
-        let Some(digit) = place.and_then(|place| at.checked_sub(place)) else {
-            return self.prefix.get(at).copied();
-        };
-        let digits = number.to_string().into_bytes();
-        digits.get(digit).or_else(|| self.prefix.get(at - digits.len() + NUMBER.len())).copied()
+    /// What stands before the answer with this number.
+    fn prefix(&self, number: usize) -> Cow<'_, [u8]> {
+        let Some(place) = memmem::find(&self.prefix, NUMBER) else { return Cow::Borrowed(&self.prefix) };
+        let (head, tail) = (&self.prefix[..place], &self.prefix[place + NUMBER.len()..]);
+        Cow::Owned([head, number.to_string().as_bytes(), tail].concat())
     }
 }
 
@@ -124,7 +124,12 @@ impl<'a> Answers<'a> {
     /// Takes the next bytes that came.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         let mut next = Vec::new();
-        for (index, &byte) in bytes.iter().enumerate() {
+        let mut index = 0;
+        while let Some(&byte) = bytes.get(index) {
+            if let Some(certain) = self.take_certain(&bytes[index..]) {
+                index += certain;
+                continue;
+            }
             next.clear();
             for reading in &self.readings {
                 self.follow(*reading, byte, &mut next);
@@ -133,13 +138,57 @@ impl<'a> Answers<'a> {
                 let at = self.received + index;
                 return Err(fails(
                     format!("at byte {at} of the answers: {}", self.expected()),
-                    shown(&bytes[index..]),
+                    shown(&bytes[index..], MOST),
                 ));
             }
             std::mem::swap(&mut self.readings, &mut next);
+            index += 1;
         }
         self.received += bytes.len();
         Ok(())
+    }
+
+    /// Takes the bytes at the beginning that have only one reading, and returns how many they are. Most bytes are such,
+    /// and [`Self::follow`] takes much longer for each.
+    fn take_certain(&mut self, bytes: &[u8]) -> Option<usize> {
+        let [reading] = self.readings[..] else { return None };
+        let length;
+        let after = if let Some(came) = reading.prefix {
+            let prefix = self.prefix(reading);
+            length = same_beginning(bytes.iter(), prefix[came..].iter());
+            Reading { prefix: Some(came + length).filter(|&came| came < prefix.len()), ..reading }
+        } else {
+            let rest = &self.payload[reading.repeated..];
+            let most = self.certain(reading, rest, bytes);
+            let expected = rest.iter().map(|&byte| self.protocol.repeated(byte));
+            length = same_beginning(bytes[..most].iter().copied(), expected);
+            Reading { repeated: reading.repeated + length, piece: reading.piece + length, ..reading }
+        };
+        self.readings[0] = after;
+        (length > 0).then_some(length)
+    }
+
+    /// How many of the next bytes can only continue the present piece.
+    fn certain(&self, reading: Reading, rest: &[u8], bytes: &[u8]) -> usize {
+        if !self.limits(reading).0 {
+            return 0;
+        }
+        let end = match self.protocol.framing {
+            _ if self.protocol.prefix.is_empty() => bytes.len(),
+            // From the first byte of a prefix on, the next piece may have begun.
+            Framing::Chunks => {
+                let begins = self.prefix(Reading { pieces: reading.pieces + 1, ..reading })[0];
+                let end = memchr::memchr(begins, bytes).unwrap_or(bytes.len());
+                end.min(self.protocol.chunk - reading.piece)
+            }
+            Framing::Lines | Framing::WholeLines => {
+                memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1)
+            }
+        };
+        // White space may be trimmed.
+        let blank = |rest: &[u8]| rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+        let end = if self.protocol.answer == Answer::Trimmed { end.min(blank(rest)) } else { end };
+        end.min(bytes.len())
     }
 
     /// All readings in which `byte` can follow.
@@ -150,8 +199,9 @@ impl<'a> Answers<'a> {
             }
         };
         if let Some(came) = reading.prefix {
-            if self.prefix_byte(reading, came) == Some(byte) {
-                let came = Some(came + 1).filter(|&came| self.prefix_byte(reading, came).is_some());
+            let prefix = self.prefix(reading);
+            if prefix[came] == byte {
+                let came = Some(came + 1).filter(|&came| came < prefix.len());
                 add(Reading { prefix: came, ..reading });
             }
             return;
@@ -168,14 +218,14 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// A byte of what stands before the present piece of this reading.
-    fn prefix_byte(&self, reading: Reading, at: usize) -> Option<u8> {
-        self.protocol.prefix_byte(self.before + reading.pieces, at)
+    /// What stands before the present piece of this reading.
+    fn prefix(&self, reading: Reading) -> Cow<'a, [u8]> {
+        self.protocol.prefix(self.before + reading.pieces)
     }
 
     /// What stands before the present piece, from here on, and this after it.
     fn prefixed(&self, reading: Reading, came: usize, rest: &[u8]) -> Vec<u8> {
-        (came..).map_while(|at| self.prefix_byte(reading, at)).chain(rest.iter().copied()).collect()
+        [&self.prefix(reading)[came..], rest].concat()
     }
 
     /// Where the answer goes on: behind the white space at the end of the line with [`Answer::Trimmed`], otherwise here.
@@ -221,17 +271,22 @@ impl<'a> Answers<'a> {
             .map(|&byte| self.protocol.repeated(byte))
             .collect();
         if let Some(came) = reading.prefix {
-            return shown(&self.prefixed(*reading, came, &rest));
+            return shown(&self.prefixed(*reading, came, &rest), MOST);
         }
         match (self.limits(reading.to_owned()), rest.is_empty()) {
             (_, true) => "nothing more".to_owned(),
-            ((true, _), _) => shown(&rest),
+            ((true, _), _) => shown(&rest, MOST),
             ((false, _), _) => {
                 let begun = Reading { pieces: reading.pieces + 1, ..*reading };
-                format!("the next answer, {}", shown(&self.prefixed(begun, 0, &rest)))
+                format!("the next answer, {}", shown(&self.prefixed(begun, 0, &rest), MOST))
             }
         }
     }
+}
+
+/// How many items are the same in both, from the beginning.
+fn same_beginning<T: PartialEq>(one: impl Iterator<Item = T>, other: impl Iterator<Item = T>) -> usize {
+    one.zip(other).take_while(|(one, other)| one == other).count()
 }
 
 #[cfg(test)]

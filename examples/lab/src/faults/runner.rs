@@ -1,15 +1,15 @@
 //! Runs each case on a fresh server, several servers together, and ends them all on Ctrl-C.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::case::{Finding, Needs, Numbered, Stop, Verdict, cannot_run};
+use super::case::{Beside, Failure, Finding, Needs, Numbered, Setup, Stop, Verdict};
 use super::child::{self, Child};
+use super::client::Client;
 use super::report::terminal;
 use super::servers::{Origin, Server};
 use super::trial::{LIMIT, Trial};
@@ -59,6 +59,46 @@ pub fn run(
     jobs: usize,
     interrupt: &Interrupt,
 ) -> Results {
+    let start = Instant::now();
+    let style = ProgressStyle::with_template("{elapsed_precise} {bar:40} {pos}/{len} {msg}");
+    let bar = ProgressBar::new((servers.len() * cases.len()) as u64);
+    bar.set_style(style.expect("the template is correct"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    terminal::head(&servers);
+
+    let mut rows = Vec::new();
+    let mut group = "";
+    ending_all_servers_on(interrupt, || {
+        for case in cases {
+            bar.set_message(format!("{} {}", case.number(), case.case.name));
+            let jobs = match case.case.beside {
+                Beside::None => 1,
+                Beside::Few => jobs,
+                Beside::Many => 4 * jobs,
+            };
+            let findings = row(&servers, *case, patience, jobs, &bar);
+            // Servers that left their process group. No guard is alive between two rows.
+            end_descendants();
+            if interrupt.is_asked() {
+                break;
+            }
+            let row = Row { case: *case, findings };
+            bar.suspend(|| {
+                if case.group.name != group {
+                    terminal::group(case.group);
+                }
+                terminal::row(&row);
+            });
+            group = case.group.name;
+            rows.push(row);
+        }
+    });
+    bar.finish_and_clear();
+    Results { servers, rows, interrupted: interrupt.is_asked(), took: start.elapsed() }
+}
+
+/// Kills all servers on an interrupt, so that `act` ends soon.
+fn ending_all_servers_on(interrupt: &Interrupt, act: impl FnOnce()) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -70,49 +110,9 @@ pub fn run(
                 thread::sleep(Interrupt::TICK);
             }
         });
-        let results = run_cases(servers, cases, patience, jobs, interrupt);
+        act();
         over.store(true, Ordering::Relaxed);
-        results
-    })
-}
-
-fn run_cases(
-    servers: Vec<Server>,
-    cases: &[Numbered],
-    patience: Duration,
-    jobs: usize,
-    interrupt: &Interrupt,
-) -> Results {
-    let start = Instant::now();
-    let style = ProgressStyle::with_template("{elapsed_precise} {bar:40} {pos}/{len} {msg}");
-    let bar = ProgressBar::new((servers.len() * cases.len()) as u64);
-    bar.set_style(style.expect("the template is correct"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    terminal::head(&servers);
-
-    let mut rows = Vec::new();
-    let mut group = "";
-    for case in cases {
-        bar.set_message(format!("{} {}", case.number(), case.case.name));
-        let jobs = if case.case.alone { 1 } else { jobs };
-        let findings = row(&servers, *case, patience, jobs, &bar);
-        // Servers that left their process group. No guard is alive between two rows.
-        end_descendants();
-        if interrupt.is_asked() {
-            break;
-        }
-        let row = Row { case: *case, findings };
-        bar.suspend(|| {
-            if case.group.name != group {
-                terminal::group(case.group);
-            }
-            terminal::row(&row);
-        });
-        group = case.group.name;
-        rows.push(row);
-    }
-    bar.finish_and_clear();
-    Results { servers, rows, interrupted: interrupt.is_asked(), took: start.elapsed() }
+    });
 }
 
 fn row(
@@ -143,10 +143,12 @@ fn row(
 
 fn judge(server: &Server, case: Numbered, patience: Duration) -> Finding {
     if case.case.needs == Needs::Process && matches!(server.origin, Origin::Address(_)) {
-        return Finding::not_applicable("it needs the server's process, and only an address is known");
+        let why = "it needs the server's process, and only an address is known".to_owned();
+        return Finding::new(Err(Stop::NotApplicable(why)), Duration::ZERO);
     }
     let start = Instant::now();
-    let outcome = trial(server, case, patience).and_then(|trial| {
+    let more = server.more.filter(|(name, _)| *name == case.case.name).map(|(_, more)| more);
+    let outcome = trial(server, more, case.case.setup, patience).and_then(|trial| {
         let outcome = (case.case.run)(&trial);
         match (outcome, &trial.child) {
             (Err(Stop::Fails(mut failure)), Some(child)) => {
@@ -163,38 +165,40 @@ fn judge(server: &Server, case: Numbered, patience: Duration) -> Finding {
     Finding::new(outcome, start.elapsed())
 }
 
-fn trial(server: &Server, case: Numbered, patience: Duration) -> Result<Trial, Stop> {
+/// Why servers cannot be tested, a line for each: one does not start, or greets in another way than its description says.
+pub fn objections(servers: &[Server], patience: Duration, interrupt: &Interrupt) -> Vec<String> {
+    let mut objections = Vec::new();
+    ending_all_servers_on(interrupt, || {
+        for server in servers {
+            let objection = objection(server, patience).err();
+            objections.extend(objection.map(|why| format!("{}: {why}", server.name)));
+        }
+    });
+    objections
+}
+
+fn objection(server: &Server, patience: Duration) -> Result<(), String> {
+    let trial = trial(server, None, Setup::Plain, patience).map_err(in_words)?;
+    let client = Client::connect(&trial).map_err(in_words)?;
+    client.greeting().map_err(|stop| format!("{} (--banner describes the greeting)", in_words(stop)))
+}
+
+fn in_words(stop: Stop) -> String {
+    match stop {
+        Stop::Fails(Failure { expected, came }) => format!("expected: {expected}; came: {came}"),
+        Stop::NotApplicable(why) | Stop::CannotRun(why) => why,
+    }
+}
+
+fn trial(server: &Server, more: Option<&str>, setup: Setup, patience: Duration) -> Result<Trial, Stop> {
     let (address, child) = match &server.origin {
         Origin::Address(address) => (*address, None),
         Origin::Command(words) => {
-            let port = free_port().map_err(|error| cannot_run(format!("no port is free: {error}")))?;
-            let more =
-                server.more.filter(|(name, _)| *name == case.case.name).map(|(_, more)| more.to_owned());
-            let words: Vec<String> = words.iter().cloned().chain(more).collect();
-            (
-                SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-                Some(Child::start(&words, case.case.setup, port)?),
-            )
+            let words: Vec<String> = words.iter().cloned().chain(more.map(str::to_owned)).collect();
+            let child = Child::start(&words, setup)?;
+            (child.address(), Some(child))
         }
     };
     let deadline = Instant::now() + LIMIT;
     Ok(Trial { address, protocol: server.protocol.clone(), patience, deadline, child })
-}
-
-/// A port below those that the kernel gives to clients (`net.ipv4.ip_local_port_range`), and free on every interface.
-fn free_port() -> io::Result<u16> {
-    const PORTS: std::ops::Range<u16> = 10_000..32_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Two runs at the same time begin at different places, even if their numbers are neighbours.
-    let first = u16::try_from(std::process::id().wrapping_mul(101) % 20_000).expect("below 20,000");
-    let mut result = Err(io::ErrorKind::AddrInUse.into());
-    for _ in PORTS {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(first);
-        let port = PORTS.start + offset % (PORTS.end - PORTS.start);
-        result = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| port);
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
 }

@@ -16,8 +16,6 @@ pub struct Server {
     pub name: String,
     pub origin: Origin,
     pub protocol: Protocol,
-    /// The cases that it passes or fails by chance. They are not compared.
-    pub by_chance: &'static [&'static str],
     /// An argument more in one case: the case's name, and the argument.
     pub more: Option<(&'static str, &'static str)>,
 }
@@ -36,7 +34,6 @@ pub enum Origin {
 struct Example {
     name: &'static str,
     protocol: Promise,
-    by_chance: &'static [&'static str],
     more: Option<(&'static str, &'static str)>,
 }
 
@@ -48,30 +45,24 @@ const OK: Promise = (okloop::BANNER, okloop::PREFIX, Framing::Chunks, Answer::Sa
 /// The examples that are servers, from the first rung to the last.
 const EXAMPLES: [Example; 10] = [
     example("echo_once", (b"", b"", Framing::Chunks, Answer::Same)),
-    // It closes with unread input after one answer: the client gets a part of the answer, or a reset.
-    Example {
-        by_chance: &["reset-mid-answer"],
-        ..example("one_at_a_time", (b"", okloop::PREFIX, Framing::Chunks, Answer::Same))
-    },
-    // Which of its allocations fails is a matter of chance: a thread's stack (one client waits) or a buffer (it aborts).
-    Example { by_chance: &["memory-limit"], ..example("thread_per_connection", OK) },
-    // It needs time that grows with the square of the sessions: a fast machine is in time.
-    Example { by_chance: &["ten-thousand"], ..example("poll_all", OK) },
+    example("one_at_a_time", (b"", okloop::PREFIX, Framing::Chunks, Answer::Same)),
+    example("thread_per_connection", OK),
+    example("poll_all", OK),
     example("tiny_event_loop", OK),
     example("loop_backpressure", OK),
     example("loop_fair", OK),
     // A time-out of 1 s: the case does not wait for the default of 300 s.
     Example { more: Some(("vanished", "1")), ..example("loop_deadlines", OK) },
     example("upper", (b"", b"", Framing::Chunks, Answer::Upper)),
-    // Its answers are the shortest: a busy machine may not check all of them within the time of a case.
-    Example {
-        by_chance: &["stalled-readers"],
-        ..example("line_server", (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed))
-    },
+    example("line_server", (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed)),
 ];
 
+/// The command with each framing, and the arguments for it.
+const OKLOOP: [(&str, Framing, &str); 2] =
+    [("okloop", Framing::Chunks, ""), ("okloop --framing lines", Framing::Lines, " --framing lines")];
+
 const fn example(name: &'static str, protocol: Promise) -> Example {
-    Example { name, protocol, by_chance: &[], more: None }
+    Example { name, protocol, more: None }
 }
 
 /// The servers of this project that its sources hold, all of them or those with these names, built as this program was.
@@ -82,22 +73,13 @@ pub fn of_the_project(names: &[String]) -> Result<Vec<Server>, String> {
     let mut servers: Vec<Server> = there
         .map(|example| {
             let program = directory.join("examples").join(example.name);
-            Server {
-                by_chance: example.by_chance,
-                more: example.more,
-                ..server(example.name, &program, "{port}", example.protocol)
-            }
+            Server { more: example.more, ..server(example.name, &program, "{port}", example.protocol) }
         })
         .collect();
     let (banner, prefix, _, answer) = OK;
-    for (name, framing, more) in
-        [("okloop", Framing::Chunks, ""), ("okloop --framing lines", Framing::Lines, " --framing lines")]
-    {
+    for (name, framing, more) in OKLOOP {
         let arguments = format!("--host 127.0.0.1 --port {{port}} --drain-timeout 2{more}");
         servers.push(server(name, &directory.join("okloop"), &arguments, (banner, prefix, framing, answer)));
-    }
-    if let Some(unknown) = names.iter().find(|name| servers.iter().all(|server| server.name != **name)) {
-        return Err(format!("--project: no server has the name {unknown}"));
     }
     servers.retain(|server| names.is_empty() || names.contains(&server.name));
     Ok(servers)
@@ -110,7 +92,7 @@ fn server(name: &str, program: &Path, arguments: &str, promise: Promise) -> Serv
     let origin = Origin::Command([program].into_iter().chain(words).collect());
     let protocol =
         Protocol { banner: banner.to_vec(), prefix: prefix.to_vec(), framing, answer, chunk: okloop::CHUNK };
-    Server { name: name.to_owned(), origin, protocol, by_chance: &[], more: None }
+    Server { name: name.to_owned(), origin, protocol, more: None }
 }
 
 /// Has cargo build the command and the examples with the profile and into the place of this program.
@@ -146,6 +128,16 @@ pub fn parse(text: &str) -> Result<(String, Vec<String>), String> {
         return Err("the command needs {port}, in whose place the port is put".to_owned());
     }
     Ok((name.to_owned(), words))
+}
+
+/// A `--project` of the command line.
+pub fn project_name(text: &str) -> Result<String, String> {
+    let mut names = EXAMPLES.iter().map(|example| example.name).chain(OKLOOP.map(|(name, ..)| name));
+    if names.any(|name| name == text) {
+        Ok(text.to_owned())
+    } else {
+        Err("no server of this project has this name".to_owned())
+    }
 }
 
 /// A `--connect` of the command line.

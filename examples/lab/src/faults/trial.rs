@@ -50,7 +50,7 @@ impl Trial {
                 failure.expected = format!("the next client is served: {}", failure.expected);
                 Stop::Fails(failure)
             }
-            stop @ Stop::CannotRun(_) => stop,
+            stop => stop,
         };
         let client = Client::greeted(self).map_err(after)?;
         client.ask(b"are you there?\n").map_err(after)
@@ -66,8 +66,9 @@ impl Trial {
             }
             for client in &clients[start..] {
                 client.greeting()?;
-                client.ask(b"hello\n")?;
+                client.send(b"hello\n")?;
             }
+            clients[start..].iter().try_for_each(|client| client.answer_to(b"hello\n"))?;
         }
         Ok(clients)
     }

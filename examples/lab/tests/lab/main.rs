@@ -2,6 +2,7 @@
 //! not another test.
 
 mod compare;
+mod faults;
 mod fleet;
 mod harness;
 mod record;

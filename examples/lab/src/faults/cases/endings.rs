@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::faults::case::{Case, Group, Needs, Outcome, cannot_run, check};
+use crate::faults::case::{Beside, Case, Group, Needs, Outcome, cannot_run, check};
 use crate::faults::child::has_timer;
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
@@ -69,6 +69,7 @@ pub const GROUP: Group = Group {
             server: "The server has a way to find out: TCP keepalive (the kernel's table of sockets shows its timer), or a \
                      time-out that ends the session within 2 s. Otherwise each vanished client keeps a descriptor for ever.",
             rule: "chapter 13",
+            beside: Beside::Many,
             run: vanished,
             ..Case::PLAIN
         },
@@ -122,8 +123,8 @@ fn reset_in_queue(trial: &Trial) -> Outcome {
 fn reset_mid_answer(trial: &Trial) -> Outcome {
     for _ in 0..10 {
         let client = Client::greeted(trial)?;
-        client.send_until_full(lines(1 << 20))?;
-        client.sip(1000)?;
+        // A server that ends the session earlier fails other cases. Here the next client counts.
+        let _ = client.send_until_full(lines(1 << 20)).and_then(|_| client.sip(1000));
         client.reset();
     }
     trial.serves_the_next()?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::faults::case::{Case, Group, Needs, Outcome, Stop, check, fails, memory, time};
+use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Stop, check, fails, memory, time};
 use crate::faults::client::{Client, lines};
 use crate::faults::protocol::Answers;
 use crate::faults::trial::{Trial, p99};
@@ -31,6 +31,7 @@ pub const GROUP: Group = Group {
             client: "The client sends 8 MiB and reads 1 KB/s for 2 s, then the rest, beside a client that talks.",
             server: "The server waits for it and sends everything: a slow reader makes progress.",
             rule: "rule 12",
+            beside: Beside::Many,
             run: reads_slowly,
             ..Case::PLAIN
         },
@@ -49,7 +50,7 @@ pub const GROUP: Group = Group {
             server: "The server gives each session a limited share and then serves the next one: the typing clients' \
                      99th percentile stays below 20 times that without the flood, or below 10 ms.",
             rule: "rule 3",
-            alone: true,
+            beside: Beside::None,
             run: flood,
             ..Case::PLAIN
         },
@@ -60,7 +61,7 @@ pub const GROUP: Group = Group {
                      answers before the last of the crowd is let in.",
             rule: "rule 3",
             needs: Needs::Process,
-            alone: true,
+            beside: Beside::None,
             run: crowd,
             ..Case::PLAIN
         },
@@ -221,8 +222,15 @@ fn crowd(trial: &Trial) -> Outcome {
     const CROWD: usize = 2000;
     let typist = Client::greeted(trial)?;
     typist.ask(b"before\n")?;
-    let crowd =
-        trial.while_stopped(|| (0..CROWD).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>())?;
+    let crowd = trial.while_stopped(|| {
+        let crowd = (0..CROWD).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
+        let mut inside = 0;
+        for client in &crowd {
+            inside += usize::from(client.is_connected()?);
+        }
+        let why = || format!("its accept queue holds {inside} clients only: no crowd can wait there");
+        if inside == CROWD { Ok(crowd) } else { Err(Stop::NotApplicable(why())) }
+    })?;
     let (last, others) = crowd.split_last().expect("the crowd is not empty");
 
     if trial.protocol.banner.is_empty() {

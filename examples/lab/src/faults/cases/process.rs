@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
 
-use crate::faults::case::{Case, Group, Needs, Outcome, Setup, Stop, check, fails, time};
+use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Setup, Stop, check, fails, time};
 use crate::faults::child::Child;
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
@@ -90,8 +90,8 @@ pub const GROUP: Group = Group {
             rule: "rule 10",
             needs: Needs::Process,
             setup: Setup::StdoutUnread,
+            beside: Beside::Many,
             run: serve_without_log,
-            ..Case::PLAIN
         },
         Case {
             name: "no-standard-streams",

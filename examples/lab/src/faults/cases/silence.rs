@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::faults::case::{Case, Group, Needs, Outcome, check, memory, time};
+use crate::faults::case::{Beside, Case, Group, Needs, Outcome, check, memory, time};
 use crate::faults::client::lines;
 use crate::faults::trial::Trial;
 
@@ -18,6 +18,7 @@ pub const GROUP: Group = Group {
                      most when there is nothing to do.",
             rule: "rule 11",
             needs: Needs::Process,
+            beside: Beside::Many,
             run: idle,
             ..Case::PLAIN
         },

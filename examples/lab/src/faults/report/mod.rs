@@ -1,10 +1,10 @@
 //! What a reader gets: the table while it runs, the failures, and the same as a page and for other programs.
 
-pub mod expected;
 pub mod html;
 pub mod json;
 pub mod junit;
-pub mod markdown;
+pub mod picture;
+pub mod table;
 pub mod terminal;
 
 use std::fs;

@@ -1,0 +1,196 @@
+//! `faults` as a command: its reports, its exit status, and what it says about a stranger's server.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal::SIGINT;
+use quick_junit::{Report, TestCaseStatus};
+use serde_json::Value;
+
+use crate::harness::{Finished, eventually, lab, program, run, start};
+
+#[test]
+fn the_list_has_the_selected_cases_and_runs_none() {
+    let finished = run(&mut lab(&["faults", "--list", "--only", "endings,5.1", "--skip", "vanished"]));
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+    let numbers = finished.stdout.lines().filter_map(|line| line.trim().split_once(' '));
+    let numbers = numbers.map(|(number, _)| number).filter(|number| number.parse::<f32>().is_ok());
+    assert_eq!(numbers.collect::<Vec<_>>(), ["2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "5.1"]);
+}
+
+#[test]
+fn the_reports_agree_and_one_failure_is_status_1() {
+    let threads = format!("threads={} {{port}}", program("examples/thread_per_connection").display());
+    let servers = ["--server", &okloop(), "--server", &threads];
+    let finished = faults("reports", &[&["--only", "no-newline,sigterm"][..], &servers].concat());
+    assert_eq!(finished.status, Some(1), "{}", finished.stdout);
+
+    let report = json("reports");
+    assert_eq!(verdicts(&report, 0), [("no-newline", "passes"), ("sigterm", "passes")]);
+    assert_eq!(verdicts(&report, 1), [("no-newline", "passes"), ("sigterm", "fails")]);
+
+    let xml = fs::read_to_string(out("reports").join("faults.xml")).expect("the report is there");
+    let junit = Report::deserialize_from_str(&xml).expect("it is JUnit's XML");
+    assert_eq!((junit.tests, junit.failures, junit.errors), (4, 1, 0));
+    assert_eq!(junit.test_suites.iter().map(|suite| suite.failures).collect::<Vec<_>>(), [0, 1]);
+    let failed = &junit.test_suites[1].test_cases[1];
+    assert_eq!(failed.name.as_str(), "sigterm");
+    let TestCaseStatus::NonSuccess { message: Some(message), .. } = &failed.status else {
+        panic!("it has failed: {failed:?}");
+    };
+    assert!(message.starts_with("expected: ") && message.contains("; came: "), "{message:?}");
+
+    let finished = faults("good", &["--only", "no-newline", "--server", &okloop()]);
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+}
+
+#[test]
+fn a_server_that_runs_already_is_not_asked_for_its_process() {
+    let port = free_port().to_string();
+    let mut server = Command::new(program("okloop"));
+    server.args(["--host", "127.0.0.1", "--port", &port]).stdout(Stdio::null());
+    let mut server = server.spawn().expect("the server starts");
+    let address = format!("127.0.0.1:{port}");
+    eventually("the server listens", || TcpStream::connect(&address).is_ok());
+    let finished = faults("connect", &["--connect", &address, "--only", "greeting,idle,sigterm"]);
+    let runs_on = server.try_wait().is_ok_and(|status| status.is_none());
+    server.kill().and_then(|()| server.wait()).expect("the child is ours to end");
+    assert!(runs_on);
+    assert_eq!(finished.status, Some(0), "{}{}", finished.stdout, finished.stderr);
+
+    let report = json("connect");
+    let expected = [("greeting", "passes"), ("idle", "not-applicable"), ("sigterm", "not-applicable")];
+    assert_eq!(verdicts(&report, 0), expected);
+    let why = report["cases"][1]["findings"][0]["why"].as_str();
+    assert_eq!(why, Some("it needs the server's process, and only an address is known"));
+}
+
+#[test]
+fn ctrl_c_leaves_no_server_and_writes_the_cases_before_it() {
+    let arguments = ["--only", "greeting,reads-slowly", "--server", &okloop()];
+    let mut running = start(&mut command("interrupted", &arguments));
+    running.line_with("1.1 greeting");
+    let mut servers = Vec::new();
+    eventually("a server is tested", || {
+        servers = children(running.id());
+        !servers.is_empty()
+    });
+    assert_eq!(servers.len(), 1, "one server is tested");
+    running.signal(SIGINT);
+    let finished = running.finish();
+    assert_eq!(finished.status, Some(1), "{}", finished.stdout);
+    assert!(finished.stdout.contains("The run interrupted after "), "{}", finished.stdout);
+    assert!(!servers[0].exists(), "the server still runs");
+
+    let report = json("interrupted");
+    assert_eq!(report["interrupted"], true);
+    assert_eq!(verdicts(&report, 0), [("greeting", "passes")]);
+}
+
+#[test]
+fn a_server_that_cannot_be_tested_is_one_sentence_and_status_1() {
+    let closed = format!("127.0.0.1:{}", free_port());
+    let refused = format!(
+        "{closed}: expected: the server accepts a connection; came: connect: Connection refused (os error 111)\n"
+    );
+    for (arguments, sentence) in [
+        (
+            ["--server", "a=no-such-program {port}"],
+            "a: no-such-program does not start: No such file or directory (os error 2)\n",
+        ),
+        (
+            ["--server", "a=sh -c 'echo \"the file isn'\"'\"'t there\"; exit 3' {port}"],
+            "a: the server has ended (exit status: 3), last output: \"the file isn't there\"\n",
+        ),
+        (["--connect", &closed], &refused),
+    ] {
+        let finished = faults("stranger", &arguments);
+        assert_eq!((finished.status, &finished.stdout[..], &finished.stderr[..]), (Some(1), "", sentence));
+    }
+    let finished = faults("stranger", &["--server", &okloop(), "--banner", "Hello\\n"]);
+    let sentence = "okloop: expected: the banner, \"Hello\\n\"; came: \"Welcome to the server. Type something and hit \
+                    enter\\n\" (--banner describes the greeting)\n";
+    assert_eq!((finished.status, &finished.stdout[..], &finished.stderr[..]), (Some(1), "", sentence));
+}
+
+/// Two servers as their users write them. Each failure was checked by hand. The cases that compare times are left out.
+#[test]
+#[ignore = "needs python3, and takes a minute; .ci/run runs it"]
+fn a_strangers_server_gets_the_verdicts_that_were_checked_by_hand() {
+    if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: no python3");
+        return;
+    }
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let server = |name: &str| format!("{name}=python3 -u {} {{port}}", directory.join(name).display());
+    let never = ["vanished", "sigterm", "sigterm-twice"];
+    // Any error in the main thread ends it: no file or memory for a session, a log that cannot be written.
+    let threaded = [
+        &never[..],
+        &["few-open-files", "no-files-left", "memory-limit", "restart"],
+        &["stdout-closed", "stdout-full", "stdout-unread"],
+    ];
+    let echo = &["--banner", "", "--prefix", ""][..];
+    for (name, protocol, expected) in
+        [("threaded.py", &[][..], threaded.concat()), ("asyncio_echo.py", echo, never.to_vec())]
+    {
+        let server = server(name);
+        let arguments = [&["--skip", "flood,crowd,ten-thousand", "--server", &server], protocol].concat();
+        let finished = faults(name, &arguments);
+        assert_eq!(finished.status, Some(1), "{}{}", finished.stdout, finished.stderr);
+        let report = json(name);
+        let failed = verdicts(&report, 0).into_iter().filter(|(_, verdict)| *verdict != "passes");
+        let failed: BTreeSet<&str> = failed.map(|(case, _)| case).collect();
+        assert_eq!(failed, expected.into_iter().collect(), "{name}");
+    }
+}
+
+fn okloop() -> String {
+    format!("okloop={} --host 127.0.0.1 --port {{port}} --drain-timeout 2", program("okloop").display())
+}
+
+fn out(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults-command").join(name)
+}
+
+fn command(name: &str, arguments: &[&str]) -> Command {
+    let mut command = lab(&["faults", "--out"]);
+    command.arg(out(name)).args(arguments);
+    command
+}
+
+fn faults(name: &str, arguments: &[&str]) -> Finished {
+    run(&mut command(name, arguments))
+}
+
+fn json(name: &str) -> Value {
+    let text = fs::read_to_string(out(name).join("faults.json")).expect("the report is there");
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+/// Each case, and the verdict on the server with this number.
+fn verdicts(report: &Value, server: usize) -> Vec<(&str, &str)> {
+    let cases = report["cases"].as_array().expect("there are cases");
+    cases
+        .iter()
+        .filter_map(|case| Some((case["name"].as_str()?, case["findings"][server]["verdict"].as_str()?)))
+        .collect()
+}
+
+/// The directories in /proc of the processes that this one has started.
+fn children(id: u32) -> Vec<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|id| Path::new("/proc").join(id)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// A port at which nothing listens.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("it is bound").port()
+}
