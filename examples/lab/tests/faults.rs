@@ -55,7 +55,7 @@ const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
     ),
     ("closes-slow-readers", &["reads-slowly"], &["stalled-readers"]),
     ("few-writers", &["stalled-readers"], &[]),
-    ("unfair", &["flood"], &["never-reads", "reads-slowly", "stalled-readers"]),
+    ("unfair", &["flood"], &["never-reads", "reads-slowly", "stalled-readers", "sigterm", "sigterm-twice"]),
     ("accepts-all-first", &["crowd"], &["few-open-files", "no-files-left", "sigterm", "sigterm-twice"]),
     ("closes-on-urgent", &["urgent-data"], &[]),
     ("resets-when-full", &["few-open-files"], &[]),
@@ -65,7 +65,7 @@ const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
     ("five-thousand", &["ten-thousand"], &[]),
     ("polls", &["idle"], &[]),
     ("leaks-files", &["after-a-crowd"], &[]),
-    ("leaks-memory", &["after-a-crowd"], &[]),
+    ("leaks-memory", &["after-a-crowd"], &["memory-limit"]),
     ("no-signals", &["sigterm", "sigterm-twice"], &[]),
     ("second-signal-kills", &["sigterm-twice"], &[]),
     ("waits-for-all", &["stop-unread"], &[]),
@@ -78,10 +78,11 @@ const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
 ];
 
 /// Cases in which much is sent, which the kernel cuts as it likes.
-const STREAMS: [&str; 10] = [
+const STREAMS: [&str; 11] = [
     "long-message",
     "late-reader",
     "half-close",
+    "never-reads",
     "reads-slowly",
     "stalled-readers",
     "after-a-crowd",
