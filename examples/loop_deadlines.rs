@@ -201,13 +201,13 @@ impl Server {
         while let Some(&(due, key)) = self.deadlines.first()
             && due <= self.caught_up_to
         {
+            self.deadlines.pop_first();
             self.close(key);
         }
     }
 
     /// Marks a session as closed. It keeps its key until [`Server::remove_closed`].
     fn close(&mut self, key: usize) {
-        self.deadlines.remove(&(self.sessions[key].deadline, key));
         self.closed.push(key);
     }
 
@@ -217,7 +217,9 @@ impl Server {
         for key in self.closed.drain(..) {
             // Closing the socket also ends its registration (epoll(7), "Questions and answers"). The key may be there
             // twice: macOS and FreeBSD report a session up to twice in a batch.
-            self.sessions.try_remove(key);
+            if let Some(session) = self.sessions.try_remove(key) {
+                self.deadlines.remove(&(session.deadline, key));
+            }
         }
         if self.accept_paused.is_some_and(|until| have_room || until <= self.now) {
             self.accept_paused = None;

@@ -182,7 +182,7 @@ fn restart(trial: &Trial) -> Outcome {
 fn stop_and_go(trial: &Trial) -> Outcome {
     let child = trial.process()?;
     let inside = trial.crowd(3)?;
-    for _ in 0..3 {
+    for _ in 0..5 {
         child.while_stopped(|| thread::sleep(Duration::from_millis(10)));
         inside[0].ask(b"are you still there?\n")?;
     }
