@@ -20,6 +20,9 @@ use crate::support::usage::{self, Memory, Switches};
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
 pub const OTHER_FILES: u64 = 40;
 
+/// No server has so many threads for its processors.
+const MANY_THREADS: u64 = 1000;
+
 /// What all measurements share.
 pub struct Bench {
     /// How long each load plays.
@@ -73,7 +76,7 @@ fn measure(
     let empty = Family::now().memory();
     let counts_kernel = workload.kind == Kind::Typing && workload.sessions() >= kernel::LEAST_SESSIONS;
     let kernel_empty = counts_kernel.then(KernelMemory::settled).flatten();
-    let opening = load.gather()?;
+    let opening = load.gather().map_err(hint_at_threads)?;
     // Before anything is read about the threads: each of them would get entries in the kernel's table of files.
     let kernel_idle = counts_kernel.then(KernelMemory::settled).flatten();
     let family = Family::now();
@@ -112,6 +115,17 @@ fn measure(
     figures.note_speed(workload.kind, heard);
     figures.note_costs(workload.kind, heard, &used);
     Ok(figures)
+}
+
+/// A server with a thread for each session may have reached the system's limits.
+fn hint_at_threads(failure: Failure) -> Failure {
+    match Family::now().threads() {
+        Some(threads @ MANY_THREADS..) => {
+            let limits = kernel::thread_limits();
+            failure.with_hint(&format!("it has {threads} threads, and the limits are {limits}"))
+        }
+        _ => failure,
+    }
 }
 
 fn own_processor_time() -> Duration {

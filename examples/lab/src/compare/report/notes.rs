@@ -36,11 +36,10 @@ pub fn caveats(report: &Report) -> Vec<String> {
             report.time, report.rounds,
         ),
         format!(
-            "Except for the growing rates and the clients beside a flood, the load is a closed loop: a client that waits for an answer sends nothing meanwhile: a server that stands still for a \
-             second shows one slow answer for each client, not the many that were due (coordinated omission). The active \
-             clients beside a flood send by the clock, and their waiting counts from when a line was due. The load is one \
-             thread that checks every byte, on the same processors as the server. It makes at most {IN_FLIGHT} connections \
-             at a time.",
+            "In the open loop the clients send by the clock. In a closed loop a client that waits for an answer sends \
+             nothing meanwhile: a server that stands still for a second shows one slow answer for each client, not the \
+             many that were due (coordinated omission). The load is one thread that checks every byte, on the same \
+             processors as the server except in the open loop. It makes at most {IN_FLIGHT} connections at a time.",
         ),
     ];
     notes.extend(GENERAL.map(str::to_owned));

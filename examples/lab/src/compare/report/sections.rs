@@ -132,7 +132,6 @@ fn workload(report: &Report, kind: Kind, title: &str, sentence: &str, figures: &
 const TYPING: &[Figure] = &[
     Figure::ProcessorPerAnswer,
     Figure::Median,
-    Figure::P99,
     Figure::Opening,
     Figure::Threads,
     Figure::VoluntarySwitches,
