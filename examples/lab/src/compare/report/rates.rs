@@ -105,8 +105,12 @@ fn knee(knee: Knee) -> String {
 }
 
 /// The rates that were held, and the first one that the server missed. Where the load was late, nothing is known.
+/// Between two doublings only the knee is shown: the steps of the search would hide the lines of other servers.
 fn points(sweep: &Sweep) -> impl Iterator<Item = &Point> {
-    let held = sweep.points.iter().filter(|point| point.verdict == Verdict::Held);
+    let held = sweep.points.iter().filter(move |point| {
+        let is_shown = point.is_of_doubling() || Some(point.rate) == sweep.knee.rate();
+        is_shown && point.verdict == Verdict::Held
+    });
     let missed = sweep.points.iter().find(|point| point.verdict != Verdict::Held);
     held.chain(missed.filter(|point| point.verdict == Verdict::Missed))
 }
