@@ -63,6 +63,10 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "target/compare")]
     pub output: PathBuf,
 
+    /// Also write what the project's documents show: the tables as Markdown, and pictures
+    #[arg(long, value_name = "DIR")]
+    pub publish: Option<PathBuf>,
+
     /// A first impression within 20 seconds
     #[arg(long)]
     quick: bool,

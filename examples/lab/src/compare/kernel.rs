@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
-use std::{io, mem, thread};
+use std::{fs, io, mem, thread};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -67,6 +67,17 @@ impl Memory {
             objects: self.objects - earlier.objects,
         }
     }
+}
+
+/// The system's limits of threads, for the reader of a failure.
+pub fn thread_limits() -> String {
+    let limit = |name: &str| {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        let value = fs::read_to_string(path).unwrap_or_else(|_| "unknown".to_owned());
+        format!("{name} {}", value.trim())
+    };
+    // Each stack has a page below it that must not be touched, which is a mapping too.
+    format!("{}; {}, two for each thread", limit("kernel.threads-max"), limit("vm.max_map_count"))
 }
 
 /// The objects of one end of an idle session (bytes): sessions whose two ends are alike, and both here.

@@ -88,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     // The files first: a reader of `| head` gets them too.
     let written = report.write(&arguments.output);
+    let published = arguments.publish.as_ref().map_or(Ok(()), |directory| report.publish(directory));
     let place = path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
     let shown = writeln!(
         io::stdout(),
@@ -95,7 +96,7 @@ fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
         report.table(),
         place = place.display()
     );
-    written.and(shown.map_err(Failure::system("Standard output")))
+    written.and(published).and(shown.map_err(Failure::system("Standard output")))
 }
 
 /// When, where and with which words this run was begun.

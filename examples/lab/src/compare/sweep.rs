@@ -185,6 +185,14 @@ fn play(load: &mut OpenLoad<'_>, rate: f64, time: Duration) -> Result<Point, Fai
     Ok(Point { rate, slice, verdict })
 }
 
+impl Point {
+    /// Whether it is the first rate, doubled some times.
+    pub fn is_of_doubling(&self) -> bool {
+        let doublings = (self.rate / FIRST).log2();
+        (doublings - doublings.round()).abs() < 1e-6
+    }
+}
+
 impl Slice {
     /// Answers that come too long after their lines were sent are the server's fault, however late the load was.
     fn verdict(&self) -> Verdict {

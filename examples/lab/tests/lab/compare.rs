@@ -16,9 +16,20 @@ use serde_json::Value;
 
 use crate::harness::{Finished, lab, lab_under, program, run, start};
 
-const LADDER: [&str; 3] = ["okloop", "thread_per_connection", "tiny_event_loop"];
-const PICTURES: [&str; 5] = ["memory", "cpu", "latency", "opening", "fairness"];
-const WORKLOADS: [&str; 5] = ["ping-pong", "ping-pong", "churn", "bulk", "fairness"];
+/// The servers that come with the comparison, without the one that needs python3.
+const SERVERS: [&str; 7] = [
+    "okloop",
+    "thread_per_connection",
+    "poll_all",
+    "tiny_event_loop",
+    "threads_gathered",
+    "tokio_one_thread",
+    "tokio_all_threads",
+];
+/// Servers enough where a test is about something else.
+const FEW: &str = "--only=okloop,tiny_event_loop";
+const PICTURES: [&str; 6] = ["cpu", "memory", "rates", "fairness", "bulk", "churn"];
+const WORKLOADS: [&str; 6] = ["typing", "typing", "crowd", "churn", "bulk", "fairness"];
 
 /// One run of the comparison, with a directory and a mark of its own.
 struct Comparison {
@@ -81,23 +92,23 @@ fn results_of<'a>(results: &'a Value, server: &str) -> Vec<&'a Value> {
 #[test]
 fn every_server_is_measured_under_every_load() {
     let comparison = Comparison::new("all");
-    let arguments = ["--sessions", "40,20", "--active", "8", "--rounds", "2", "--seconds", "0.1"];
+    let arguments = ["--sessions", "1000,20", "--active", "8", "--rounds", "2", "--seconds", "0.05"];
     // As `cargo run` starts it: it has cargo build the servers.
     let finished = run(comparison.command(&arguments).env("CARGO", env!("CARGO")));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
 
     let results = comparison.results();
     assert_eq!(results["interrupted"], false);
-    for server in LADDER {
+    for server in SERVERS {
         let of_server = results_of(&results, server);
         let workloads: Vec<_> = of_server.iter().map(|result| &result["workload"]).collect();
         assert_eq!(workloads, WORKLOADS);
-        assert_eq!((&of_server[0]["sessions"], &of_server[1]["sessions"]), (&20.into(), &40.into()));
+        assert_eq!((&of_server[0]["sessions"], &of_server[1]["sessions"]), (&20.into(), &1000.into()));
         for result in &of_server {
             assert_eq!(result["failure"], Value::Null, "{server}: {result:#}");
             assert_eq!(result["rounds"].as_array().map(Vec::len), Some(2));
             let expected: &[&str] = match result["workload"].as_str() {
-                Some("ping-pong") => &PING_PONG,
+                Some("typing" | "crowd") => &CONVERSATION,
                 Some("churn") => &["answers_per_second", "latency_p99_us", "server_cpu_us_per_answer"],
                 Some("bulk") => &["megabytes_per_second", "server_cpu_us_per_megabyte"],
                 // Not answers/s: a flood may starve the active clients of the smallest loop to the end.
@@ -110,26 +121,47 @@ fn every_server_is_measured_under_every_load() {
     }
     // The two architectures: a thread for each session, or one for all.
     let threads = |server: &str| results_of(&results, server)[1]["median"]["threads"].as_f64();
-    assert_eq!(threads("thread_per_connection"), Some(41.0));
+    assert_eq!(threads("thread_per_connection"), Some(1001.0));
     assert_eq!(threads("tiny_event_loop"), Some(1.0));
+    let of_typing = |server: &str, place: usize, figure: &str| {
+        results_of(&results, server)[place]["median"][figure].as_f64().unwrap_or(f64::NAN)
+    };
+    // The curve: poll(2) looks at a thousand sockets for each answer.
+    let cost = |server: &str, place: usize| of_typing(server, place, "server_cpu_us_per_answer");
+    assert!(cost("poll_all", 1) > 3.0 * cost("poll_all", 0), "{results:#}");
+    assert!(cost("tiny_event_loop", 1) < 3.0 * cost("tiny_event_loop", 0), "{results:#}");
+    // The kernel's memory: a stack of 16 KiB for each thread, and a socket for each session.
+    let stacks = |server: &str| of_typing(server, 1, "kernel_stack_bytes_per_idle_session");
+    assert!(stacks("thread_per_connection") > 12_000.0 && stacks("tiny_event_loop") < 4_000.0, "{results:#}");
+    assert!(of_typing("tiny_event_loop", 1, "kernel_object_bytes_per_idle_session") > 1_000.0, "{results:#}");
 
     assert_eq!(results["okloop"], env!("CARGO_PKG_VERSION"));
     assert!(results["date"].as_str().is_some_and(|date| date.starts_with("20")), "{}", results["date"]);
-    assert!(results["command_line"].as_array().is_some_and(|words| words.contains(&"40,20".into())));
+    assert!(results["command_line"].as_array().is_some_and(|words| words.contains(&"1000,20".into())));
 
+    // Each of them looks for its knee.
+    let swept = results["open_loop"].as_array().expect("the open loop is an array");
+    for server in SERVERS {
+        let of_server = swept.iter().find(|sweep| sweep["server"] == server).expect("it was swept");
+        assert_eq!(of_server["failure"], Value::Null, "{of_server:#}");
+        assert!(!of_server["rates"].as_array().expect("rates").is_empty(), "{of_server:#}");
+    }
     let table = finished.stdout;
-    let measured = table.split("SYSTEM CALLS").next().and_then(|table| table.split_once("SPEED"));
-    let measured = measured.map_or("", |(_, tables)| tables);
-    assert!(measured.lines().all(|line| line.chars().count() <= 100), "wider than 100: {measured}");
-    for text in ["SPEED", "COST", "CHURN", "BULK", "FLOOD", "answers/s", "p99.9", "40 sessions"] {
+    // Above and below stand paths, which may be longer.
+    let tables = table.split_once("ONE CLIENT").and_then(|(_, tables)| tables.split_once("Pictures:"));
+    let (tables, _) = tables.expect("there are tables");
+    assert!(tables.lines().all(|line| line.chars().count() <= 100), "wider than 100: {tables}");
+    for text in
+        ["ONE CLIENT TYPES", "MEMORY", "CROWD", "CHURN", "BULK", "FLOOD", "answers/s", "1,000 sessions"]
+    {
         assert!(table.contains(text), "{text} in {table}");
     }
-    assert_stands_alone(&comparison);
+    assert_stands_alone(&comparison, &SERVERS);
     assert!(comparison.page().contains("closed loop"));
     assert_eq!(comparison.left_over(), []);
 }
 
-const PING_PONG: [&str; 11] = [
+const CONVERSATION: [&str; 11] = [
     "answers_per_second",
     "latency_p50_us",
     "latency_p99_us",
@@ -144,12 +176,12 @@ const PING_PONG: [&str; 11] = [
 ];
 
 /// The page shows every picture and needs nothing from anywhere.
-fn assert_stands_alone(comparison: &Comparison) {
+fn assert_stands_alone(comparison: &Comparison, servers: &[&str]) {
     let page = comparison.page();
     for picture in PICTURES {
         let figure = figure(&page, picture);
         assert!(figure.contains("<svg ") && figure.contains("<figcaption>"), "{picture}");
-        assert!(LADDER.iter().all(|server| figure.contains(server)), "{picture} names every server");
+        assert!(servers.iter().all(|server| figure.contains(server)), "{picture} names every server");
         assert!(comparison.output.join(format!("{picture}.svg")).exists(), "{picture}.svg");
     }
     let page = page.replace("http://www.w3.org/2000/svg", "");
@@ -179,6 +211,7 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     let mute_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let mute = mute_listener.local_addr().expect("it is bound").to_string();
     let finished = comparison.run(&[
+        FEW,
         "--sessions=20",
         "--active=5",
         "--rounds=1",
@@ -214,7 +247,7 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
             assert_eq!(result["rounds"], Value::Array(Vec::new()), "{server} has no figures");
         }
     }
-    for server in LADDER {
+    for server in ["okloop", "tiny_event_loop"] {
         assert!(results_of(&results, server).iter().all(|result| result["failure"] == Value::Null));
     }
     let cries = &results_of(&results, "cries")[0]["last_words"];
@@ -229,7 +262,6 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     for server in ["dies", "cries", "missing", "deaf", &mute] {
         let tries = finished.stderr.lines().filter(|line| line.ends_with(&format!(": {server}")));
         assert_eq!(tries.count(), 1, "{server} is tried once: {}", finished.stderr);
-        assert!(!comparison.output.join(format!("logs/{server}-under-strace.log")).exists());
     }
     assert_eq!(comparison.left_over(), []);
 }
@@ -255,7 +287,7 @@ fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted
     let sluggard = start_server(|_, stream| answer(stream, true, Duration::from_millis(300)));
     let threads = program("examples/thread_per_connection");
     let pipeline = format!("--server=piped=cd / && NAME=value {} {{port}} | cat", threads.display());
-    let small = ["--sessions=20", "--active=5", "--rounds=1", "--seconds=0.1"];
+    let small = [FEW, "--sessions=20", "--active=5", "--rounds=1", "--seconds=0.1"];
     comparison.run(&[&small[..], &["--connect", &starver, "--connect", &sluggard, &pipeline]].concat());
 
     let results = comparison.results();
@@ -264,10 +296,10 @@ fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted
             assert_eq!(result["failure"], Value::Null, "{result:#}");
         }
     }
-    let late = &results_of(&results, &starver)[0]["median"];
+    let late = &results_of(&results, &starver)[1]["median"];
     assert!(late["latency_max_us"].as_f64() >= Some(400_000.0), "{late:#}");
 
-    let waiting = &results_of(&results, &sluggard)[3]["median"];
+    let waiting = &results_of(&results, &sluggard)[4]["median"];
     assert_eq!(waiting["answers_per_second"], 0.0, "{waiting:#}");
     // 20 active clients, a line each 10 ms, for 0.1 s and what the last turn took longer.
     let due = waiting["latency_samples"].as_f64();
@@ -303,7 +335,7 @@ fn answer(mut stream: TcpStream, slowly: bool, pause: Duration) {
 fn a_pause_of_the_laboratory_is_no_silence_of_the_server() {
     let comparison = Comparison::new("paused");
     let sluggard = start_server(|_, stream| answer(stream, true, Duration::from_millis(300)));
-    let arguments = ["--sessions=20", "--active=5", "--rounds=1", "--seconds=1", "--connect", &sluggard];
+    let arguments = [FEW, "--sessions=20", "--active=5", "--rounds=1", "--seconds=1", "--connect", &sluggard];
     let mut running = start(&mut comparison.command(&arguments));
     running.complaint_with(&format!("20 sessions: {sluggard}"));
     // The sessions are then open, and the load waits for answers.
@@ -316,6 +348,80 @@ fn a_pause_of_the_laboratory_is_no_silence_of_the_server() {
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     let results = comparison.results();
     assert_eq!(results_of(&results, &sluggard)[0]["failure"], Value::Null, "{results:#}");
+}
+
+#[test]
+fn servers_are_selected_by_name_and_those_of_the_command_line_always_take_part() {
+    let tiny = program("examples/tiny_event_loop");
+    let mine = format!("--server=mine={} {{port}}", tiny.display());
+    for (selection, expected) in [
+        ("--only=tokio_one_thread,okloop", &["okloop", "tokio_one_thread", "mine"][..]),
+        (
+            "--without=poll_all,asyncio,thread_per_connection,tokio_all_threads",
+            &["okloop", "tiny_event_loop", "threads_gathered", "tokio_one_thread", "mine"],
+        ),
+    ] {
+        let comparison = Comparison::new("selected");
+        comparison.run(&[selection, "--sessions=1", "--rounds=1", "--seconds=0.01", &mine]);
+        let results = comparison.results();
+        let servers = results["servers"].as_array().expect("servers are an array").iter();
+        assert_eq!(servers.map(|server| &server["name"]).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn the_servers_of_the_laboratory_greet_and_answer_as_okloop_does() {
+    let lab = program("lab");
+    for name in ["threads_gathered", "tokio_one_thread", "tokio_all_threads"] {
+        assert_converses(&format!("{name}={} serve {name} {{port}}", lab.display()));
+    }
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn the_server_on_asyncio_greets_and_answers_as_okloop_does() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/asyncio_server.py");
+    assert_converses(&format!("asyncio=python3 {script} {{port}}"));
+}
+
+fn assert_converses(server: &str) {
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-conversation");
+    let mut faults = lab(&["faults", "--only", "conversation", "--server", server]);
+    let finished = run(faults.arg("--out").arg(output));
+    assert_eq!(finished.status, Some(0), "{server}: {}{}", finished.stdout, finished.stderr);
+    assert!(finished.stdout.contains("8 passes"), "{}", finished.stdout);
+}
+
+#[test]
+fn a_server_that_gets_no_more_threads_is_explained_with_the_limits() {
+    let comparison = Comparison::new("threads");
+    // Room for the stacks of little more than a thousand threads.
+    let threads = program("examples/thread_per_connection");
+    let server = format!("--server=confined=ulimit -v 6000000 && exec {} {{port}}", threads.display());
+    comparison.run(&["--only=okloop", "--sessions=3000", "--rounds=1", "--seconds=0.05", &server]);
+    let results = comparison.results();
+    let failure = results_of(&results, "confined")[0]["failure"].as_str().unwrap_or_default().to_owned();
+    for text in ["refused: ", " threads, and the limits are kernel.threads-max ", "; vm.max_map_count "] {
+        assert!(failure.contains(text), "{text} in {failure}");
+    }
+    assert_eq!(results_of(&results, "okloop")[0]["failure"], Value::Null);
+}
+
+#[test]
+fn the_documents_get_the_tables_and_their_pictures() {
+    let comparison = Comparison::new("published");
+    let documents = comparison.output.join("documents");
+    let publish = format!("--publish={}", documents.display());
+    comparison.run(&[FEW, "--sessions=10", "--rounds=1", "--seconds=0.01", &publish]);
+    let read = |name: &str| fs::read_to_string(documents.join(name)).expect("it is published");
+    let tables = read("compare.md");
+    let row = tables.lines().find(|line| line.starts_with("| okloop | "));
+    let row = row.unwrap_or_else(|| panic!("no row of okloop in {tables}"));
+    let head = tables.lines().find(|line| line.starts_with("| server | ")).expect("a table has a head");
+    assert_eq!(row.matches(" | ").count(), head.matches(" | ").count());
+    for picture in ["cpu.svg", "memory.svg", "rates.svg"] {
+        assert!(read(picture).starts_with("<svg "), "{picture}");
+    }
 }
 
 #[test]
@@ -333,7 +439,7 @@ fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
 
     let server = format!("--server=unkillable={} --reuid=0 sleep 600 {{port}}", unkillable.display());
     let lab = lab_under("setpriv --reuid=65534 --regid=65534 --clear-groups", &["compare"]);
-    let small = ["--sessions=5", "--rounds=1", "--seconds=0.05", &server];
+    let small = [FEW, "--sessions=5", "--rounds=1", "--seconds=0.05", &server];
     let finished = run(&mut comparison.marked(lab, &small));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     assert!(
@@ -363,7 +469,7 @@ impl Drop for Cleanup<'_> {
 #[test]
 fn what_cannot_be_written_is_named_and_the_rest_is_written_and_shown() {
     let comparison = Comparison::new("unwritable");
-    let arguments = ["--sessions=1", "--rounds=1", "--seconds=0.01"];
+    let arguments = [FEW, "--sessions=1", "--rounds=1", "--seconds=0.01"];
     let page = comparison.output.join("report.html");
     fs::create_dir_all(&page).expect("the directory can be made");
     let finished = run(&mut comparison.command(&arguments));
@@ -371,7 +477,7 @@ fn what_cannot_be_written_is_named_and_the_rest_is_written_and_shown() {
     let complaint = format!("{} could not be written: ", page.display());
     assert!(finished.stderr.contains(&complaint), "{}", finished.stderr);
     assert!(finished.stdout.contains("CHURN"));
-    assert_eq!(results_of(&comparison.results(), "okloop").len(), 4);
+    assert_eq!(results_of(&comparison.results(), "okloop").len(), 5);
 
     // With no directory at all nothing is begun.
     fs::remove_dir_all(&comparison.output).expect("it can be removed");
@@ -397,7 +503,7 @@ fn a_copied_program_says_where_it_belongs() {
 #[test]
 fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
     let comparison = Comparison::new("interrupted");
-    let arguments = ["--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"];
+    let arguments = [FEW, "--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"];
     let mut running = start(&mut comparison.command(&arguments));
     // The first round is over, and the second will not be.
     running.complaint_with("14/24: ");
@@ -410,7 +516,7 @@ fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
     assert!(results_of(&results, "okloop")[0]["median"]["answers_per_second"].as_f64() > Some(0.0));
     let table = finished.stdout;
     assert!(table.contains("Interrupted: these are the figures up to then."), "{table}");
-    assert_stands_alone(&comparison);
+    assert_stands_alone(&comparison, &[]);
     assert_eq!(comparison.left_over(), []);
 }
 
@@ -428,6 +534,8 @@ fn wrong_arguments_end_in_one_line_and_status_2() {
         ("--server=okloop=another {port}", "two servers are called okloop"),
         ("--connect=192.0.2.1:8888", "not on this machine; --remote says that you mean it"),
         ("--connect=localhost", "invalid socket address"),
+        ("--only=nobody", "no server is called nobody; there are okloop, thread_per_connection, "),
+        ("--without=okloop,tokio", "no server is called tokio; there are okloop, "),
         ("--nonsense", "unexpected argument '--nonsense'"),
     ] {
         let finished = run(&mut comparison.command(&[argument]));
@@ -442,7 +550,7 @@ fn wrong_arguments_end_in_one_line_and_status_2() {
 #[ignore = "needs chromium"]
 fn a_browser_draws_every_picture() {
     let comparison = Comparison::new("browser");
-    comparison.run(&["--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
+    comparison.run(&[FEW, "--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
     let profile = comparison.output.join("profile");
     let mut chromium = Command::new("chromium");
     chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
@@ -457,6 +565,6 @@ fn a_browser_draws_every_picture() {
         assert!(figure.contains("</svg>"), "{picture} is parsed as a picture: {figure}");
         let marks = ["<polyline", "<circle", "<rect"].map(|mark| figure.matches(mark).count());
         // The paper, and something for each server.
-        assert!(marks.iter().sum::<usize>() > LADDER.len(), "{picture} has lines and points: {marks:?}");
+        assert!(marks.iter().sum::<usize>() > 2, "{picture} has lines and points: {marks:?}");
     }
 }

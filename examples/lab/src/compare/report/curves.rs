@@ -13,6 +13,8 @@ use crate::compare::rounds::Summary;
 
 /// The height of a picture with one panel.
 const HEIGHT: i32 = 380;
+/// The room for the axis below.
+const LOWER: i32 = 62;
 /// The room for the names at the right.
 const NAMES: i32 = 164;
 
@@ -68,7 +70,7 @@ pub fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, right: i32) -> Result<Vec<
     let mut chart = ChartBuilder::on(area)
         .margin(10)
         .margin_right(right)
-        .x_label_area_size(46)
+        .x_label_area_size(LOWER - 16)
         .y_label_area_size(62)
         .build_cartesian_2d(scale(&panel.across), scale(&panel.upwards))?;
     chart
@@ -102,7 +104,7 @@ pub fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, right: i32) -> Result<Vec<
 
 /// Writes each name beside the end of its line, and a thin line to it where names would overlap.
 fn write_names(root: &Area<'_>, panel: &Panel<'_>, ends: &[(i32, i32)], names: &[String]) -> Drawn {
-    let heights = apart(&ends.iter().map(|(_, y)| *y).collect::<Vec<_>>(), ROW - 4, HEIGHT - ROW);
+    let heights = apart(&ends.iter().map(|(_, y)| *y).collect::<Vec<_>>(), ROW - 4, HEIGHT - LOWER);
     for ((line, name), (end, height)) in panel.lines.iter().zip(names).zip(ends.iter().zip(heights)) {
         let left = WIDTH - NAMES + 16;
         let pen = colour(line.number);

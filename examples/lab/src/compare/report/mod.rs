@@ -4,6 +4,7 @@
 
 mod curves;
 mod json;
+mod markdown;
 mod notes;
 mod picture;
 mod rates;
@@ -26,6 +27,9 @@ use crate::compare::rounds::Cell;
 use crate::compare::sweep::Sweep;
 use crate::support::failure::Failure;
 use crate::support::machine::Machine;
+
+/// The pictures that the project's documents show.
+const PUBLISHED: [&str; 3] = ["cpu", "memory", "rates"];
 
 /// Everything that was measured, and how.
 pub struct Report {
@@ -83,15 +87,16 @@ impl Report {
         let page = Page { heading: &heading, charts: &charts, sections: &sections, notes: &notes };
         let page = page.render().expect("writing to a string does not fail");
         let files = [("report.html".to_owned(), page), ("results.json".to_owned(), json::render(self))];
-        let pictures = charts.iter().map(|chart| (format!("{}.svg", chart.name), chart.svg.clone()));
-        let failed = files.into_iter().chain(pictures).chain(self.histograms()).filter_map(|(name, text)| {
-            let path = directory.join(name);
-            let parent = path.parent().unwrap_or(directory);
-            let error = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).err()?;
-            Some(format!("{} could not be written: {error}", path.display()))
-        });
-        let failed: Vec<_> = failed.collect();
-        if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
+        let pictures = charts.into_iter().map(Chart::file);
+        write_all(directory, files.into_iter().chain(pictures).chain(self.histograms()))
+    }
+
+    /// Writes what the project's documents show: the tables, and some of the pictures.
+    pub fn publish(&self, directory: &Path) -> Result<(), Failure> {
+        let tables = markdown::render(&notes::heading(self), &sections::all(self));
+        let pictures = picture::charts(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
+        let files = [(markdown::NAME.to_owned(), tables)].into_iter();
+        write_all(directory, files.chain(pictures.map(Chart::file)))
     }
 
     /// The names and the texts of the open loop's files.
@@ -102,4 +107,16 @@ impl Report {
             Some((hdr::file_name(&contender.name), hdr::render(&contender.name, sweep)))
         })
     }
+}
+
+/// Writes all files that can be written. The error names the others.
+fn write_all(directory: &Path, files: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
+    let failed = files.filter_map(|(name, text)| {
+        let path = directory.join(name);
+        let parent = path.parent().unwrap_or(directory);
+        let error = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).err()?;
+        Some(format!("{} could not be written: {error}", path.display()))
+    });
+    let failed: Vec<_> = failed.collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
 }

@@ -31,16 +31,16 @@ pub fn caveats(report: &Report) -> Vec<String> {
     };
     let mut notes = vec![
         format!(
-            "Each measurement took {:?} on a server started for it. Rounds: {}; {rounds}. There is no warm-up. \"n/a\": \
-             the system does not tell.",
+            "Each measurement took {:?}, and that of a typing client half as long, on a server started for it. Rounds: {}; \
+             {rounds}. There is no warm-up. \"n/a\": the system does not tell.",
             report.time, report.rounds,
         ),
         format!(
-            "Except for the growing rates and the clients beside a flood, the load is a closed loop: a client that waits for an answer sends nothing meanwhile: a server that stands still for a \
-             second shows one slow answer for each client, not the many that were due (coordinated omission). The active \
-             clients beside a flood send by the clock, and their waiting counts from when a line was due. The load is one \
-             thread that checks every byte, on the same processors as the server. It makes at most {IN_FLIGHT} connections \
-             at a time.",
+            "In the open loop the clients send by the clock. In a closed loop a client that waits for an answer sends \
+             nothing meanwhile: a server that stands still for a second shows one slow answer for each client, not the \
+             many that were due (coordinated omission). The load is one thread that checks every byte, on the same \
+             processors as the server. In the open loop it has one for itself; a typing client shares one with the \
+             server. It makes at most {IN_FLIGHT} connections at a time.",
         ),
     ];
     notes.extend(GENERAL.map(str::to_owned));

@@ -22,6 +22,13 @@ pub struct Chart {
     pub svg: String,
 }
 
+impl Chart {
+    /// The name and the text of its file.
+    pub fn file(self) -> (String, String) {
+        (format!("{}.svg", self.name), self.svg)
+    }
+}
+
 /// All pictures. One for which nothing was measured says so.
 pub fn charts(report: &Report) -> Vec<Chart> {
     vec![cpu(report), memory(report), rates::chart(report), fairness(report), bulk(report), churn(report)]
@@ -44,7 +51,7 @@ fn cpu(report: &Report) -> Chart {
     sessions.dedup();
     let (first, last) = (sessions.first().copied().unwrap_or(1.0), sessions.last().copied().unwrap_or(1.0));
     let figures = || lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
-    let low = figures().map(|value| value.least).fold(f64::INFINITY, f64::min) / 1.3;
+    let low = figures().map(|value| value.least).fold(f64::INFINITY, f64::min) / 2.0;
     let high = figures().map(|value| value.greatest).fold(0.0, f64::max) * 1.3;
     let decade = 10_f64.powf(low.max(0.1).log10().floor());
     // With one decade alone, the numbers at the axis would be too few.
@@ -57,12 +64,7 @@ fn cpu(report: &Report) -> Chart {
             steps: sessions,
             show: &thousands,
         },
-        upwards: Axis {
-            name: "",
-            range: low..high,
-            steps: upwards,
-            show: &|number| format!("{number} \u{b5}s"),
-        },
+        upwards: Axis { name: "", range: low..high, steps: upwards, show: &short },
         lines,
     };
     Chart {
@@ -74,14 +76,22 @@ fn cpu(report: &Report) -> Chart {
     }
 }
 
+/// A number of microseconds that has one digit before its zeros.
+fn short(number: f64) -> String {
+    if number < 1000.0 { format!("{number} \u{b5}s") } else { format!("{} ms", number / 1000.0) }
+}
+
 fn memory(report: &Report) -> Chart {
     let title = "Memory of an idle session";
     let row = |cell: &Cell| {
-        let parts = MEMORY.map(|figure| Some(cell.summary(figure)?.median.max(0.0)));
-        let parts: Vec<f64> = parts.into_iter().collect::<Option<_>>()?;
+        let part = |figure: Figure| cell.summary(figure).map(|value| value.median.max(0.0));
         let show = |number: f64| Figure::MemoryPerSession.show(number);
-        let sum = show(parts.iter().sum());
-        let label = format!("{}: {sum}, process {}", name(report, cell), show(parts[0]));
+        let process = format!("process {}", show(part(Figure::MemoryPerSession)?));
+        // The kernel's parts are known from a thousand sessions on.
+        let sum = MEMORY.into_iter().map(part).sum::<Option<f64>>();
+        let sum = sum.map(|sum| format!("{}, ", show(sum))).unwrap_or_default();
+        let label = format!("{}: {sum}{process}", name(report, cell));
+        let parts = MEMORY.map(|figure| part(figure).unwrap_or(0.0)).into();
         Some(Row { label, figures: parts })
     };
     let cells = fullest(report).filter(|cell| cell.failure.is_none());

@@ -10,7 +10,7 @@ use super::Report;
 use super::curves::{Axis, Line, Panel, draw_panel, steps};
 use super::picture::Chart;
 use super::sections::{Group, Row, Section};
-use super::theme::{Area, ROW, WIDTH, colour, dashes, mark, nothing, picture, shortened, text};
+use super::theme::{Area, ROW, colour, dashes, mark, nothing, picture, shortened, text};
 use crate::compare::contender::Contender;
 use crate::compare::figures::{Figure, thousands};
 use crate::compare::rounds::Summary;
@@ -34,7 +34,7 @@ const LATE_SENTENCE: &str = "\u{2265}: at the next rate the load sent 1 line in 
 pub fn chart(report: &Report) -> Chart {
     let title = "Latency against the offered rate";
     let swept: Vec<_> = swept(report).collect();
-    let legend = i32::try_from(swept.len()).unwrap_or(0) * ROW + ROW / 2;
+    let legend = i32::try_from(swept.len() + 1).unwrap_or(0) * ROW + ROW / 2;
     let svg = picture(title, legend + 2 * PANEL, |root| {
         if swept.is_empty() {
             return nothing(root);
@@ -105,8 +105,12 @@ fn knee(knee: Knee) -> String {
 }
 
 /// The rates that were held, and the first one that the server missed. Where the load was late, nothing is known.
+/// Between two doublings only the knee is shown: the steps of the search would hide the lines of other servers.
 fn points(sweep: &Sweep) -> impl Iterator<Item = &Point> {
-    let held = sweep.points.iter().filter(|point| point.verdict == Verdict::Held);
+    let held = sweep.points.iter().filter(move |point| {
+        let is_shown = point.is_of_doubling() || Some(point.rate) == sweep.knee.rate();
+        is_shown && point.verdict == Verdict::Held
+    });
     let missed = sweep.points.iter().find(|point| point.verdict != Verdict::Held);
     held.chain(missed.filter(|point| point.verdict == Verdict::Missed))
 }
@@ -140,15 +144,16 @@ fn panel<'a>(swept: &[(usize, &Contender, &Sweep)], name: &'a str, quantile: f64
 }
 
 fn draw_legend(area: &Area<'_>, swept: &[(usize, &Contender, &Sweep)]) -> Result<(), Box<dyn Error>> {
+    let style = || text().pos(Pos::new(HPos::Left, VPos::Center));
+    area.draw_text("The knee, in lines a second:", &style(), (16, ROW / 2 + 6))?;
     for (row, (number, contender, sweep)) in swept.iter().enumerate() {
-        let (left, middle) = (16, i32::try_from(row)? * ROW + ROW / 2 + 6);
+        let (left, middle) = (16, i32::try_from(row + 1)? * ROW + ROW / 2 + 6);
         let ends = [(left, middle), (left + 36, middle)];
         let (stroke, gap) = dashes(*number);
         area.draw(&DashedPathElement::new(ends, stroke, gap, colour(*number).stroke_width(2)))?;
         area.draw(&(EmptyElement::at((left + 18, middle)) + mark(*number)))?;
         let label = format!("{}: {}", shortened(&contender.name), knee(sweep.knee));
-        area.draw_text(&label, &text().pos(Pos::new(HPos::Left, VPos::Center)), (left + 46, middle))?;
+        area.draw_text(&label, &style(), (left + 46, middle))?;
     }
-    let style = text().pos(Pos::new(HPos::Right, VPos::Center));
-    Ok(area.draw_text("knee, lines a second", &style, (WIDTH - 16, ROW / 2 + 6))?)
+    Ok(())
 }

@@ -132,7 +132,6 @@ fn workload(report: &Report, kind: Kind, title: &str, sentence: &str, figures: &
 const TYPING: &[Figure] = &[
     Figure::ProcessorPerAnswer,
     Figure::Median,
-    Figure::P99,
     Figure::Opening,
     Figure::Threads,
     Figure::VoluntarySwitches,
@@ -178,7 +177,8 @@ const FAIRNESS: &[Figure] = &[
     Figure::LoadProcessors,
 ];
 
-const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothing happens in the other sessions. \
+const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothing happens in the other sessions. It \
+    shares a processor with the server, so that no figure has the cost of waking another one. \
     CPU/answer: the server's processor time. Opening: until all sessions have the banner. Switches: how often a thread \
     went to wait, for each answer.";
 const CHURN_SENTENCE: &str = "Ten visitors at a time connect, read the banner, send one line, read the answer and leave. A \
