@@ -25,8 +25,8 @@ const TOP: f64 = 100_000.0;
 /// The rates at which the table compares latencies (lines a second): rates of every sweep.
 const COMPARED: [f64; 2] = [16_000.0, 64_000.0];
 const OPEN_LOOP_SENTENCE: &str = "1,000 sessions send lines by the clock, as a Poisson process (open loop). A session does \
-    not wait for answers, and a latency counts from when its line was due. Knee: the highest rate at which 9 of 10 lines \
-    are answered within 10 ms. The load has one processor for itself, the server has the others. n/a: not held.";
+    not wait for answers, and a latency counts from when its line was due. Knee: the highest rate at which half of the \
+    lines are answered within 10 ms. The load has one processor for itself, the server has the others. n/a: not held.";
 const LATE_SENTENCE: &str = "\u{2265}: at the next rate the load sent 1 line in 10 more than 1 ms late, so the server may \
     hold more.";
 
@@ -124,8 +124,8 @@ fn panel<'a>(swept: &[(usize, &Contender, &Sweep)], name: &'a str, quantile: f64
     let all = || swept.iter().flat_map(|(_, _, sweep)| points(sweep));
     let (first, last) = all()
         .fold((f64::INFINITY, 1.0_f64), |(first, last), point| (first.min(point.rate), last.max(point.rate)));
-    let least = all().map(value).fold(TOP, f64::min);
-    let low = 10_f64.powf(least.max(1.0).log10().floor());
+    let lowest = all().map(value).fold(TOP, f64::min);
+    let low = 10_f64.powf(lowest.max(1.0).log10().floor());
     Panel {
         across: Axis {
             name: "lines a second, offered",
