@@ -1,4 +1,4 @@
-//! The latencies of a sweep as an HdrHistogram interval log (V2): the tools of `HdrHistogram` read it.
+//! The latencies of a sweep as an `HdrHistogram` interval log (V2): its tools read it.
 //!
 //! Each rate is an interval with the rate as its tag. The values are nanoseconds.
 
