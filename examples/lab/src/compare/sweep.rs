@@ -313,8 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_is_held_later_is_not_missed() {
+    fn a_rate_that_is_held_later_is_not_missed_and_each_rate_counts_once() {
         let points = vec![
+            point(32, Verdict::LoadWasLate),
             point(0, Verdict::Held),
             point(16, Verdict::Missed),
             point(8, Verdict::Missed),

@@ -332,28 +332,44 @@ mod tests {
         address
     }
 
-    fn play(rate: f64, stall_after: Option<Duration>, change: fn(&mut Vec<u8>)) -> Result<Slice, Failure> {
+    fn play(
+        rate: f64,
+        time: Duration,
+        stall_after: Option<Duration>,
+        change: fn(&mut Vec<u8>),
+    ) -> Result<Slice, Failure> {
         let stall = Arc::new(Mutex::new(None));
         let address = start_server(Arc::clone(&stall), change);
         let interrupt = Interrupt::default();
         let mut sources = Sources::new(Ipv4Addr::new(127, 0, 0, 20), 4, 10_000..=29_999);
         let mut load = OpenLoad::gather(address, 20, &mut sources, &interrupt)?;
         *stall.lock().expect("no holder panics") = stall_after.map(|after| Instant::now() + after);
-        load.play(Schedule::new(rate, 20, TIME), TIME)
+        load.play(Schedule::new(rate, 20, time), time)
     }
 
     #[test]
-    fn a_latency_counts_from_when_the_line_was_due() {
-        let slice = play(2000.0, Some(TIME / 3), |_| {}).unwrap();
+    fn a_server_that_stands_still_delays_every_line_that_comes_meanwhile() {
+        let slice = play(2000.0, TIME, Some(TIME / 3), |_| {}).unwrap();
         // A third of the lines was due while the server stood still. A closed loop would have sent one line a session.
         assert!(slice.latency.value_at_quantile(0.99) >= 90_000_000, "{:?}", slice.latency);
         assert!(slice.latency.value_at_quantile(0.8) >= 20_000_000, "{:?}", slice.latency);
     }
 
     #[test]
+    fn what_a_line_waits_for_in_the_load_is_in_its_latency() {
+        // No load sends a million lines a second.
+        let slice = play(1e6, Duration::from_millis(20), None, |_| {}).unwrap();
+        let late = slice.lateness.mean();
+        assert!(late > 1e6, "{late} ns");
+        let sum = late + slice.answering.mean();
+        let latency = slice.latency.mean();
+        assert!((latency - sum).abs() < sum / 100.0, "{latency} instead of {sum} ns");
+    }
+
+    #[test]
     fn the_lines_do_not_wait_for_answers() {
         let lines = Schedule::new(2000.0, 20, TIME).count() as u64;
-        let slice = play(2000.0, Some(TIME / 3), |_| {}).unwrap();
+        let slice = play(2000.0, TIME, Some(TIME / 3), |_| {}).unwrap();
         assert_eq!((slice.lateness.len(), slice.latency.len()), (lines, lines));
         // Less than the half of what it would be if the load had waited.
         assert!(slice.lateness.value_at_quantile(0.9) < 40_000_000, "{:?}", slice.lateness);
@@ -366,7 +382,7 @@ mod tests {
                 *byte ^= 1;
             }
         };
-        let failure = play(2000.0, None, change).unwrap_err();
+        let failure = play(2000.0, TIME, None, change).unwrap_err();
         assert!(matches!(failure, Failure::WrongAnswer(_)), "{failure}");
     }
 }

@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn the_gaps_are_exponential_and_all_sessions_send() {
         let lines: Vec<_> = Schedule::new(100_000.0, 10, Duration::from_secs(1)).collect();
-        let gaps = lines.windows(2).map(|pair| (pair[1].due - pair[0].due).as_secs_f64() * 100_000.0);
+        let gaps =
+            lines.windows(2).map(|pair| (pair[1].due.as_secs_f64() - pair[0].due.as_secs_f64()) * 100_000.0);
         // Of exponential gaps, 1/e are longer than the mean. Of equal gaps, none or all are.
         let longer = gaps.filter(|gap| *gap > 1.0).count() as f64 / lines.len() as f64;
         assert!((longer - (-1.0_f64).exp()).abs() < 0.01, "{longer}");
