@@ -71,7 +71,7 @@ pub fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, right: i32) -> Result<Vec<
         .margin(10)
         .margin_right(right)
         .x_label_area_size(LOWER - 16)
-        .y_label_area_size(62)
+        .y_label_area_size(if panel.upwards.name.is_empty() { 62 } else { 62 + ROW })
         .build_cartesian_2d(scale(&panel.across), scale(&panel.upwards))?;
     chart
         .configure_mesh()
@@ -97,7 +97,7 @@ pub fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, right: i32) -> Result<Vec<
         let spread = |value: &Summary| [value.least, value.greatest].map(|value| value.clamp(start, end));
         let spreads = line.points.iter().map(|(x, value)| spread(value).map(|y| (*x, y)));
         chart.draw_series(spreads.map(|ends| PathElement::new(ends, colour)))?;
-        ends.extend(medians().last().map(|point| chart.backend_coord(&point)));
+        ends.extend(medians().next_back().map(|point| chart.backend_coord(&point)));
     }
     Ok(ends)
 }

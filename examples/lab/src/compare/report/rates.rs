@@ -124,8 +124,8 @@ fn panel<'a>(swept: &[(usize, &Contender, &Sweep)], name: &'a str, quantile: f64
     let all = || swept.iter().flat_map(|(_, _, sweep)| points(sweep));
     let (first, last) = all()
         .fold((f64::INFINITY, 1.0_f64), |(first, last), point| (first.min(point.rate), last.max(point.rate)));
-    let lowest = all().map(value).fold(TOP, f64::min);
-    let low = 10_f64.powf(lowest.max(1.0).log10().floor());
+    let shortest = all().map(value).fold(TOP, f64::min);
+    let low = 10_f64.powf(shortest.max(1.0).log10().floor());
     Panel {
         across: Axis {
             name: "lines a second, offered",
