@@ -67,7 +67,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     pub publish: Option<PathBuf>,
 
-    /// A first impression within 20 seconds
+    /// A first impression within half a minute
     #[arg(long)]
     quick: bool,
 }
