@@ -122,7 +122,13 @@ fn measure(
     let before = Account::now();
     let own_before = own_processor_time();
     thread::scope(|threads| {
-        let flood = flood.as_mut().map(|flood| threads.spawn(|| flood.play(time)));
+        let flood = flood.as_mut().map(|flood| {
+            threads.spawn(|| {
+                // The clients' thread goes first: its latencies are measured (nice(2), which is for a thread on Linux).
+                rustix::process::nice(19).map_err(|error| Failure::system("nice")(error.into()))?;
+                flood.play(time)
+            })
+        });
         load.play(time)?;
         flood.map_or(Ok(()), |flood| flood.join().expect("the load does not panic"))
     })?;

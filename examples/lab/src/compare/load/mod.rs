@@ -22,10 +22,15 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mio::{Events, Poll, Token};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::prctl;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use self::client::{Client, News};
 pub use self::open::{OpenLoad, Slice};
@@ -43,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const OPENING: Duration = Duration::from_secs(15);
 /// Events taken from one `poll`.
 const EVENTS: usize = 1024;
+/// The token of the timer. Those of the clients count from 0.
+const TIMER: Token = Token(usize::MAX);
 /// Where floods read to: many answers in one read.
 const SCRATCH: usize = 256 * 1024;
 
@@ -78,6 +85,8 @@ pub struct Load<'a> {
     awaited: usize,
     /// When the next line of each client is due, for those that send by the clock.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Wakes the load when a line is due. The time-out of `epoll_wait` counts whole milliseconds.
+    timer: TimerFd,
     /// Floods that stopped with work left. No new readiness will tell of it, so the load serves them in each turn.
     unfinished: Vec<usize>,
     scratch: Box<[u8]>,
@@ -107,16 +116,19 @@ impl<'a> Load<'a> {
         interrupt: &'a Interrupt,
     ) -> Result<Self, Failure> {
         let now = Instant::now();
+        let poll = Poll::new().map_err(Failure::system("epoll"))?;
+        let timer = timer(&poll).map_err(Failure::system("timerfd"))?;
         Ok(Self {
             target,
             workload,
             sources,
             interrupt,
-            poll: Poll::new().map_err(Failure::system("epoll"))?,
+            poll,
             clients: Vec::with_capacity(workload.sessions()),
             step: Step::Gathering,
             awaited: 0,
             due: BinaryHeap::new(),
+            timer,
             unfinished: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             heard: Heard {
@@ -240,8 +252,9 @@ impl<'a> Load<'a> {
 
     /// One turn of the loop: wait, serve the ready clients and those with work left, send the lines that are due.
     fn turn(&mut self, events: &mut Events, until: Instant) -> Result<(), Failure> {
+        let wait = self.time_to_wait(until)?;
         let asked = Instant::now();
-        let complete = match self.poll.poll(events, Some(self.time_to_wait(until))) {
+        let complete = match self.poll.poll(events, Some(wait)) {
             // A full batch may have left events in the kernel.
             Ok(()) => events.iter().count() < EVENTS,
             // A signal came, a SIGCONT for example. The events are still in the kernel.
@@ -249,7 +262,7 @@ impl<'a> Load<'a> {
             Err(error) => return Err(Failure::system("epoll")(error)),
         };
         self.interrupt.check()?;
-        for event in events.iter() {
+        for event in events.iter().filter(|event| event.token() != TIMER) {
             self.serve(event.token().0, event.is_read_closed() || event.is_error())?;
         }
         for token in mem::take(&mut self.unfinished) {
@@ -277,12 +290,20 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    fn time_to_wait(&self, until: Instant) -> Duration {
+    fn time_to_wait(&self, until: Instant) -> Result<Duration, Failure> {
         if !self.unfinished.is_empty() {
-            return Duration::ZERO;
+            return Ok(Duration::ZERO);
         }
-        let next = self.due.peek().map_or(until, |&Reverse((due, _))| due.min(until));
-        next.saturating_duration_since(Instant::now()).min(Interrupt::TICK)
+        let now = Instant::now();
+        if let Some(&Reverse((due, _))) = self.due.peek() {
+            // 0 would stop the timer.
+            let wait = due.saturating_duration_since(now).max(Duration::from_nanos(1));
+            let expiration = Expiration::OneShot(TimeSpec::from_duration(wait));
+            self.timer
+                .set(expiration, TimerSetTimeFlags::empty())
+                .map_err(|error| Failure::system("timerfd")(error.into()))?;
+        }
+        Ok(until.saturating_duration_since(now).min(Interrupt::TICK))
     }
 
     fn serve(&mut self, token: usize, closing: bool) -> Result<(), Failure> {
@@ -353,6 +374,14 @@ impl<'a> Load<'a> {
             }
         }
     }
+}
+
+/// A timer that reports to `poll`. The kernel may be late by 50 µs by default, and by 1 ns in this thread.
+fn timer(poll: &Poll) -> io::Result<TimerFd> {
+    prctl::set_timerslack(1)?;
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
+    poll.registry().register(&mut SourceFd(&timer.as_fd().as_raw_fd()), TIMER, Interest::READABLE)?;
+    Ok(timer)
 }
 
 impl Drop for Load<'_> {
