@@ -1,6 +1,6 @@
 //! The highest rate that a server holds: open loops of growing rates, up to the knee.
 //!
-//! The **knee** is the highest offered rate at which half of the lines are answered within 10 ms after they were due.
+//! The **knee** is the highest offered rate at which half of the lines are answered within 1 ms after they were due.
 //! Above it lines come faster than they are answered, and the queue grows as long as they come, so soon every line is
 //! late. Below it only some are: after a pause of the machine, or because the scheduler chose other threads. That half of
 //! the lines may be late, and that a rate is missed only if it is missed twice, makes the knee the same in each run.
@@ -24,10 +24,11 @@ pub const PASSES: usize = 2;
 /// How many sessions send. With fewer, each of a saturated server's answers covers several lines, because they wait in
 /// the same session. With more, the limit of open files of some systems is reached.
 pub const SESSIONS: usize = 1000;
-/// Half of the lines must be answered within this time after they were due.
-pub const LIMIT: Duration = Duration::from_millis(10);
+/// Half of the lines must be answered within this time after they were due. With a longer limit, several lines of
+/// one session wait together, and one answer serves them all.
+pub const LIMIT: Duration = Duration::from_millis(1);
 /// The load is late if half of the lines are sent later than this.
-pub const LATE: Duration = Duration::from_millis(1);
+pub const LATE: Duration = Duration::from_micros(250);
 /// The quantile of both.
 const QUANTILE: f64 = 0.5;
 /// The first rate (lines a second).

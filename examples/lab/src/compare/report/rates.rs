@@ -26,8 +26,8 @@ const TOP: f64 = 100_000.0;
 const COMPARED: [f64; 2] = [16_000.0, 64_000.0];
 const OPEN_LOOP_SENTENCE: &str = "1,000 sessions send lines by the clock, as a Poisson process (open loop). A session does \
     not wait for answers, and a latency counts from when its line was due. Knee: the highest rate at which half of the \
-    lines are answered within 10 ms. The load has one processor for itself, the server has the others. n/a: not held.";
-const LATE_SENTENCE: &str = "\u{2265}: at the next rate the load sent 1 line in 10 more than 1 ms late, so the server may \
+    lines are answered within 1 ms. The load has one processor for itself, the server has the others. n/a: not held.";
+const LATE_SENTENCE: &str = "\u{2265}: at the next rate the load sent half of the lines more than 250 µs late, so the server may \
     hold more.";
 
 /// The picture.
