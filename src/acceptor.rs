@@ -17,6 +17,8 @@ use crate::{listen, platform};
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
+    /// [`Config::urgent_inline`].
+    urgent_inline: bool,
     state: State,
 }
 
@@ -35,7 +37,7 @@ impl Acceptor {
     /// Opens the listening socket.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let listener = TcpListener::from_std(listen::listen(config)?.into());
-        Ok(Self { listener, state: State::Waiting })
+        Ok(Self { listener, urgent_inline: config.urgent_inline, state: State::Waiting })
     }
 
     /// The address that clients connect to.
@@ -81,7 +83,7 @@ impl Acceptor {
     /// Accepts one client.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.listener.accept()?;
-        platform::set_session_options(&stream);
+        platform::set_session_options(&stream, self.urgent_inline);
         Ok((stream, canonical(peer)))
     }
 
