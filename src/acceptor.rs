@@ -17,6 +17,8 @@ use crate::{listen, platform};
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
+    /// [`Config::urgent_inline`].
+    urgent_inline: bool,
     state: State,
     /// How many clients were accepted since the last `accept` that failed, mostly because the queue was empty.
     in_a_row: usize,
@@ -37,7 +39,8 @@ impl Acceptor {
     /// Opens the listening socket.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let listener = TcpListener::from_std(listen::listen(config)?.into());
-        Ok(Self { listener, state: State::Waiting, in_a_row: 0 })
+        let urgent_inline = config.urgent_inline;
+        Ok(Self { listener, urgent_inline, state: State::Waiting, in_a_row: 0 })
     }
 
     /// The address that clients connect to.
@@ -86,7 +89,7 @@ impl Acceptor {
         let result = self.listener.accept();
         self.in_a_row = if result.is_ok() { self.in_a_row + 1 } else { 0 };
         let (stream, peer) = result.inspect_err(|error| step!(Event::accept_failed(error)))?;
-        platform::set_session_options(&stream);
+        platform::set_session_options(&stream, self.urgent_inline);
         Ok((stream, canonical(peer)))
     }
 

@@ -39,13 +39,11 @@ fn listen_on(address: SocketAddr, config: &Config) -> Result<Socket, StartError>
 }
 
 fn set_options(socket: &Socket, address: SocketAddr, config: &Config) -> io::Result<()> {
-    platform::set_listener_options(socket, config.reuse_port)?;
+    platform::set_listener_options(socket, config)?;
     if address.is_ipv6() {
         // `::` serves IPv4 too, whatever the system's default is.
         socket.set_only_v6(false)?;
     }
-    // Sessions inherit it, on each system.
-    socket.set_out_of_band_inline(config.urgent_inline)?;
     // The sessions of macOS and Windows inherit it (accept(2); Microsoft, "accept"). Elsewhere mio asks accept4(2) for it.
     socket.set_nonblocking(true)
 }

@@ -19,7 +19,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 use socket2::{SockRef, Socket, TcpKeepalive};
 
-use crate::config::{EVENTS, KEEPALIVE};
+use crate::config::{Config, EVENTS, KEEPALIVE};
 use crate::readiness::Readable;
 
 /// How the kernel, and mio above it, report readiness.
@@ -104,17 +104,17 @@ pub const CAN_SHARE_PORT: bool = cfg!(any(target_os = "linux", target_os = "andr
 /// With `SO_REUSEADDR` a new server may bind the port while connections of the last one are in `TIME_WAIT` (socket(7)).
 /// On Windows that needs no option, and this one would let any other program take the port (Microsoft, "Using
 /// `SO_REUSEADDR` and `SO_EXCLUSIVEADDRUSE`").
-pub fn set_listener_options(socket: &Socket, share_port: bool) -> io::Result<()> {
+pub fn set_listener_options(socket: &Socket, config: &Config) -> io::Result<()> {
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    if share_port {
+    if config.reuse_port {
         set_share_port(socket)?;
     }
     // The sessions of Linux and Android inherit it. socket2 has the option for them only.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(crate::config::NOTSENT_LOWAT)?;
     if SESSIONS_INHERIT {
-        set_tcp_options(&SockRef::from(socket))?;
+        set_conversation_options(&SockRef::from(socket), config.urgent_inline)?;
     }
     Ok(())
 }
@@ -135,20 +135,28 @@ fn set_share_port(_: &Socket) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Whether a session has all TCP options of its listener, and an accept costs no more system calls. On Linux they are
-/// copied with the socket, on FreeBSD one by one (`sys/netinet/tcp_syncache.c`, `syncache_socket`). macOS leaves out
-/// the time before the first keepalive probe (`bsd/netinet/tcp_input.c`, `t_keepidle`). Windows promises nothing.
+/// Whether a session has all options of its listener, and an accept costs no more system calls.
+///
+/// - Linux copies them with the socket.
+/// - FreeBSD copies those of the socket (`sys/kern/uipc_socket.c`, `sonewconn`), and those of TCP one by one
+///   (`sys/netinet/tcp_syncache.c`, `syncache_socket`).
+/// - macOS leaves out the time before the first keepalive probe (`bsd/netinet/tcp_input.c`, `t_keepidle`).
+/// - Windows promises "the same properties" and names no option (Microsoft, "accept"). `ReactOS` copies none but the
+///   non-blocking mode (`dll/win32/msafd/misc/dllmain.c`, `WSPAccept`).
 const SESSIONS_INHERIT: bool = cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
 
 /// Sets what a session does not inherit from its listener. No error matters here: if the client has reset the
 /// connection, macOS refuses every option, and the session's first read returns the error.
-pub fn set_session_options(stream: &TcpStream) {
+pub fn set_session_options(stream: &TcpStream, urgent_inline: bool) {
     if !SESSIONS_INHERIT {
-        let _ = set_tcp_options(&SockRef::from(stream));
+        let _ = set_conversation_options(&SockRef::from(stream), urgent_inline);
     }
 }
 
-fn set_tcp_options(socket: &Socket) -> io::Result<()> {
+fn set_conversation_options(socket: &Socket, urgent_inline: bool) -> io::Result<()> {
+    if urgent_inline {
+        socket.set_out_of_band_inline(true)?;
+    }
     // Answers are written whole. Nagle's algorithm would only delay them.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))

@@ -5,7 +5,7 @@ use std::thread;
 use okloop::config::{HIGH_WATER, INPUT_BUFFER, SPARE_BUFFERS};
 use okloop::{OkSession, PREFIX, Session};
 
-use crate::harness::{Client, Process, crowd, eventually};
+use crate::harness::{Client, Process, chunks_of, crowd, eventually, numbered_lines};
 use crate::vitals::{Vitals, while_stopped};
 
 /// The most memory of a session (bytes): both buffers, and the pages where each begins and ends.
@@ -71,6 +71,28 @@ fn input_beyond_the_read_budget_is_answered_although_no_event_follows() {
         while_stopped(&server, || client.send(&lines));
         client.expect(&answers(&lines));
     }
+}
+
+/// The trace says when the client's socket is full. Until then the server reads each message before the client sends the
+/// next one: more lines than the log's queue holds would be dropped.
+#[test]
+fn pending_output_is_delivered_after_a_half_close() {
+    let server = Process::start("okloop", &["--port", "0", "--log-level", "trace"]);
+    let mut client = Client::greeted(server.port());
+    let mut sent = Vec::new();
+    let is_full = || String::from_utf8_lossy(&server.stdout()).contains("interest READABLE | WRITABLE");
+    for length in 10_000.. {
+        if is_full() {
+            break;
+        }
+        let message = numbered_lines(length);
+        client.send(&message);
+        sent.extend(message);
+        server.line_with(&format!("read {length} bytes"));
+    }
+    client.half_close();
+    server.line_with("read 0 bytes");
+    chunks_of(&sent, &client.read_to_end());
 }
 
 /// `count` numbered lines of 1024 bytes.

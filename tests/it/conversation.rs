@@ -3,7 +3,7 @@
 use okloop::config::INPUT_BUFFER;
 use okloop::{BANNER, Framing, PREFIX, Reason};
 
-use crate::harness::{Client, Embedded, Process, bind, chunks_of, crowd, loopback, numbered_lines, port_of};
+use crate::harness::{Client, Embedded, bind, chunks_of, crowd, loopback, numbered_lines, port_of};
 
 const FRAMINGS: [Framing; 2] = [Framing::Chunks, Framing::Lines];
 
@@ -111,28 +111,6 @@ fn a_line_longer_than_the_input_buffer_is_answered_in_pieces() {
         client.expect(&pieces);
         client.ask(b"the next line\n");
     }
-}
-
-/// The trace says when the client's socket is full. Until then the server reads each message before the client sends the
-/// next one: more lines than the log's queue holds would be dropped.
-#[test]
-fn pending_output_is_delivered_after_a_half_close() {
-    let server = Process::start("okloop", &["--port", "0", "--log-level", "trace"]);
-    let mut client = Client::greeted(server.port());
-    let mut sent = Vec::new();
-    let is_full = || String::from_utf8_lossy(&server.stdout()).contains("interest READABLE | WRITABLE");
-    for length in 10_000.. {
-        if is_full() {
-            break;
-        }
-        let message = numbered_lines(length);
-        client.send(&message);
-        sent.extend(message);
-        server.line_with(&format!("read {length} bytes"));
-    }
-    client.half_close();
-    server.line_with("read 0 bytes");
-    chunks_of(&sent, &client.read_to_end());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The tests that are sensitive to the load of the machine: they run one after the other, and not beside the tests of
 //! `main.rs`. Cargo runs one test binary after the other.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 mod accepting;
 mod fairness;

@@ -32,6 +32,7 @@ fn the_banner_goes_out_in_the_first_turn() {
 }
 
 #[test]
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), ignore = "a rule of epoll")]
 fn a_short_read_is_not_followed_by_one_that_would_block() {
     let mut session = session();
     session.receive(b"hello\n");
@@ -40,6 +41,7 @@ fn a_short_read_is_not_followed_by_one_that_would_block() {
 }
 
 #[test]
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), ignore = "a rule of epoll")]
 fn a_full_socket_is_not_written_to_before_it_is_writable() {
     let mut session = stalled(Framing::Chunks);
     session.receive(b"hello\n");

@@ -1,6 +1,8 @@
 //! The proof that each case can fail: a correct plain server passes all of them, and a server that is broken in one way
 //! fails exactly the cases that it should.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

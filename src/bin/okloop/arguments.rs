@@ -14,9 +14,19 @@ use crate::open_files::Room;
 
 /// Greets every telnet session and answers `OK...` and what it received: a single-threaded readiness loop.
 ///
-/// SIGTERM, SIGINT or SIGHUP stops it after a drain; a second one, more than 200 ms after the first, ends it
-/// immediately. SIGUSR1 logs the counters. SIGINT and SIGHUP stay ignored if they were at the start. Exit status: 0
-/// after a drain, 1 on a start-up error or a forced stop, 2 on bad arguments.
+#[cfg_attr(
+    unix,
+    doc = "SIGTERM, SIGINT or SIGHUP stops it after a drain; a second one, more than 200 ms after the first, ends it"
+)]
+#[cfg_attr(
+    unix,
+    doc = "immediately. SIGUSR1 logs the counters. SIGINT and SIGHUP stay ignored if they were at the start."
+)]
+#[cfg_attr(
+    windows,
+    doc = "Ctrl-C stops it after a drain; a second one, more than 200 ms after the first, ends it immediately."
+)]
+/// Exit status: 0 after a drain, 1 on a start-up error or a forced stop, 2 on bad arguments.
 #[derive(Parser)]
 #[command(version, allow_negative_numbers = true)]
 pub struct Arguments {
@@ -28,7 +38,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "N", default_value_t = Config::default().port)]
     port: u16,
 
-    /// Clients that may wait to be accepted; the system's own limit is net.core.somaxconn
+    /// Clients that may wait to be accepted; Linux lowers it to net.core.somaxconn
     #[arg(long, value_name = "N", default_value_t = Config::default().backlog, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     backlog: u32,
 

@@ -1,10 +1,11 @@
 //! What all tests use: a [`Process`] or an [`Embedded`] server that ends with its test, and a [`Client`] whose every wait
 //! has a time-out.
 
-#![allow(dead_code, unused_imports, reason = "main.rs and load.rs use different parts")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 mod flood;
 mod payload;
+#[cfg(target_os = "linux")]
 mod process;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,11 +17,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::{BANNER, Config, Ending, Framing, Handle, OkSession, PREFIX, Server, Session, Stats};
+use okloop::{BANNER, Config, Ending, Framing, Handle, OkSession, PREFIX, Server, Session, Stats, platform};
 use socket2::SockRef;
 
 pub use self::flood::Flood;
 pub use self::payload::{chunks_of, numbered_lines};
+#[cfg(target_os = "linux")]
 pub use self::process::{Finished, Process, binary, full_device, lossy};
 
 /// How long a test waits for anything. It is far more than needed: a busy machine is no failure.
@@ -243,7 +245,7 @@ pub fn answers_until(client: &mut Client, event: impl FnOnce() + Send) -> usize 
 
 /// Raises the limit of open files: every client is an open file of the tests.
 pub fn allow_open_files() {
-    rlimit::increase_nofile_limit(u64::MAX).expect("the hard limit is ours to use");
+    platform::raise_file_limit().expect("the system tells the limit");
 }
 
 /// How many of the descriptors below `limit` are open in a child process when it starts: the three standard streams, and

@@ -1,6 +1,8 @@
 //! The tests of the laboratory. They load real servers, so they run one after the other: each measures the servers and
 //! not another test.
 
+#![cfg(target_os = "linux")]
+
 mod compare;
 mod faults;
 mod fleet;

@@ -125,7 +125,7 @@ static GATE: RwLock<()> = RwLock::new(());
 /// For [`Break::FewWriters`].
 static WRITERS: Mutex<usize> = Mutex::new(32);
 
-fn main() -> io::Result<()> {
+pub fn run() -> io::Result<()> {
     let arguments = Arguments::parse();
     *BROKEN.lock().expect("no holder panics") = arguments.broken;
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
