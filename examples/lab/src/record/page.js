@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const { steps, sessions } = data;
-const LABEL = 150, TOP = 60, LANE = 104, LANES = 8, FULL = 64;
+const LABEL = 150, TOP = 60, LANE = 112, LANES = 8, FULL = 64;
 const COLOUR = { read: "--read", write: "--write", answer: "--in", close: "--bad", pause: "--bad", timeout: "--bad",
   error: "--bad", refuse: "--bad", rearm: "--now", interest: "--now" };
 const SHORT = { poll: "poll", batch: "events", accept: "accept", open: "accept", refuse: "refuse", rearm: "re-arm",
@@ -43,6 +43,12 @@ function element(name, attributes, text) {
   return node;
 }
 
+// How long the poll of this step waits, in microseconds, if the wait is worth a word.
+function waits(index) {
+  const waited = index + 1 < steps.length ? steps[index + 1].at - steps[index].at : 0;
+  return waited >= 1000 ? waited : 0;
+}
+
 function isOpen(session, first, last) {
   const list = own[session];
   return list.length > 0 && list[0] <= last && list[list.length - 1] >= first;
@@ -75,7 +81,7 @@ function draw() {
   const x = (index) => LABEL + (index - first) * width;
   const visible = lanes(first, last);
   const height = TOP + visible.length * LANE + 20;
-  const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 11,
+  const svg = element("svg", { viewBox: `0 0 ${total} ${height}`, "font-family": "system-ui, sans-serif", "font-size": 12,
     "shape-rendering": "crispEdges" });
   // The edge of the letters keeps a text readable where it crosses a line.
   const text = (parent, x, y, colour, words, more) => parent.append(element("text",
@@ -83,26 +89,31 @@ function draw() {
   const box = (parent, x, y, width, height, colour, more) => parent.append(element("rect", { x, y, width, height, fill: css(colour), ...more }));
   for (let i = first; i <= Math.min(last, end); i++)
     if (steps[i].kind === "poll")
-      svg.append(element("line", { x1: x(i), x2: x(i), y1: 0, y2: height, stroke: css("--line") }));
+      svg.append(element("line", { x1: x(i), x2: x(i), y1: 16, y2: height, stroke: css("--line") }));
   text(svg, 8, 36, "--ink", "the loop", { "font-size": 13 });
   let free = 0, word = 0;
   for (let i = first; i <= Math.min(last, end); i++) {
     const step = steps[i];
     if (step.kind === "poll" && x(i) >= free) {
-      const next = steps[i + 1];
-      const waited = next && i < end && next.at - step.at >= 1000 ? `, waits ${Math.round((next.at - step.at) / 1000)} ms` : "";
-      const room = waited ? 140 : 68;
-      if (x(i) + room < total) text(svg, x(i) + 2, 12, "--soft", `${(step.at / 1000).toFixed(2)} ms${waited}`);
+      const waited = waits(i) && i < end ? `, waits ${Math.round(waits(i) / 1000)} ms` : "";
+      const room = waited ? 170 : 80, label = `${(step.at / 1000).toFixed(2)} ms${waited}`;
+      // At the right border a label ends where it would begin elsewhere.
+      if (x(i) + room < total) text(svg, x(i) + 2, 12, "--soft", label);
+      else if (total - room >= free) text(svg, total - 4, 12, "--soft", label, { "text-anchor": "end" });
       free = x(i) + room;
     }
+    if (step.kind === "poll" && waits(i) && i < end)
+      for (const part of [.55, .8])
+        svg.append(element("line", { x1: x(i) + width * part, x2: x(i) + width * part, y1: 16, y2: height, stroke: css("--soft"),
+          "stroke-dasharray": "2 3" }));
     if (step.session === undefined || step.kind === "open" || step.kind === "close") {
       box(svg, x(i) + 1, 22, Math.max(1, width - 2), 16, COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill"),
-        { rx: 2, opacity: isWanted(step) ? 1 : .2 });
+        { rx: 2, opacity: isWanted(step) ? 1 : .2, ...(step.kind === "poll" && { stroke: css("--soft") }) });
       // The name of a step stands where its neighbour leaves room.
-      const room = SHORT[step.kind] ? 6 * SHORT[step.kind].length : total;
+      const room = SHORT[step.kind] ? 7 * SHORT[step.kind].length : total;
       if (width >= 18 && x(i) >= word && x(i) + room < total) {
         word = x(i) + room;
-        text(svg, x(i) + 2, 50, "--soft", SHORT[step.kind], { "font-size": 10 });
+        text(svg, x(i) + 2, 50, "--soft", SHORT[step.kind]);
       }
     }
   }
@@ -118,10 +129,11 @@ function draw() {
     // A third above the mark is room for the largest answer.
     const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
-    const label = (y, colour, words) => text(lane, LABEL - 6, y, colour, words, { "text-anchor": "end", "font-size": 10 });
+    const label = (y, colour, words) => text(lane, LABEL - 6, y, colour, words, { "text-anchor": "end" });
     label(mark + 3, "--bad", "high water");
-    label(base + 9, "--read", "READABLE");
-    label(base + 19, "--write", "WRITABLE");
+    label(base + 11, "--read", "READABLE");
+    label(base + 26, "--write", "WRITABLE");
+    if (session === follow) text(lane, 8, y + 72, "--ink", "following (click to stop)");
     // What the session was like in each column.
     const states = [];
     for (let i = first; i <= Math.min(last, end); i++) states.push(stateAt(session, i));
@@ -132,13 +144,17 @@ function draw() {
         const height = state ? tall(state) : 0;
         const next = states[column + 1];
         if (next && tall(next) === height) return;
-        if (height) box(lane, x(first + from), bottom - height, (column + 1 - from) * width, height, colour, more);
+        const wide = (column + 1 - from) * width;
+        if (height && colour) box(lane, x(first + from), bottom - height, wide, height, colour, more);
+        if (height && !colour && wide > 50) text(lane, x(first + from) + 2, bottom, "--ink", more);
         from = column + 1;
       });
     };
+    area((state) => (state.output >= data.high_water ? LANE : 0), y + LANE, "--bad", { "fill-opacity": .12 });
     area((state) => state.output && Math.min(FULL, Math.max(1, state.output * scale)), base, "--fill", { "fill-opacity": .55 });
     area((state) => (state.interest.includes("R") ? 5 : 0), base + 9, "--read");
-    area((state) => (state.interest.includes("W") ? 5 : 0), base + 16, "--write");
+    area((state) => (state.interest === "W" && state.state !== "Closed" ? 1 : 0), base + 11, "", "not read");
+    area((state) => (state.interest.includes("W") ? 5 : 0), base + 24, "--write");
     states.forEach((state, column) => {
       if (!state) return;
       if (state.input) {
@@ -155,7 +171,8 @@ function draw() {
   });
   const hidden = sessions.length - visible.length;
   if (hidden) text(svg, 8, height - 6, "--soft", `sessions that are not shown: ${hidden}`);
-  svg.append(element("rect", { x: x(at), y: 0, width, height, fill: css("--now"), "fill-opacity": .18 }));
+  svg.append(element("rect", { x: x(at), y: 0, width, height, fill: css("--now"), "fill-opacity": .18,
+    stroke: css("--now"), "stroke-width": 2 }));
   byId("picture").replaceChildren(svg);
 }
 
@@ -174,6 +191,9 @@ function show() {
   byId("where").textContent =
     `Step ${at + 1} of ${steps.length}, iteration ${step.iteration}, ${(step.at / 1000).toFixed(3)} ms`;
   byId("told").textContent = quiz && !shown ? "What happens now? Press → to see it." : step.text;
+  // They would give the answers.
+  byId("look").hidden = quiz;
+  byId("moments").hidden = byId("moments-head").hidden = quiz || !moments.size;
   const link = byId("link");
   link.replaceChildren();
   if (!quiz || shown) {
@@ -240,20 +260,22 @@ if (data.dropped) {
   byId("dropped").hidden = false;
   byId("dropped").textContent = `The recording was full: ${data.dropped} older events were dropped.`;
 }
-// The first key moment of each kind for each session.
-const listed = new Set();
+// The first key moment of each kind for each session. If there are more than 12, the most telling kinds stay.
+const TELLING = ["interest", "error", "timeout", "pause", "refuse", "drain", "write", "state", "read", "turn", "rearm", "batch", "accept"];
+const moments = new Map();
 steps.forEach((step, index) => {
   const what = `${step.kind} ${step.session} ${step.state} ${step.interest}`;
-  if (!step.key || listed.has(what) || listed.size >= 12) return;
-  listed.add(what);
+  if (step.key && !moments.has(what)) moments.set(what, index);
+});
+const rank = (index) => TELLING.indexOf(steps[index].kind);
+const listed = [...moments.values()].sort((a, b) => rank(a) - rank(b) || a - b).slice(0, 12).sort((a, b) => a - b);
+for (const index of listed) {
   const item = document.createElement("li"), button = document.createElement("button");
   button.textContent = `step ${index + 1}`;
   button.onclick = () => { follow = null; go(index); };
-  item.append(button, ` ${step.text}`);
+  item.append(button, ` ${steps[index].text}`);
   byId("moments").append(item);
-});
-
-byId("moments").hidden = byId("moments-head").hidden = !listed.size;
+}
 
 // `#step=N` opens the page at a step.
 if (steps.length) go(Number((location.hash.match(/step=(\d+)/) || [0, 1])[1]) - 1);

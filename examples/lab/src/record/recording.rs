@@ -196,6 +196,8 @@ struct Story {
     /// When `poll` was called last.
     asked: Option<Instant>,
     iteration: usize,
+    /// The length of the last time-out of each session.
+    lengths: HashMap<usize, Duration>,
 }
 
 impl Story {
@@ -245,8 +247,11 @@ impl Story {
             self.iteration += 1;
             self.asked = Some(time);
         }
-        let waited = self.asked.map_or(Duration::ZERO, |asked| time - asked);
+        let mut waited = self.asked.map_or(Duration::ZERO, |asked| time - asked);
         let session = self.session_of(event);
+        if let Event::TimeoutStarted { key, length, .. } = event {
+            self.lengths.insert(*key, *length);
+        }
         let before = session.map(|session| self.now[session]).unwrap_or_default();
         let mut now = before;
         match event {
@@ -271,6 +276,18 @@ impl Story {
             self.now[session] = now;
         }
         let name = session.map_or("", |session| &self.sessions[session].name);
+        if let Event::TimeoutFired { key, timeout } = event {
+            waited = self.lengths.get(key).copied().unwrap_or_default();
+            // Only now it is known why `poll` did not wait.
+            if let Some(poll) = self.steps.iter_mut().rev().find(|step| step.kind == "poll")
+                && poll.text == NO_WAIT
+            {
+                poll.text = format!(
+                    "The loop calls poll and does not wait: the {} of {name} is over.",
+                    timer(*timeout)
+                );
+            }
+        }
         let mut step = sentence(event, name, before, now, waited);
         step.at = u64::try_from((time - start).as_micros()).unwrap_or(u64::MAX);
         (step.iteration, step.session) = (self.iteration, session);
@@ -280,7 +297,9 @@ impl Story {
     }
 }
 
-/// Tells one step.
+const NO_WAIT: &str = "The loop calls poll and does not wait: it has something to do.";
+
+/// Tells one step. `waited` is how long the last `poll` lasted, or the time-out that is over.
 #[expect(clippy::too_many_lines, reason = "one arm for each event")]
 fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) -> Step {
     let mut moved = None;
@@ -307,16 +326,16 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             13,
             "Server::wait",
             if limit.is_zero() {
-                "The loop calls poll and does not wait: it has something to do.".to_owned()
+                NO_WAIT.to_owned()
             } else {
-                format!("The loop calls poll and waits for an event, at most {limit:.1?}.")
+                format!("The loop calls poll and waits for an event, at most {}.", time(*limit))
             },
         ),
         Event::PollEnd { events, .. } => (
             "batch",
             6,
             "Server::wait",
-            format!("poll returns after {waited:.1?} with {}.", plural(*events, "event")),
+            format!("poll returns after {} with {}.", time(waited), plural(*events, "event")),
         ),
         Event::ListenerReady => (
             "event",
@@ -328,6 +347,7 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             use okloop::readiness::Readable;
             let text = match (ready.readable, ready.writable) {
                 (Readable::No, true) if before.interest.contains('W') => {
+                    key = true;
                     format!(
                         "A turn for {name}: its socket is writable. The client has read, and the kernel has room again."
                     )
@@ -363,6 +383,7 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             } else if now.output == 0 {
                 format!("The server writes {count} bytes to {name}. No output is pending.")
             } else {
+                key = true;
                 format!(
                     "The kernel takes only {count} bytes for {name}: the socket is full. {} bytes of output are pending.",
                     now.output
@@ -380,7 +401,11 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             ("error", 6, "Connection::failed", format!("The {call} for {name} fails: {error}."))
         }
         Event::Answered { .. } => {
-            let mark = if now.output >= HIGH_WATER { " The high water mark is reached." } else { "" };
+            let mark = if now.output >= HIGH_WATER {
+                " That is the high water mark: the server answers no more before a write."
+            } else {
+                ""
+            };
             (
                 "answer",
                 12,
@@ -409,14 +434,21 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
         }
         Event::Interest { rearm, .. } => {
             let (stopped, resumed) = (before.interest.contains('R'), now.interest.contains('R'));
+            let mut rule = if *rearm { 2 } else { 11 };
             let text = if *rearm {
                 format!(
-                    "The turn of {name} stopped early and its event is used up. The loop re-arms the socket: the kernel looks again."
+                    "{name} has had its budget for this turn, and input may be left. The loop re-arms the socket, so that the kernel reports it again."
                 )
             } else if stopped && !resumed && now.output >= HIGH_WATER {
-                key = true;
+                (key, rule) = (true, 12);
+                let waits = match now.input {
+                    0 => String::new(),
+                    input => format!(
+                        " {input} bytes already read wait too: the server answers them when output leaves."
+                    ),
+                };
                 format!(
-                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only. What the client sends now waits in the kernel.",
+                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only. What the client sends now waits in the kernel.{waits}",
                     now.output
                 )
             } else if now.state == "Lingering" {
@@ -424,20 +456,13 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
                     "All output for {name} is written. The loop asks the kernel to report the client's end."
                 )
             } else if !before.interest.is_empty() && !stopped && resumed {
-                key = true;
+                (key, rule) = (true, 12);
                 format!(
-                    "The server reads {name} again: the client has read answers, and pending output is down to {} bytes, below the high water mark. Interest has READABLE again.",
+                    "The server reads {name} again: the client has read answers. Pending output is down to {} bytes, below the high water mark, and the input buffer has room. Interest has READABLE again.",
                     now.output
                 )
             } else {
                 format!("The loop asks the kernel to report {name} when it is {}.", words(now.interest))
-            };
-            let rule = if *rearm {
-                2
-            } else if resumed {
-                11
-            } else {
-                12
             };
             (if *rearm { "rearm" } else { "interest" }, rule, "Server::update_registration", text)
         }
@@ -451,14 +476,17 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             "timer",
             13,
             "Deadlines::start",
-            format!("The {} time-out of {name} starts: {length:?}.", format!("{timeout:?}").to_lowercase()),
+            format!("The {} of {name} starts: {}.", timer(*timeout), time(*length)),
         ),
-        Event::TimeoutFired { timeout, .. } => (
-            "timeout",
-            13,
-            "Server::end_late_sessions",
-            format!("The {} time-out of {name} is over.", format!("{timeout:?}").to_lowercase()),
-        ),
+        Event::TimeoutFired { timeout, .. } => ("timeout", 13, "Server::end_late_sessions", {
+            use okloop::deadlines::Timeout;
+            let why = match timeout {
+                Timeout::Idle => "the client sent nothing",
+                Timeout::Write => "no output left",
+                Timeout::Linger => "the client did not end",
+            };
+            format!("The {} of {name} is over: {why} for {}.", timer(*timeout), time(waited))
+        }),
         Event::Accepting { quota } => (
             "accept",
             3,
@@ -493,6 +521,7 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             ),
         ),
         Event::Closed { reason, .. } => {
+            let reason = reason.to_string().replace("_timeout", " time-out");
             ("close", 7, "Server::remove_closed", format!("The loop closes the socket of {name}: {reason}."))
         }
         Event::Requested { stop, report, .. } => {
@@ -505,12 +534,19 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             };
             ("request", 0, "Server::handle_requests", text.to_owned())
         }
+        Event::Stopping { open: 0, .. } => (
+            "drain",
+            9,
+            "Server::continue_drain",
+            "The recording ends: no session is open, and the server stops.".to_owned(),
+        ),
         Event::Stopping { open, timeout } => (
             "drain",
             9,
             "Server::continue_drain",
             format!(
-                "The drain begins. It ends after {timeout:?} at the latest: {} now.",
+                "The drain begins. It ends after {} at the latest: {} now.",
+                time(*timeout),
                 plural(*open, "open session")
             ),
         ),
@@ -523,6 +559,17 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
 /// The kind of a call's step, and the function that makes the call.
 fn call_of(call: &str) -> (&'static str, &'static str) {
     if call == "read" { ("read", "Connection::read") } else { ("write", "Connection::flush") }
+}
+
+/// A time as the page writes it: `1.0 s`, say.
+fn time(time: Duration) -> String {
+    let text = format!("{time:.1?}");
+    let unit = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
+    format!("{} {}", &text[..unit], &text[unit..])
+}
+
+fn timer(timeout: okloop::deadlines::Timeout) -> String {
+    format!("{timeout:?} time-out").to_lowercase()
 }
 
 fn plural(count: usize, what: &str) -> String {

@@ -81,7 +81,7 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "slow-reader",
-        look_for: "A client sends 300,000 bytes and reads no answer for a while: its answers wait in the server as pending output, the grey area. Look for the step at which the grey area crosses the high water mark and the server stops reading (the green strip ends), and for the write after which the server reads the client again.",
+        look_for: "A client sends 300,000 bytes and reads no answer for a while: its answers wait in the server as pending output, the grey area. The grey area reaches the mark more than once: usually a write empties it immediately. Look for the time when the socket is full and the grey area stays (the green strip ends), and for the write that lets the server read again.",
         config: |_| {},
         protocol: Protocol::Chunks,
         clients: |server| {
@@ -166,7 +166,7 @@ pub const SCENES: &[Scene] = &[
     },
     Scene {
         name: "write-timeout",
-        look_for: "A client sends and never reads. Look how the write time-out starts again with each write that makes progress, and fires when no more output leaves.",
+        look_for: "A client sends and never reads. Look for the first write that leaves output pending: it starts the write time-out. No output leaves after it, and the loop closes the socket.",
         config: |config| config.write_timeout = Some(Duration::from_secs(1)),
         protocol: Protocol::Chunks,
         clients: |server| {

@@ -61,8 +61,18 @@ fn each_scene_contains_the_steps_that_it_promises() {
         "no-files",
         &["Accepting pauses", "closes the socket of the first client", "accepts the waiting client"],
     );
-    expect("idle-timeout", &["at most 3", "idle time-out of the silent client is over", "idle_timeout"]);
-    expect("write-timeout", &["write time-out of the silent reader is over", "write_timeout"]);
+    expect(
+        "idle-timeout",
+        &[
+            "at most 3",
+            "is over: the client sent nothing for 300.0 ms",
+            "closes the socket of the silent client: idle time-out",
+        ],
+    );
+    expect(
+        "write-timeout",
+        &["is over: no output left for 1.0 s", "closes the socket of the silent reader: write time-out"],
+    );
     expect(
         "drain",
         &["asked to stop", "becomes Draining", "becomes Finishing", "becomes Lingering", "drained"],
