@@ -332,16 +332,16 @@ mod tests {
     fn a_late_load_is_told_from_a_late_server() {
         let verdict = |lateness: u64, answering: u64| {
             let mut point = point(0, Verdict::Held);
-            let ms = Duration::from_millis;
-            latency::record(&mut point.slice.lateness, ms(lateness));
-            latency::record(&mut point.slice.answering, ms(answering));
-            latency::record(&mut point.slice.latency, ms(lateness + answering));
+            let us = Duration::from_micros;
+            latency::record(&mut point.slice.lateness, us(lateness));
+            latency::record(&mut point.slice.answering, us(answering));
+            latency::record(&mut point.slice.latency, us(lateness + answering));
             point.slice.verdict()
         };
-        assert_eq!(verdict(0, 9), Verdict::Held);
-        assert_eq!(verdict(0, 11), Verdict::Missed);
-        assert_eq!(verdict(20, 1), Verdict::LoadWasLate);
+        assert_eq!(verdict(0, 900), Verdict::Held);
+        assert_eq!(verdict(0, 1100), Verdict::Missed);
+        assert_eq!(verdict(2000, 100), Verdict::LoadWasLate);
         // The server would have been late without the load's help.
-        assert_eq!(verdict(20, 11), Verdict::Missed);
+        assert_eq!(verdict(2000, 1100), Verdict::Missed);
     }
 }

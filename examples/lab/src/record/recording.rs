@@ -437,7 +437,7 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             let mut rule = if *rearm { 2 } else { 11 };
             let text = if *rearm {
                 format!(
-                    "{name} has had its budget for this turn, and input may be left. The loop re-arms the socket, so that the kernel reports it again."
+                    "The budget of {name} for this turn is used up, and input may be left. The loop re-arms the socket, so that the kernel reports it again."
                 )
             } else if stopped && !resumed && now.output >= HIGH_WATER {
                 (key, rule) = (true, 12);
