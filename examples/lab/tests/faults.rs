@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, PoisonError, RwLock};
+use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
 use std::thread;
 
 use serde_json::Value;
@@ -94,7 +94,7 @@ const STREAMS: [&str; 11] = [
     "reset-mid-answer",
 ];
 
-/// A correct server is judged while no other test loads the machine. Load cannot make a broken server pass.
+/// A correct server is judged while no other test loads the machine.
 static MACHINE: RwLock<()> = RwLock::new(());
 
 #[test]
@@ -110,19 +110,19 @@ fn a_correct_server_passes_every_case() {
 fn each_broken_server_fails_its_own_cases() {
     /// Most of the time, their clients wait.
     const TOGETHER: usize = 4;
-    /// On a busy machine a broken server can be lucky: its client comes too late to meet the fault.
-    const TRIES: usize = 3;
     let _beside = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
-    let next = AtomicUsize::new(0);
+    let fails = |name: &str, must: &[&str]| {
+        let arguments = ["--patience", "2", "--only", &must.join(",")];
+        let expected: BTreeSet<String> = must.iter().map(ToString::to_string).collect();
+        let run = Run::of(name, &[server(name, name)], &arguments);
+        run.status == Some(1) && run.failed[name] == expected
+    };
+    let (next, lucky) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let judge_the_next = || {
-        while let Some((name, must, _)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let arguments = ["--patience", "2", "--only", &must.join(",")];
-            let expected: BTreeSet<String> = must.iter().map(ToString::to_string).collect();
-            let fails = || {
-                let run = Run::of(name, &[server(name, name)], &arguments);
-                run.status == Some(1) && run.failed[*name] == expected
-            };
-            assert!((0..TRIES).any(|_| fails()), "{name} does not fail {must:?}");
+        while let Some(&(name, must, _)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !fails(name, must) {
+                lucky.lock().expect("no holder panics").push((name, must));
+            }
         }
     };
     thread::scope(|scope| {
@@ -130,6 +130,10 @@ fn each_broken_server_fails_its_own_cases() {
             scope.spawn(judge_the_next);
         }
     });
+    // On a busy machine a broken server can be lucky: its client comes too late to meet the fault. Alone it is not.
+    for (name, must) in lucky.into_inner().expect("no holder panics") {
+        assert!((0..3).any(|_| fails(name, must)), "{name} does not fail {must:?}");
+    }
 }
 
 #[test]
