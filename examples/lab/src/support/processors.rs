@@ -1,6 +1,6 @@
 //! A processor for the load alone.
 //!
-//! A load that shares its processor with the server is late when the server is busy. Then nobody can tell which of the
+//! A load that shares its processor with the server is late when the server is busy. Then no figure tells which of the
 //! two reached its limit.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

@@ -150,7 +150,6 @@ const CROWD: &[Figure] = &[
     Figure::ProcessorPerAnswer,
     Figure::ServerProcessors,
     Figure::VoluntarySwitches,
-    Figure::InvoluntarySwitches,
     Figure::LoadProcessors,
 ];
 const CHURN: &[Figure] = &[
@@ -197,7 +196,7 @@ fn of_crowd(report: &Report) -> String {
     let crowd = report.cells.iter().find(|cell| cell.workload.kind == Kind::Crowd);
     format!(
         "Closed loop: each of {} clients sends the next line as soon as the last is answered. CPUs and load: the \
-         processors that the server and the load kept busy. Forced: how often a thread had to give way to another.",
+         processors that the server and the load kept busy.",
         crowd.map_or(0, |cell| cell.workload.active)
     )
 }
