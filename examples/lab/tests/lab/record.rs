@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use headless_chrome::protocol::cdp::types::Event;
 use headless_chrome::{Browser, LaunchOptions, Tab};
@@ -303,6 +304,8 @@ impl Page {
             .build();
         let browser = Browser::new(options.expect("options")).expect("chromium is installed");
         let tab = browser.new_tab().expect("a tab");
+        // A busy machine is no failure.
+        tab.set_default_timeout(Duration::from_secs(60));
         let errors = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&errors);
         tab.enable_runtime().and_then(Tab::enable_log).expect("events of the console");
