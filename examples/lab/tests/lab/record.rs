@@ -297,6 +297,8 @@ struct Page {
 
 impl Page {
     fn open(scene: &str) -> Self {
+        // Before the browser starts, because a browser that has nothing to do for 30 seconds is disconnected.
+        let address = format!("file://{}", SCENES.join(format!("{scene}.html")).display());
         let options = LaunchOptions::default_builder()
             .path(Some("/usr/bin/chromium".into()))
             .sandbox(false)
@@ -319,7 +321,6 @@ impl Page {
             noted.lock().expect("no test panics with it").push(error);
         };
         tab.add_event_listener(Arc::new(listener)).expect("a listener");
-        let address = format!("file://{}", SCENES.join(format!("{scene}.html")).display());
         tab.navigate_to(&address).and_then(|tab| tab.wait_until_navigated()).expect("the page opens");
         Self { tab, errors, _browser: browser }
     }
