@@ -16,7 +16,7 @@
 //!
 //! What it does not do, and okloop, in `src/`, does:
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait.
-//! - Drain: when the server stops, answers can be lost.
+//! - Stop in order (drain): when the server ends, answers can be lost.
 //! - Tell clients that the server is full: they wait in the accept queue.
 
 use std::collections::BTreeSet;
@@ -37,8 +37,9 @@ const LISTENER: Token = Token(usize::MAX);
 /// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// The high water mark: with this much pending output a session is not read (bytes). Below it, reading starts again. It
-/// needs no lower mark for that: the kernel reports a socket writable only when a good part of its buffer is free.
+/// The high water mark: at this much pending output the server stops reading from the session (bytes). When the socket
+/// becomes writable and less is pending, reading starts again. That needs no lower mark: the kernel reports a socket
+/// writable only when a good part of its buffer is free.
 const HIGH_WATER: usize = 64 * 1024;
 
 /// How much a session reads in one turn (bytes). Then it is the next session's turn.
@@ -254,7 +255,7 @@ impl Connection {
         Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None, deadline: now }
     }
 
-    /// What to wait for: a pure function of the state.
+    /// What to wait for. It depends on the state alone.
     fn interest(&self) -> Interest {
         match (self.reads(), self.pending.is_empty()) {
             (true, true) => Interest::READABLE,

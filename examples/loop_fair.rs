@@ -16,7 +16,7 @@
 //! - Accept when another program has freed descriptors: accepting waits until a session ends. `loop_deadlines`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
-//! - Drain: when the server stops, answers can be lost. okloop, `src/`.
+//! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -34,8 +34,9 @@ const LISTENER: Token = Token(usize::MAX);
 /// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// The high water mark: with this much pending output a session is not read (bytes). Below it, reading starts again. It
-/// needs no lower mark for that: the kernel reports a socket writable only when a good part of its buffer is free.
+/// The high water mark: at this much pending output the server stops reading from the session (bytes). When the socket
+/// becomes writable and less is pending, reading starts again. That needs no lower mark: the kernel reports a socket
+/// writable only when a good part of its buffer is free.
 const HIGH_WATER: usize = 64 * 1024;
 
 /// How much a session reads in one turn (bytes). Then it is the next session's turn.
@@ -155,9 +156,9 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll the batch
-        // has no event of the old session any more: it has one in a batch, and ends only in that one. kqueue may have a
-        // second one. It gives the new session a turn without a cause, which does no harm.
+        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll, a session
+        // has one event in a batch and can end only during that event. On kqueue (macOS, FreeBSD) the batch may hold
+        // a second event of the old session. The new session gets it, and one useless turn. `loop_deadlines`.
         self.sessions.remove(key);
         if self.accept_paused {
             self.accept_paused = false;
@@ -191,7 +192,7 @@ impl Connection {
         Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None }
     }
 
-    /// What to wait for: a pure function of the state.
+    /// What to wait for. It depends on the state alone.
     fn interest(&self) -> Interest {
         match (self.reads(), self.pending.is_empty()) {
             (true, true) => Interest::READABLE,

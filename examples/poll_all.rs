@@ -19,7 +19,7 @@
 //! - Serve others while no descriptor is left: all sessions wait during each pause of 100 ms. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
-//! - Drain: when the server stops, answers can be lost. okloop, `src/`.
+//! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -21,7 +21,7 @@
 //!   limit (`vm.max_map_count`), and so have open files (`ulimit -n`).
 //! - End a session: a client that vanished without a word keeps its thread for ever.
 //! - Survive Ctrl-S: if it stops the server's terminal, new clients wait.
-//! - Drain: when the server stops, answers can be lost.
+//! - Stop in order (drain): when the server ends, answers can be lost.
 //!
 //! From the next rung on, `poll_all`, one thread waits for all clients in one call.
 

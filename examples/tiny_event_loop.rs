@@ -19,7 +19,7 @@
 //! - Recover when no descriptor was left: clients in the accept queue are stuck. `loop_fair`.
 //! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
-//! - Drain: when the server stops, answers can be lost. okloop, `src/`.
+//! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -124,9 +124,9 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll the batch
-        // has no event of the old session any more: it has one in a batch, and ends only in that one. kqueue may have a
-        // second one. It gives the new session a turn without a cause, which does no harm.
+        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll, a session
+        // has one event in a batch and can end only during that event. On kqueue (macOS, FreeBSD) the batch may hold
+        // a second event of the old session. The new session gets it, and one useless turn. `loop_deadlines`.
         self.sessions.remove(key);
     }
 }
