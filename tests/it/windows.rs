@@ -13,7 +13,7 @@ use nix::sys::signal::Signal::SIGINT;
 use okloop::{PREFIX, Reason, Stats};
 use socket2::SockRef;
 
-use crate::harness::{Client, Finished, Process, chunks_of, crowd, eventually, lossy, numbered_lines};
+use crate::harness::{self, Client, Finished, Process, chunks_of, crowd, eventually, lossy, numbered_lines};
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 
@@ -58,7 +58,7 @@ fn system() -> PathBuf {
 
 /// Cargo for this package and Windows.
 fn cargo(command: &str) -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = harness::cargo();
     cargo.args([command, "--quiet", "--package", "okloop", "--target", TARGET, "--target-dir"]).arg(target());
     cargo
 }

@@ -13,6 +13,11 @@ use std::thread;
 
 use serde_json::Value;
 
+use self::cargo::cargo;
+
+#[path = "../../../tests/it/harness/cargo.rs"]
+mod cargo;
+
 /// What is broken, which cases it must fail, and which it may fail besides, depending on times.
 const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
     (
@@ -244,7 +249,7 @@ fn server(name: &str, broken: &str) -> String {
 static MUTANT: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("a file is in a directory");
     let profile = if directory.ends_with("debug") { "dev" } else { "release" };
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     // With the packages that a plain `cargo test` builds, so that their dependencies are built once.
     cargo.args(["build", "--quiet", "--workspace", "--example", "mutant", "--profile", profile]);
     cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"]);

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
+#[cfg(target_os = "linux")]
+mod cargo;
 mod flood;
 mod payload;
 #[cfg(target_os = "linux")]
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 use okloop::{BANNER, Config, Ending, Framing, Handle, OkSession, PREFIX, Server, Session, Stats, platform};
 use socket2::SockRef;
 
+#[cfg(target_os = "linux")]
+pub use self::cargo::cargo;
 pub use self::flood::Flood;
 pub use self::payload::{chunks_of, numbered_lines};
 #[cfg(target_os = "linux")]

@@ -12,15 +12,23 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use okloop::Stats;
 
-use super::{DEADLINE, eventually};
+use super::{DEADLINE, cargo, eventually};
 
 /// The examples, built once: `cargo test --test it` builds none.
 static EXAMPLES: LazyLock<()> = LazyLock::new(|| {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let target =
         Path::new(env!("CARGO_BIN_EXE_okloop")).ancestors().nth(2).expect("it is in target/debug, say");
-    let mut cargo = Command::new(env!("CARGO"));
-    let build = cargo.args(["build", "--quiet", "--profile", profile, "--examples", "--target-dir"]);
+    let mut cargo = cargo();
+    let build = cargo.args([
+        "build",
+        "--package=okloop",
+        "--quiet",
+        "--profile",
+        profile,
+        "--examples",
+        "--target-dir",
+    ]);
     let status = build.arg(target).status();
     assert!(status.expect("cargo runs, as it runs this").success());
 });

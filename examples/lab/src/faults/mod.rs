@@ -96,7 +96,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 
-    /// A table that --markdown has written: any other verdict fails, and the same verdicts pass
+    /// A table that --markdown has written: any other verdict fails, if it comes three times, and the same verdicts pass
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 }
@@ -132,7 +132,7 @@ fn try_run(arguments: &Arguments, cases: &[Numbered]) -> Result<bool, String> {
         }
     }
     let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
-    let results = runner::run(servers, cases, arguments.patience, jobs, &interrupt);
+    let results = runner::run(servers, cases, arguments.patience, jobs, committed.as_ref(), &interrupt);
     terminal::failures(&results);
     json::write(&results, &arguments.out)?;
     html::write(&results, &arguments.out)?;

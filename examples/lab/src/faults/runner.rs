@@ -10,11 +10,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::case::{Beside, Failure, Finding, Needs, Numbered, Setup, Stop, Verdict};
 use super::child::{self, Child};
 use super::client::Client;
+use super::report::table::Table;
 use super::report::terminal;
 use super::servers::{Origin, Server};
 use super::trial::{LIMIT, Trial};
 use crate::support::child::end_descendants;
 use crate::support::interrupt::Interrupt;
+
+/// How often a verdict that was not expected is judged again.
+const RETRIES: usize = 2;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -50,13 +54,14 @@ impl Results {
     }
 }
 
-/// Runs the cases one after the other, each on `jobs` servers together. An interrupt ends the servers; the cases then fail
-/// soon, and the rows before are the result.
+/// Runs the cases one after the other, each on `jobs` servers together. A verdict other than the expected one is judged
+/// again. An interrupt ends the servers; the cases then fail soon, and the rows before are the result.
 pub fn run(
     servers: Vec<Server>,
     cases: &[Numbered],
     patience: Duration,
     jobs: usize,
+    expected: Option<&Table>,
     interrupt: &Interrupt,
 ) -> Results {
     let start = Instant::now();
@@ -76,7 +81,19 @@ pub fn run(
                 Beside::Few => jobs,
                 Beside::Many => 4 * jobs,
             };
-            let findings = row(&servers, *case, patience, jobs, &bar);
+            let mut findings = row(&servers, *case, patience, jobs, &bar);
+            for (server, finding) in servers.iter().zip(&mut findings) {
+                let expected = expected.and_then(|table| table.verdict(case.case.name, &server.name));
+                // Beside other work of the machine, a client can be too slow to judge.
+                for _ in 0..RETRIES {
+                    if interrupt.is_asked() || expected.is_none_or(|expected| expected == finding.verdict) {
+                        break;
+                    }
+                    let (name, sign) = (case.case.name, finding.verdict.sign());
+                    bar.suspend(|| eprintln!("{name}, {}: {sign} came, and is judged again", server.name));
+                    *finding = judge(server, *case, patience);
+                }
+            }
             // Servers that left their process group. No guard is alive between two rows.
             end_descendants();
             if interrupt.is_asked() {

@@ -48,6 +48,25 @@ fn the_reports_agree_and_one_failure_is_status_1() {
 }
 
 #[test]
+fn a_verdict_other_than_the_expected_one_is_judged_three_times_and_then_fails() {
+    let okloop = okloop();
+    let table = out("expect").join("faults.md");
+    fs::create_dir_all(out("expect")).expect("a directory is made");
+    let expect = |no_newline: &str, not_text: &str| {
+        let rows = format!("| 1.2 no-newline | {no_newline} |\n| 1.3 not-text | {not_text} |\n");
+        fs::write(&table, format!("| case | okloop |\n| --- | :-: |\n{rows}")).expect("the table is written");
+        let table = table.to_str().expect("a path in UTF-8");
+        faults("expect", &["--only", "no-newline,not-text", "--server", &okloop, "--expect", table])
+    };
+    let finished = expect("✓", "✗");
+    let again = "not-text, okloop: ✓ came, and is judged again\n";
+    let said = format!("{again}{again}not-text, okloop: ✗ is expected, ✓ came\n");
+    assert_eq!((finished.status, finished.stderr), (Some(1), said));
+    let finished = expect("✓", "✓");
+    assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
+}
+
+#[test]
 fn a_server_that_runs_already_is_not_asked_for_its_process() {
     let port = free_port().to_string();
     let mut server = Command::new(program("okloop"));

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::cargo::cargo;
+
 /// How long a test waits for anything. Far longer than it takes, because a busy machine is no failure.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -27,7 +29,7 @@ pub fn turn() -> MutexGuard<'static, ()> {
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("it is in target/debug, say");
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     // With the packages that a plain `cargo test` builds, so that their dependencies are built once.
     cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
     let status = cargo.arg("--target-dir").arg(directory.join("..")).status();

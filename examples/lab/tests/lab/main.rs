@@ -3,6 +3,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "../../../../tests/it/harness/cargo.rs"]
+mod cargo;
 mod compare;
 mod faults;
 mod fleet;

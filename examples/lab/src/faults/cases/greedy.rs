@@ -221,7 +221,9 @@ fn beside_flood(trial: &Trial, typists: &[Client<'_>]) -> Result<Duration, Stop>
 fn crowd(trial: &Trial) -> Outcome {
     const CROWD: usize = 2000;
     let typist = Client::greeted(trial)?;
+    // Twice: a server that serves one line a client has no client that types.
     typist.ask(b"before\n")?;
+    typist.ask(b"the crowd\n")?;
     let crowd = trial.while_stopped(|| {
         let crowd = (0..CROWD).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
         let mut inside = 0;

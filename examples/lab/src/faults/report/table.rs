@@ -112,7 +112,7 @@ impl Table {
     }
 
     /// The number of a case may change when another one is added, the name does not.
-    fn verdict(&self, case: &str, server: &str) -> Option<Verdict> {
+    pub fn verdict(&self, case: &str, server: &str) -> Option<Verdict> {
         let column = self.servers.iter().position(|name| name == server)?;
         Some(self.rows.iter().find(|row| row.case == case)?.verdicts[column])
     }
