@@ -124,40 +124,40 @@ fn measure_all(
     let workloads: Vec<_> = typing.chain(others).collect();
     let rounds = arguments.rounds();
 
-    let steps = (rounds * workloads.len() + sweep::PASSES) * contenders.len();
+    // Each round has the workloads, and one more time all contenders: the growing rates.
+    let steps_of_a_round = (workloads.len() + 1) * contenders.len();
+    let steps = rounds * steps_of_a_round;
     let progress = ProgressBar::new(steps as u64);
     let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
     progress.set_style(style.expect("the template is well formed"));
     progress.enable_steady_tick(Duration::from_secs(1));
     let begin = |what: String, place: usize| {
-        progress.set_position(place as u64 - 1);
+        progress.set_position(place as u64);
         if progress.is_hidden() {
-            eprintln!("{place}/{steps}: {what}");
+            eprintln!("{}/{steps}: {what}", place + 1);
         }
         progress.set_message(what);
     };
-    let measured = rounds::run(bench, &contenders, &workloads, rounds, |contender, workload, place| {
-        begin(format!("{workload}: {}", contender.name), place);
-    });
-    let swept = rounds * workloads.len() * contenders.len();
-    let sweeps = sweep::run(bench, &contenders, &measured, |contender, place| {
-        begin(format!("growing rates: {}", contender.name), swept + place);
-    });
+    let mut cells = rounds::empty_cells(contenders.len(), &workloads);
+    let mut sweeps: Vec<sweep::Swept> = contenders.iter().map(|_| None).collect();
+    for round in 0..rounds {
+        let start = round * steps_of_a_round;
+        rounds::play_round(bench, &contenders, &mut cells, round, |contender, workload, place| {
+            begin(format!("{workload}: {}", contender.name), start + place);
+        });
+        let start = start + cells.len();
+        sweep::play_round(bench, &contenders, &cells, &mut sweeps, |contender, place| {
+            begin(format!("growing rates: {}", contender.name), start + place);
+        });
+        if bench.interrupt.is_asked() {
+            break;
+        }
+    }
     progress.finish_and_clear();
 
     let interrupted = bench.interrupt.is_asked();
     let (file_limit, end_of_session, time) = (bench.file_limit, bench.end_of_session, bench.time);
-    Report {
-        occasion,
-        file_limit,
-        end_of_session,
-        rounds,
-        time,
-        contenders,
-        cells: measured,
-        sweeps,
-        interrupted,
-    }
+    Report { occasion, file_limit, end_of_session, rounds, time, contenders, cells, sweeps, interrupted }
 }
 
 /// Raises the number of files that this process and its children may open to its limit; returns it.

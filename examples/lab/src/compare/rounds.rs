@@ -70,39 +70,33 @@ impl Summary {
     }
 }
 
-/// Measures every contender under every workload, so many rounds. `begin` is called before each measurement, with its
-/// place in the whole series.
-pub fn run(
+/// One round: measures every contender under every workload. `begin` is called before each measurement, with its place in
+/// the round.
+pub fn play_round(
     bench: &mut Bench,
     contenders: &[Contender],
-    workloads: &[Workload],
-    rounds: usize,
+    cells: &mut [Cell],
+    round: usize,
     mut begin: impl FnMut(&Contender, &Workload, usize),
-) -> Vec<Cell> {
-    let mut cells = empty_cells(contenders.len(), workloads);
-    let mut place = 0;
-    for round in 0..rounds {
-        for turn in 0..cells.len() {
-            // Another server begins in each round: the first one may find a cooler processor.
-            let nth = (turn % contenders.len() + round) % contenders.len();
-            let at = turn - turn % contenders.len() + nth;
-            place += 1;
-            if cells[at].failure.is_some() || cells[at].is_slow() {
-                continue;
-            }
-            if let Some(failure) = final_failure(&cells, nth) {
-                cells[at].failure = Some(failure);
-                continue;
-            }
-            begin(&contenders[nth], &cells[at].workload, place);
-            match bench.measure(&contenders[nth], &cells[at].workload) {
-                Ok(figures) => cells[at].runs.push(figures),
-                Err(Failure::Interrupted) => return cells,
-                Err(failure) => cells[at].failure = Some(failure),
-            }
+) {
+    for turn in 0..cells.len() {
+        // Another server begins in each round: the first one may find a cooler processor.
+        let nth = (turn % contenders.len() + round) % contenders.len();
+        let at = turn - turn % contenders.len() + nth;
+        if cells[at].failure.is_some() || cells[at].is_slow() {
+            continue;
+        }
+        if let Some(failure) = final_failure(cells, nth) {
+            cells[at].failure = Some(failure);
+            continue;
+        }
+        begin(&contenders[nth], &cells[at].workload, turn);
+        match bench.measure(&contenders[nth], &cells[at].workload) {
+            Ok(figures) => cells[at].runs.push(figures),
+            Err(Failure::Interrupted) => return,
+            Err(failure) => cells[at].failure = Some(failure),
         }
     }
-    cells
 }
 
 /// Why the contender need not be tried again, if it failed for good.
@@ -112,7 +106,7 @@ pub fn final_failure(cells: &[Cell], contender: usize) -> Option<Failure> {
 }
 
 /// The cells in the order of a round: for each workload, each contender.
-fn empty_cells(contenders: usize, workloads: &[Workload]) -> Vec<Cell> {
+pub fn empty_cells(contenders: usize, workloads: &[Workload]) -> Vec<Cell> {
     let of_workload = |workload: &Workload| {
         let workload = workload.clone();
         (0..contenders).map(move |contender| Cell {

@@ -5,8 +5,8 @@
 //! late. Below it only some are: after a pause of the machine, or because the scheduler chose other threads. That half of
 //! the lines may be late, and that a rate is missed only if it is missed twice, makes the knee the same in each run.
 //!
-//! In the first pass the rates double until one is missed. Then the search halves the distance, in steps of 4 %. A machine
-//! may be slow for many seconds. A later pass therefore tries again whether the server holds more.
+//! In the first round the rates double until one is missed. Then the search halves the distance, in steps of 4 %. A machine
+//! may be slow for many seconds. Each later round therefore tries again whether the server holds more.
 
 use std::time::Duration;
 
@@ -19,8 +19,6 @@ use crate::compare::rounds::{self, Cell};
 use crate::support::failure::Failure;
 use crate::support::processors::OwnProcessor;
 
-/// How often each server's knee is searched.
-pub const PASSES: usize = 2;
 /// How many sessions send. With fewer, each of a saturated server's answers covers several lines, because they wait in
 /// the same session. With more, the limit of open files of some systems is reached.
 pub const SESSIONS: usize = 1000;
@@ -97,42 +95,43 @@ impl Knee {
     }
 }
 
-/// How each contender answers growing rates; none where it was not tried. The servers take turns in two passes.
-pub fn run(
+/// How a contender answers growing rates; none if it was not tried.
+pub type Swept = Option<Result<Sweep, Failure>>;
+
+/// One round: offers growing rates to each contender, above those that it held in earlier rounds. `begin` is called before
+/// each search, with its place in the round.
+pub fn play_round(
     bench: &mut Bench,
     contenders: &[Contender],
     measured: &[Cell],
+    sweeps: &mut [Swept],
     mut begin: impl FnMut(&Contender, usize),
-) -> Vec<Option<Result<Sweep, Failure>>> {
-    let mut sweeps: Vec<Option<Result<Sweep, Failure>>> = contenders.iter().map(|_| None).collect();
-    for pass in 0..PASSES {
-        for (nth, (contender, swept)) in contenders.iter().zip(&mut sweeps).enumerate() {
-            if bench.interrupt.is_asked() {
-                return sweeps;
-            }
-            let failure = rounds::final_failure(measured, nth);
-            let earlier = match swept.take().or_else(|| failure.map(Err)) {
-                Some(Err(failure)) => {
-                    *swept = Some(Err(failure));
-                    continue;
-                }
-                Some(Ok(earlier)) => Some(earlier),
-                None => None,
-            };
-            begin(contender, pass * contenders.len() + nth + 1);
-            let held = earlier.as_ref().and_then(|earlier| earlier.knee.step);
-            *swept = match (sweep(bench, contender, bench.time, held), earlier) {
-                (Ok(later), Some(earlier)) => Some(Ok(earlier.and(later))),
-                (Err(Failure::Interrupted), earlier) => earlier.map(Ok),
-                (result, _) => Some(result),
-            };
+) {
+    for (nth, (contender, swept)) in contenders.iter().zip(sweeps).enumerate() {
+        if bench.interrupt.is_asked() {
+            return;
         }
+        let failure = rounds::final_failure(measured, nth);
+        let earlier = match swept.take().or_else(|| failure.map(Err)) {
+            Some(Err(failure)) => {
+                *swept = Some(Err(failure));
+                continue;
+            }
+            Some(Ok(earlier)) => Some(earlier),
+            None => None,
+        };
+        begin(contender, nth);
+        let held = earlier.as_ref().and_then(|earlier| earlier.knee.step);
+        *swept = match (sweep(bench, contender, bench.time, held), earlier) {
+            (Ok(later), Some(earlier)) => Some(Ok(earlier.and(later))),
+            (Err(Failure::Interrupted), earlier) => earlier.map(Ok),
+            (result, _) => Some(result),
+        };
     }
-    sweeps
 }
 
 /// Starts the contender beside the load, and searches its knee in slices of this time, above the step that it held in an
-/// earlier pass.
+/// earlier round.
 fn sweep(
     bench: &mut Bench,
     contender: &Contender,
@@ -157,7 +156,7 @@ fn sweep(
 }
 
 impl Sweep {
-    /// This pass and a later one together.
+    /// This round and a later one together.
     pub fn and(mut self, later: Self) -> Self {
         self.points.extend(later.points);
         Self::of(self.points, later.knee)
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_pass_finds_what_an_earlier_one_missed_and_never_less() {
+    fn a_later_round_finds_what_an_earlier_one_missed_and_never_less() {
         let (slow, _) = search_with(None, 50_000.0, f64::INFINITY);
         let (fast, _) = search_with(slow.step, 100_000.0, f64::INFINITY);
         assert_eq!(fast, search_with(None, 100_000.0, f64::INFINITY).0);
