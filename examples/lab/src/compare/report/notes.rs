@@ -56,7 +56,8 @@ const GENERAL: [&str; 5] = [
      shared page counts once. It grows by whole pages (4 KiB).",
     "The kernel's memory is the growth of KernelStack, PageTables and Slab in /proc/meminfo, from 1,000 sessions on. \
      Slab has both ends of each session in it. The load's end is subtracted: it is measured before, with sessions whose \
-     two ends are alike. Socket buffers are empty while a session is idle.",
+     two ends are alike. Socket buffers are empty while a session is idle. Slab also grows when another program reads many \
+     files meanwhile.",
     "A measurement whose sessions took longer than three seconds to open is made once.",
     "Each server logs a line for each session, here to a file. That is a part of what a visit costs. \
      --server 'quiet=PATH/okloop --log-level warn --port {port}' shows okloop without it.",
