@@ -17,8 +17,10 @@ use super::trial::{LIMIT, Trial};
 use crate::support::child::end_descendants;
 use crate::support::interrupt::Interrupt;
 
-/// How often a verdict that was not expected is judged again.
+/// How often a verdict that was not expected is judged again, and after which pause. A machine can be busy for many
+/// seconds.
 const RETRIES: usize = 2;
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// What came of a run.
 #[derive(Debug)]
@@ -84,13 +86,14 @@ pub fn run(
             let mut findings = row(&servers, *case, patience, jobs, &bar);
             for (server, finding) in servers.iter().zip(&mut findings) {
                 let expected = expected.and_then(|table| table.verdict(case.case.name, &server.name));
-                // Beside other work of the machine, a client can be too slow to judge.
+                // Beside other work of the machine, a client or a server can be too slow to judge.
                 for _ in 0..RETRIES {
                     if interrupt.is_asked() || expected.is_none_or(|expected| expected == finding.verdict) {
                         break;
                     }
                     let (name, sign) = (case.case.name, finding.verdict.sign());
                     bar.suspend(|| eprintln!("{name}, {}: {sign} came, and is judged again", server.name));
+                    thread::sleep(PAUSE);
                     *finding = judge(server, *case, patience);
                 }
             }
