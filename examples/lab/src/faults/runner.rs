@@ -85,15 +85,17 @@ pub fn run(
             };
             let mut findings = row(&servers, *case, patience, jobs, &bar);
             for (server, finding) in servers.iter().zip(&mut findings) {
-                let expected = expected.and_then(|table| table.verdict(case.case.name, &server.name));
+                let name = case.case.name;
+                let Some(expected) = expected.and_then(|table| table.verdict(name, &server.name)) else {
+                    continue;
+                };
                 // Beside other work of the machine, a client or a server can be too slow to judge.
                 for _ in 0..RETRIES {
-                    if interrupt.is_asked() || expected.is_none_or(|expected| expected == finding.verdict) {
+                    if finding.verdict == expected || interrupt.wait(PAUSE).is_err() {
                         break;
                     }
-                    let (name, sign) = (case.case.name, finding.verdict.sign());
+                    let sign = finding.verdict.sign();
                     bar.suspend(|| eprintln!("{name}, {}: {sign} came, and is judged again", server.name));
-                    thread::sleep(PAUSE);
                     *finding = judge(server, *case, patience);
                 }
             }

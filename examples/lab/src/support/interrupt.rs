@@ -62,6 +62,18 @@ impl Interrupt {
         if self.is_asked() { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
+    /// Waits for this time. An error if the operator asks for an end before it is over.
+    pub fn wait(&self, time: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + time;
+        loop {
+            self.check()?;
+            match deadline.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return Ok(()),
+                left => thread::sleep(left.min(Self::TICK)),
+            }
+        }
+    }
+
     /// Waits for the end of a process and returns how it ended; `None` if it still runs after `patience`.
     pub fn wait_for_end(
         &self,
@@ -96,9 +108,13 @@ mod tests {
         let sleeper = ChildGuard::spawn(Command::new("sleep").arg("3600")).unwrap();
         let interrupt = Interrupt::default();
         assert_eq!(interrupt.wait_for_end(&sleeper, GLANCE).unwrap(), None);
+        let began = Instant::now();
+        assert_eq!(interrupt.wait(GLANCE), Ok(()));
+        assert!(began.elapsed() >= GLANCE);
 
         interrupt.asked.store(true, Ordering::Relaxed);
         let waiting = interrupt.wait_for_end(&sleeper, Duration::from_secs(3600));
         assert_eq!(waiting, Err(Failure::Interrupted));
+        assert_eq!(interrupt.wait(Duration::from_secs(3600)), Err(Failure::Interrupted));
     }
 }
