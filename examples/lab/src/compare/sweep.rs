@@ -3,10 +3,10 @@
 //! The **knee** is the highest offered rate at which half of the lines are answered within 1 ms after they were due.
 //! Above it lines come faster than they are answered, and the queue grows as long as they come, so soon every line is
 //! late. Below it only some are: after a pause of the machine, or because the scheduler chose other threads. That half of
-//! the lines may be late, and that a rate is missed only if it is missed twice, makes the knee the same in each run.
+//! the lines may be late, and that a rate is missed only if it is missed twice, keeps short pauses out of the knee.
 //!
 //! In the first round the rates double until one is missed. Then the search halves the distance, in steps of 4 %. A machine
-//! may be slow for many seconds. Each later round therefore tries again whether the server holds more.
+//! may be slow for a minute. Each later round therefore tries again whether the server holds more.
 
 use std::time::Duration;
 
