@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::compare::log::Log;
-use crate::support::child::{self, ChildGuard};
+use crate::support::child::ChildGuard;
 use crate::support::failure::{Death, Failure};
 use crate::support::interrupt::Interrupt;
 
@@ -44,7 +44,8 @@ pub enum Origin {
     Address(SocketAddr),
 }
 
-/// A server that accepts connections. Dropping it ends its processes, if it was started here.
+/// A server that accepts connections. Dropping it ends its process group, if it was started here. A
+/// [`Descendants`](crate::support::child::Descendants) ends the processes that have left the group.
 #[derive(Debug)]
 pub struct Server {
     /// Where it listens.
@@ -139,15 +140,6 @@ impl Server {
         // A server that goes to the background ends with status 0 too.
         let advice = if status.success() { " (does it go to the background?)" } else { "" };
         Some(Death { how: format!("{status}{advice}"), last_words: log.last_words() })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // The guard first: what is left then has left the server's group.
-        if self.started.take().is_some() {
-            child::end_descendants();
-        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The latencies of a sweep as an `HdrHistogram` interval log (V2): its tools read it.
 //!
-//! Each rate is an interval with the rate as its tag. The values are nanoseconds.
+//! Each slice is an interval with its rate as the tag. The values are nanoseconds.
 
 use std::time::UNIX_EPOCH;
 
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 use hdrhistogram::serialization::{V2DeflateSerializeError, V2DeflateSerializer};
 
-use crate::compare::sweep::Sweep;
+use crate::compare::search::Sweep;
 
 /// The log's readers expect that the greatest value is written in milliseconds.
 const NANOSECONDS_IN_MILLISECOND: f64 = 1e6;
@@ -24,8 +24,9 @@ pub fn render(server: &str, sweep: &Sweep) -> String {
 }
 
 fn log(server: &str, sweep: &Sweep) -> Result<Vec<u8>, IntervalLogWriterError<V2DeflateSerializeError>> {
-    let mut points: Vec<_> = sweep.points.iter().collect();
-    points.sort_by_key(|point| point.slice.began);
+    let slices = sweep.points.iter().flat_map(|point| point.slices.iter().map(|slice| (point.rate, slice)));
+    let mut slices: Vec<_> = slices.collect();
+    slices.sort_by_key(|(_, slice)| slice.began);
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut builder = IntervalLogWriterBuilder::new();
@@ -34,15 +35,15 @@ fn log(server: &str, sweep: &Sweep) -> Result<Vec<u8>, IntervalLogWriterError<V2
             "[{server}: latency from when a line was due, in nanoseconds; tag: lines a second]"
         ))
         .with_max_value_divisor(NANOSECONDS_IN_MILLISECOND);
-    if let Some(first) = points.first() {
-        builder.with_start_time(first.slice.began);
+    if let Some((_, first)) = slices.first() {
+        builder.with_start_time(first.began);
     }
     let mut writer = builder.begin_log_with(&mut log, &mut serializer)?;
-    for point in points {
-        let began = point.slice.began.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let tag = format!("{:.0}", point.rate);
+    for (rate, slice) in slices {
+        let began = slice.began.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let tag = format!("{rate:.0}");
         let tag = Tag::new(&tag).expect("a number has no comma and no space");
-        writer.write_histogram(&point.slice.latency, began, point.slice.time, Some(tag))?;
+        writer.write_histogram(&slice.latency, began, slice.time, Some(tag))?;
     }
     Ok(log)
 }
@@ -58,31 +59,25 @@ mod tests {
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
     use super::*;
-    use crate::compare::load::Slice;
-    use crate::compare::sweep::{Knee, Point, Verdict};
+    use crate::compare::search::{Knee, Played, Point, Verdict};
     use crate::support::latency;
 
-    fn point(rate: f64, began: SystemTime) -> Point {
+    fn slice(began: SystemTime) -> Played {
         let mut histogram = latency::histogram();
         for microseconds in 1..=1000 {
             latency::record(&mut histogram, Duration::from_micros(microseconds));
         }
-        let slice = Slice {
-            began,
-            time: Duration::from_millis(400),
-            latency: histogram,
-            lateness: latency::histogram(),
-            answering: latency::histogram(),
-        };
-        Point { rate, slice, verdict: Verdict::Held }
+        Played { began, time: Duration::from_millis(400), latency: histogram, verdict: Verdict::Held }
     }
 
     #[test]
     fn a_log_can_be_read_back_in_the_order_of_time() {
         let began = SystemTime::now();
-        let points = vec![point(4000.0, began + Duration::from_secs(1)), point(8000.0, began)];
-        let expected = points[0].slice.latency.clone();
-        let knee = Knee { step: Some(16), is_limit_of_load: false };
+        let after = |seconds| slice(began + Duration::from_secs(seconds));
+        let point = |rate, slices| Point { rate, slices, is_of_climb: true };
+        let points = vec![point(4000.0, vec![after(1), after(2)]), point(8000.0, vec![after(0)])];
+        let expected = points[0].slices[0].latency.clone();
+        let knee = Knee { rate: Some(8000.0), is_limit_of_load: false };
         let log = render("a server", &Sweep { points, knee });
 
         let mut tags = Vec::new();
@@ -96,6 +91,6 @@ mod tests {
                 assert!((interval.max() - 1.0).abs() < 0.01, "{} ms", interval.max());
             }
         }
-        assert_eq!(tags, ["8000", "4000"]);
+        assert_eq!(tags, ["8000", "4000", "4000"]);
     }
 }

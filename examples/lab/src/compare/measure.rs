@@ -13,6 +13,7 @@ use crate::compare::figures::{Figure, Figures, in_microseconds};
 use crate::compare::kernel::{self, Memory as KernelMemory};
 use crate::compare::load::{Heard, Load};
 use crate::compare::workload::{Kind, Workload};
+use crate::support::child::Descendants;
 use crate::support::client::Sources;
 use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
@@ -54,6 +55,7 @@ impl Bench {
         // To wake another processor costs more than an answer, in a virtual machine above all. One client and its server
         // never work at the same time, so they share a processor. A machine may have only one, and they share it too.
         let shared = (workload.kind == Kind::Typing).then(OwnProcessor::take).and_then(Result::ok);
+        let descendants = Descendants;
         let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupt)?;
         let mut flood_sources = self.sources.clone();
         let (clients, flood) = workload.without_flood();
@@ -68,6 +70,7 @@ impl Bench {
         let figures = figures.map_err(|failure| server.explain(failure));
         // Before the sessions are reset: otherwise thousands of threads would wake up for it.
         drop(server);
+        drop(descendants);
         drop(shared);
         figures
     }

@@ -7,7 +7,8 @@
 //!   arguments, ladder ──► contenders            the servers that are compared
 //!   workload ──► load (clients on one Poll) ──► what the clients received
 //!   contender (child processes) + family, kernel ──► what it cost       measure: both together, once
-//!   rounds: all of that in turn, several times; sweep: growing rates, up to the highest that a server holds
+//!   rounds: all of that in turn, several times
+//!   sweep: growing rates, and all servers in turn; search: the highest rate that a server holds
 //!   report: tables, page with pictures, JSON
 //! ```
 //!
@@ -25,6 +26,7 @@ mod log;
 mod measure;
 mod report;
 mod rounds;
+mod search;
 mod sweep;
 mod workload;
 
@@ -44,6 +46,7 @@ pub use self::arguments::Arguments;
 use self::contender::Contender;
 use self::measure::Bench;
 use self::report::{Occasion, Report};
+use self::search::Search;
 use self::workload::Workload;
 use crate::support::client::Sources;
 use crate::support::failure::Failure;
@@ -124,8 +127,7 @@ fn measure_all(
     let workloads: Vec<_> = typing.chain(others).collect();
     let rounds = arguments.rounds();
 
-    // Each round has the workloads, and one more time all contenders: the growing rates.
-    let steps_of_a_round = (workloads.len() + 1) * contenders.len();
+    let steps_of_a_round = workloads.len() * contenders.len() + sweep::TURNS;
     let steps = rounds * steps_of_a_round;
     let progress = ProgressBar::new(steps as u64);
     let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
@@ -139,15 +141,15 @@ fn measure_all(
         progress.set_message(what);
     };
     let mut cells = rounds::empty_cells(contenders.len(), &workloads);
-    let mut sweeps: Vec<sweep::Swept> = contenders.iter().map(|_| None).collect();
+    let mut searches: Vec<_> = contenders.iter().map(|_| Ok(Search::default())).collect();
     for round in 0..rounds {
         let start = round * steps_of_a_round;
         rounds::play_round(bench, &contenders, &mut cells, round, |contender, workload, place| {
             begin(format!("{workload}: {}", contender.name), start + place);
         });
         let start = start + cells.len();
-        sweep::play_round(bench, &contenders, &cells, &mut sweeps, |contender, place| {
-            begin(format!("growing rates: {}", contender.name), start + place);
+        sweep::play_round(bench, &contenders, &cells, &mut searches, |turn| {
+            begin("growing rates: all servers in turn".to_owned(), start + turn);
         });
         if bench.interrupt.is_asked() {
             break;
@@ -157,6 +159,7 @@ fn measure_all(
 
     let interrupted = bench.interrupt.is_asked();
     let (file_limit, end_of_session, time) = (bench.file_limit, bench.end_of_session, bench.time);
+    let sweeps = searches.into_iter().map(|search| search.map(Search::finish).transpose()).collect();
     Report { occasion, file_limit, end_of_session, rounds, time, contenders, cells, sweeps, interrupted }
 }
 

@@ -57,7 +57,8 @@ impl Summary {
         Self { median: value, least: value, greatest: value }
     }
 
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    /// Of these values; none of no values.
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (&least, &greatest) = (values.first()?, values.last()?);
         let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);

@@ -90,9 +90,20 @@ pub fn descendants() -> Vec<u32> {
     descendants
 }
 
+/// Calls [`end_descendants`] when it is dropped. It is made before the first [`ChildGuard`], so it is dropped after the
+/// last.
+#[derive(Debug)]
+pub struct Descendants;
+
+impl Drop for Descendants {
+    fn drop(&mut self) {
+        end_descendants();
+    }
+}
+
 /// Kills and reaps all processes that descend from this one, also those that have a group or a session of their own.
 ///
-/// It cannot tell whose descendant is whose, so no other guard may be alive.
+/// It cannot tell whose descendant is whose, so no [`ChildGuard`] may be alive.
 pub fn end_descendants() {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -506,7 +506,7 @@ fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
     let arguments = [FEW, "--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"];
     let mut running = start(&mut comparison.command(&arguments));
     // The first round is over, and the second will not be.
-    running.complaint_with("14/24: ");
+    running.complaint_with("34/60: ");
     running.signal(Signal::SIGINT);
     let finished = running.finish();
 

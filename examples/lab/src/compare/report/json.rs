@@ -7,7 +7,7 @@ use crate::compare::contender::Contender;
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
-use crate::compare::sweep::{Point, SESSIONS, Sweep};
+use crate::compare::search::{Point, Sweep, Verdict};
 use crate::support::failure::Failure;
 
 /// The whole report as JSON.
@@ -48,8 +48,9 @@ fn open_loop(report: &Report) -> Vec<Value> {
             Err(failure) => json!({ "server": contender.name, "failure": failure.to_string() }),
             Ok(sweep) => json!({
                 "server": contender.name,
-                "sessions": SESSIONS,
-                "knee_per_second": sweep.knee.rate(),
+                "sessions": report.swept_sessions(),
+                "knee_per_second": sweep.knee.rate,
+                "knee_of_first_server": report.knee_of_first(sweep),
                 "knee_is_limit_of_load": sweep.knee.is_limit_of_load,
                 "histograms": hdr::file_name(&contender.name),
                 "rates": sweep.points.iter().map(rate).collect::<Vec<_>>(),
@@ -60,16 +61,15 @@ fn open_loop(report: &Report) -> Vec<Value> {
 }
 
 fn rate(point: &Point) -> Value {
-    let latency = |quantile| point.slice.latency.value_at_quantile(quantile) as f64 / 1e3;
     json!({
         "offered_per_second": point.rate,
-        "verdict": point.verdict.key(),
-        "latency_p50_us": latency(0.5),
-        "latency_p90_us": latency(0.9),
-        "latency_p99_us": latency(0.99),
-        "latency_max_us": latency(1.0),
-        "latency_samples": point.slice.latency.len(),
-        "load_late_p90_us": point.slice.lateness.value_at_quantile(0.9) as f64 / 1e3,
+        "slices": point.slices.len(),
+        "slices_held": point.count(Verdict::Held),
+        "slices_with_late_load": point.count(Verdict::LoadWasLate),
+        "latency_p50_us": point.latency(0.5),
+        "latency_p90_us": point.latency(0.9),
+        "latency_p99_us": point.latency(0.99),
+        "latency_max_us": point.latency(1.0),
     })
 }
 

@@ -24,7 +24,8 @@ use self::sections::Section;
 use crate::compare::contender::Contender;
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
-use crate::compare::sweep::Sweep;
+use crate::compare::search::Sweep;
+use crate::compare::sweep;
 use crate::support::failure::Failure;
 use crate::support::machine::Machine;
 
@@ -97,6 +98,18 @@ impl Report {
         let pictures = picture::charts(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
         let files = [(markdown::NAME.to_owned(), tables)].into_iter();
         write_all(directory, files.chain(pictures.map(Chart::file)))
+    }
+
+    /// How many sessions sent lines to each server by the clock.
+    fn swept_sessions(&self) -> usize {
+        sweep::sessions(self.file_limit, self.contenders.len())
+    }
+
+    /// A knee as a share of the first server's; none if that one has no knee, or if the load set it.
+    fn knee_of_first(&self, sweep: &Sweep) -> Option<f64> {
+        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?.knee;
+        let of_first = first.rate.filter(|_| !first.is_limit_of_load)?;
+        Some(sweep.knee.rate? / of_first)
     }
 
     /// The names and the texts of the open loop's files.

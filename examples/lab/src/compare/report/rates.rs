@@ -14,7 +14,7 @@ use super::theme::{Area, ROW, colour, dashes, mark, nothing, picture, shortened,
 use crate::compare::contender::Contender;
 use crate::compare::figures::{Figure, thousands};
 use crate::compare::rounds::Summary;
-use crate::compare::sweep::{Knee, Point, Sweep, Verdict};
+use crate::compare::search::{Knee, Point, Sweep, Verdict};
 use crate::support::failure::Failure;
 
 /// The height of one of the two panels.
@@ -24,11 +24,16 @@ const TOP: f64 = 100_000.0;
 
 /// The rates at which the table compares latencies (lines a second): rates of every sweep.
 const COMPARED: [f64; 2] = [16_000.0, 64_000.0];
-const OPEN_LOOP_SENTENCE: &str = "1,000 sessions send lines by the clock, as a Poisson process (open loop). A session does \
-    not wait for answers, and a latency counts from when its line was due. Knee: the highest rate at which half of the \
-    lines are answered within 1 ms. The load has one processor for itself, the server has the others. n/a: not held.";
+const OPEN_LOOP_SENTENCE: &str = "sessions send lines by the clock, as a Poisson process (open loop). A session does \
+    not wait for answers, and a latency counts from when its line was due. Knee: the rate at which half of the slices are \
+    held; a slice is held if half of its lines are answered within 1 ms. The servers take turns slice by slice, so their \
+    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. The load has one processor for itself, the servers have the \
+    others. n/a: not held.";
 const LATE_SENTENCE: &str = "\u{2265}: at the next rate the load sent half of the lines more than 250 µs late, so the server may \
     hold more.";
+
+/// Marks a knee that the load set.
+const AT_LEAST: &str = "\u{2265} ";
 
 /// The picture.
 pub fn chart(report: &Report) -> Chart {
@@ -58,18 +63,17 @@ pub fn chart(report: &Report) -> Chart {
 /// The knee of each server, and its latency at the same rates.
 pub fn section(report: &Report) -> Section {
     let latency = |sweep: &Sweep, rate: f64, quantile: f64| {
-        let held = sweep
-            .points
-            .iter()
-            .find(|point| point.verdict == Verdict::Held && (point.rate - rate).abs() < 1.0);
-        held.map_or("n/a".to_owned(), |point| {
-            Figure::Median.show(point.slice.latency.value_at_quantile(quantile) as f64 / 1e3)
-        })
+        let held = sweep.points.iter().find(|point| point.is_held() && (point.rate - rate).abs() < 1.0);
+        held.map_or("n/a".to_owned(), |point| Figure::Median.show(point.latency(quantile)))
+    };
+    let share = |sweep: &Sweep| {
+        let mark = if sweep.knee.is_limit_of_load { AT_LEAST } else { "" };
+        report.knee_of_first(sweep).map_or("n/a".to_owned(), |share| format!("{mark}{:.0} %", 100.0 * share))
     };
     let figures = |sweep: &Sweep| {
         let latencies =
             COMPARED.iter().flat_map(|&rate| [0.5, 0.99].map(|quantile| latency(sweep, rate, quantile)));
-        [knee(sweep.knee)].into_iter().chain(latencies).collect()
+        [knee(sweep.knee), share(sweep)].into_iter().chain(latencies).collect()
     };
     let row = |(contender, sweep): (&Contender, &Option<Result<Sweep, Failure>>)| {
         let figures = sweep.as_ref()?.as_ref().map(figures).map_err(ToString::to_string);
@@ -78,12 +82,16 @@ pub fn section(report: &Report) -> Section {
     let rows: Vec<_> = report.contenders.iter().zip(&report.sweeps).filter_map(row).collect();
     let heads = COMPARED
         .iter()
-        .flat_map(|rate| ["p50", "p99"].map(|quantile| format!("{quantile} at {}k/s", rate / 1e3)));
+        .flat_map(|rate| ["p50", "p99"].map(|quantile| format!("{quantile}, {}k/s", rate / 1e3)));
+    let of_first = report
+        .contenders
+        .first()
+        .map_or("share".to_owned(), |first| format!("of {}", shortened(&first.name)));
     let is_limited = report.sweeps.iter().flatten().flatten().any(|sweep| sweep.knee.is_limit_of_load);
     Section {
         title: "Lines by the clock: the knee".to_owned(),
-        sentence: OPEN_LOOP_SENTENCE.to_owned(),
-        head: ["server".to_owned(), "knee (lines/s)".to_owned()].into_iter().chain(heads).collect(),
+        sentence: format!("{} {OPEN_LOOP_SENTENCE}", thousands(report.swept_sessions() as f64)),
+        head: ["server".to_owned(), "knee (lines/s)".to_owned(), of_first].into_iter().chain(heads).collect(),
         groups: if rows.is_empty() { Vec::new() } else { vec![Group { heading: None, rows }] },
         below: is_limited.then(|| LATE_SENTENCE.to_owned()),
     }
@@ -97,26 +105,27 @@ fn swept(report: &Report) -> impl Iterator<Item = (usize, &Contender, &Sweep)> {
 
 /// A knee as text: `≥` marks one that the load set.
 fn knee(knee: Knee) -> String {
-    let Some(rate) = knee.rate() else { return "none".to_owned() };
+    let Some(rate) = knee.rate else { return "none".to_owned() };
     // Two steps of the search are 4 % apart: a fourth digit would say nothing.
     let digits = 10_f64.powf(rate.log10().floor() - 2.0);
-    let mark = if knee.is_limit_of_load { "\u{2265} " } else { "" };
+    let mark = if knee.is_limit_of_load { AT_LEAST } else { "" };
     format!("{mark}{}", thousands((rate / digits).round() * digits))
 }
 
-/// The rates that were held, and the first one that the server missed. Where the load was late, nothing is known.
-/// Between two doublings only the knee is shown: the steps of the search would hide the lines of other servers.
+/// The rates of the climb that were held, the knee, and the first rate of the climb that the server missed. Where the load
+/// was late, nothing is known. Without the other rates of the search: they would hide the lines of other servers.
 fn points(sweep: &Sweep) -> impl Iterator<Item = &Point> {
+    let is_knee = |point: &Point| Some(point.rate) == sweep.knee.rate;
     let held = sweep.points.iter().filter(move |point| {
-        let is_shown = point.is_of_doubling() || Some(point.rate) == sweep.knee.rate();
-        is_shown && point.verdict == Verdict::Held
+        is_knee(point) || point.is_of_climb && point.is_held() && Some(point.rate) < sweep.knee.rate
     });
-    let missed = sweep.points.iter().find(|point| point.verdict != Verdict::Held);
-    held.chain(missed.filter(|point| point.verdict == Verdict::Missed))
+    let above = |point: &&Point| point.is_of_climb && Some(point.rate) > sweep.knee.rate;
+    let missed = sweep.points.iter().filter(above).find(|point| !point.is_held());
+    held.chain(missed.filter(|point| point.count(Verdict::LoadWasLate) == 0))
 }
 
 fn panel<'a>(swept: &[(usize, &Contender, &Sweep)], name: &'a str, quantile: f64) -> Panel<'a> {
-    let value = |point: &Point| point.slice.latency.value_at_quantile(quantile) as f64 / 1e3;
+    let value = |point: &Point| point.latency(quantile);
     let line = |(number, _, sweep): &(usize, &Contender, &Sweep)| {
         let at = |point: &Point| (point.rate, Summary::single(value(point)));
         Line { number: *number, points: points(sweep).map(at).collect() }
