@@ -7,12 +7,12 @@
 //!
 //! Arguments: the port, and the time-out in seconds, 300 by default.
 //!
-//! Its idea: only `poll` waits, so it also waits for the first deadline. Each event of a session moves its deadline. So
-//! the server ends a client that is silent, and a client that does not read its answers.
+//! Its idea: only `poll` waits, so it also waits for the first deadline. Each turn of a session moves its deadline. So the
+//! server ends a client that is silent. It also ends a client that does not read its answers: at high water the server
+//! stops reading, so the session gets no more turns.
 //!
-//! A deadline ends a session outside of its own event. So the loop only marks the session as closed. It removes it
-//! after the batch, in one place. If the key were free earlier, a new session could get it, and the old session's event
-//! too.
+//! A session that has ended is only marked as closed. The loop frees its key after the batch, in one place. If a key were
+//! free earlier, a new session could get it, and with it an event of the old session.
 //!
 //! What it does not do, and okloop, in `src/`, does:
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait.
@@ -69,7 +69,7 @@ struct Server {
     timeout: Duration,
     /// Sessions that have closed during this batch.
     closed: Vec<usize>,
-    /// When this iteration began. The clock is read once an iteration.
+    /// When `poll` returned in this iteration. The loop reads the clock once an iteration.
     now: Instant,
     /// The loop has handled everything that happened before this time.
     caught_up_to: Instant,
@@ -167,7 +167,7 @@ impl Server {
     /// Gives a session its turn. The session may have ended already: an event is a hint.
     fn turn(&mut self, key: usize) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        // An edge means that the client has sent or read something.
+        // Simplification: each turn moves the deadline, also one that moves no byte. src looks at the bytes.
         self.deadlines.remove(&(session.deadline, key));
         session.deadline = self.now + self.timeout;
         self.deadlines.insert((session.deadline, key));
@@ -194,7 +194,7 @@ impl Server {
     }
 
     /// Ends the sessions that were late before `caught_up_to`, not before `now`: their events may still be in the
-    /// kernel.
+    /// kernel. So after the `poll` that waited for a deadline, one more `poll` follows, with the time-out 0.
     ///
     /// Simplification: the kernel reports room only when a third of the socket's send buffer is free. A slow reader can
     /// be late although it reads. src limits how much waits in that buffer.

@@ -55,7 +55,7 @@ struct Server {
     listener: TcpListener,
     /// Every session by its key, which is also its token.
     sessions: Slab<Connection>,
-    /// The system has no room for one more client. Only the end of a session makes room.
+    /// The system has no room for one more client. Accepting goes on when a session ends.
     accept_paused: bool,
 }
 

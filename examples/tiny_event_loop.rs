@@ -9,8 +9,8 @@
 //! to report. Each socket is registered with a token, a number that comes back with its events. Here the token is the
 //! session's key in a [`Slab`], a vector that reuses its free places.
 //!
-//! Readiness is edge-triggered: `poll` reports once that a socket *became* ready. This change is an edge. So a turn
-//! goes on until a call would block. If it stopped earlier, no event would report the rest.
+//! Readiness is edge-triggered: `poll` reports each change once. A change is an edge: bytes have arrived, or room has
+//! appeared. So a turn goes on until a call would block. If it stopped earlier, no event would report the rest.
 //!
 //! What it does not do, and the rung that repairs it:
 //! - Save system calls: each chunk costs a write, and each new client an event without a use. `loop_backpressure`.
