@@ -1,4 +1,4 @@
-//! The search for a server's knee. Knows no server and no clock.
+//! The search for a server's knee. Knows no server and no socket.
 //!
 //! The **knee** is the offered rate at which half of the slices are held. A slice is held if half of its lines are answered
 //! within 1 ms after they were due. Above the knee lines come faster than they are answered, and the queue grows as long
@@ -110,7 +110,7 @@ pub struct Played {
 pub struct Knee {
     /// The rate at which half of the slices were held (lines a second); none if the first rate was not.
     pub rate: Option<f64>,
-    /// Whether the server may hold more, because the load could not send more in time.
+    /// Whether the server may hold more, because the load could not send more in time, or was not asked to.
     pub is_limit_of_load: bool,
 }
 
@@ -158,16 +158,17 @@ impl Search {
         taken.sort_by_key(|(step, _)| *step);
         let missed = taken.iter().filter(|(_, verdict)| *verdict == Verdict::Missed).count();
         let late = taken.iter().filter(|(_, verdict)| *verdict == Verdict::LoadWasLate).count();
-        match taken.get(taken.len() / 2) {
+        // Of two in the middle the lower one, which was held more often.
+        match taken.get(taken.len().saturating_sub(1) / 2) {
             Some((0, verdict)) if *verdict != Verdict::Held => {
                 Knee { rate: None, is_limit_of_load: late > missed }
             }
             Some((step, _)) => Knee { rate: Some(rate(*step)), is_limit_of_load: late > missed },
-            // Only the first climb was played.
+            // The rate was never too high, or always, or only a part of the search was played.
             None => {
                 let is_held = |slice: &Played| slice.verdict == Verdict::Held;
                 let held = self.played.iter().rfind(|(_, slices)| slices.iter().any(is_held));
-                Knee { rate: held.map(|(step, _)| rate(*step)), is_limit_of_load: false }
+                Knee { rate: held.map(|(step, _)| rate(*step)), is_limit_of_load: held.is_some() }
             }
         }
     }
@@ -297,7 +298,8 @@ mod tests {
         assert!(knee.is_limit_of_load);
         assert!(knee.rate.is_some_and(|rate| (140_000.0..160_000.0).contains(&rate)), "{knee:?}");
         assert!(!search(|_| 150_000.0, 300_000.0).knee.is_limit_of_load);
-        assert_eq!(search(|_| f64::INFINITY, f64::INFINITY).knee.rate, Some(rate(LAST)));
+        let endless = Knee { rate: Some(rate(LAST)), is_limit_of_load: true };
+        assert_eq!(search(|_| f64::INFINITY, f64::INFINITY).knee, endless);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A machine may be slow for a second or for a minute. Servers that are measured a minute apart would then differ. Here
 //! each has a slice in every turn, so all of them meet the same machine. Between its slices a server is idle.
 
+use std::time::Duration;
+
 use crate::compare::contender::{Contender, Server};
 use crate::compare::load::{OpenLoad, Schedule};
 use crate::compare::measure::{Bench, OTHER_FILES};
@@ -49,7 +51,10 @@ pub fn play_round(
     let _descendants = Descendants;
     let processor = match OwnProcessor::take() {
         Ok(processor) => processor,
-        Err(failure) => return searches.fill_with(|| Err(failure.clone())),
+        Err(failure) => {
+            let not_failed = searches.iter_mut().filter(|search| search.is_ok());
+            return not_failed.for_each(|search| *search = Err(failure.clone()));
+        }
     };
     let sessions = sessions(bench.file_limit, contenders.len());
     let mut entrants = Vec::new();
@@ -70,14 +75,30 @@ pub fn play_round(
     let time = bench.time / SLICES;
     for turn in 0..TURNS {
         begin(turn);
-        for Entrant { server, load, search } in &mut entrants {
-            let Ok(found) = search else { continue };
-            match load.play(Schedule::new(found.next_rate(), sessions, time), time) {
-                Ok(slice) => found.note(slice),
-                Err(Failure::Interrupted) => return,
-                Err(failure) => **search = Err(server.explain(failure)),
+        // A server that fails ends here, so that it disturbs no other.
+        entrants.retain_mut(|entrant| entrant.play(sessions, time));
+        if bench.interrupt.is_asked() {
+            return;
+        }
+        // Another server is first in each turn.
+        let first = 1.min(entrants.len());
+        entrants.rotate_left(first);
+    }
+}
+
+impl Entrant<'_> {
+    /// One slice. Returns whether the server is still in the round.
+    fn play(&mut self, sessions: usize, time: Duration) -> bool {
+        let Ok(search) = self.search else { return false };
+        match self.load.play(Schedule::new(search.next_rate(), sessions, time), time) {
+            Ok(slice) => search.note(slice),
+            Err(Failure::Interrupted) => {}
+            Err(failure) => {
+                *self.search = Err(self.server.explain(failure));
+                return false;
             }
         }
+        true
     }
 }
 

@@ -31,8 +31,8 @@ pub fn caveats(report: &Report) -> Vec<String> {
     };
     let mut notes = vec![
         format!(
-            "Each measurement took {:?}, that of a typing client half as long, and a slice of growing rates a third, on a \
-             server started for it. Rounds: {}; {rounds}. There is no warm-up. \"n/a\": the system does not tell.",
+            "Each measurement took {:?}, and that of a typing client half as long, on a server started for it. A slice of \
+             growing rates took a third of that, on a server that ran for the round. Rounds: {}; {rounds}. There is no warm-up. \"n/a\": the system does not tell.",
             report.time, report.rounds,
         ),
         format!(

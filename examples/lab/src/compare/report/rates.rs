@@ -29,8 +29,8 @@ const OPEN_LOOP_SENTENCE: &str = "sessions send lines by the clock, as a Poisson
     held; a slice is held if half of its lines are answered within 1 ms. The servers take turns slice by slice, so their \
     shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. The load has one processor for itself, the servers have the \
     others. n/a: not held.";
-const LATE_SENTENCE: &str = "\u{2265}: at the next rate the load sent half of the lines more than 250 µs late, so the server may \
-    hold more.";
+const LATE_SENTENCE: &str = "\u{2265}: in most slices that were not held, the load sent half of the lines more than 250 µs late, so \
+    the server may hold more.";
 
 /// Marks a knee that the load set.
 const AT_LEAST: &str = "\u{2265} ";
@@ -121,7 +121,7 @@ fn points(sweep: &Sweep) -> impl Iterator<Item = &Point> {
     });
     let above = |point: &&Point| point.is_of_climb && Some(point.rate) > sweep.knee.rate;
     let missed = sweep.points.iter().filter(above).find(|point| !point.is_held());
-    held.chain(missed.filter(|point| point.count(Verdict::LoadWasLate) == 0))
+    held.chain(missed.filter(|point| point.count(Verdict::LoadWasLate) < point.count(Verdict::Missed)))
 }
 
 fn panel<'a>(swept: &[(usize, &Contender, &Sweep)], name: &'a str, quantile: f64) -> Panel<'a> {
