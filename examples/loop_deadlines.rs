@@ -128,6 +128,10 @@ impl Server {
     }
 
     fn accept_new(&mut self) {
+        // A new client makes no room. The pause ends with `rearm_listener`, which reports this client again.
+        if self.accept_paused.is_some() {
+            return;
+        }
         for _ in 0..ACCEPT_BUDGET {
             match unless_blocked(self.listener.accept()) {
                 Ok(Some((stream, address))) => {
