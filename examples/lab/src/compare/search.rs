@@ -41,15 +41,15 @@ const LAST: u32 = 8 * OCTAVE;
 /// The first stride of the staircase.
 const STRIDE: u32 = 4;
 
-/// What a slice showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a slice showed, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// The server answered in time.
-    Held,
-    /// The server did not.
+    /// The server did not answer in time.
     Missed,
     /// The load did not send in time. It says nothing about the server.
     LoadWasLate,
+    /// The server answered in time.
+    Held,
 }
 
 /// One server's search, over all rounds.
@@ -69,7 +69,8 @@ struct Staircase {
     stride: u32,
     /// The steps since its direction changed first, each with its verdict.
     taken: Vec<(u32, Verdict)>,
-    last: Option<Verdict>,
+    /// Whether its last step was up.
+    was_up: Option<bool>,
 }
 
 /// The end of a search.
@@ -134,14 +135,13 @@ impl Search {
         let (step, verdict) = (self.next_step(), slice.verdict());
         let Slice { began, time, latency, .. } = slice;
         self.played.entry(step).or_default().push(Played { began, time, latency, verdict });
-        match (self.climb, &mut self.staircase) {
-            (Some(_), _) if verdict == Verdict::Held && step < LAST => self.climb = Some(step + OCTAVE),
-            (Some(_), None) => {
-                self.climb = None;
-                self.staircase = Some(Staircase::from(step.saturating_sub(OCTAVE / 2)));
-            }
-            (Some(_), Some(_)) => self.climb = None,
-            (None, staircase) => staircase.iter_mut().for_each(|staircase| staircase.take(verdict)),
+        if self.climb.is_none() {
+            self.staircase.iter_mut().for_each(|staircase| staircase.take(verdict));
+        } else if verdict == Verdict::Held && step < LAST {
+            self.climb = Some(step + OCTAVE);
+        } else {
+            self.climb = None;
+            self.staircase.get_or_insert_with(|| Staircase::from(step.saturating_sub(OCTAVE / 2)));
         }
     }
 
@@ -155,39 +155,37 @@ impl Search {
 
     fn knee(&self) -> Knee {
         let mut taken = self.staircase.as_ref().map(|staircase| staircase.taken.clone()).unwrap_or_default();
-        taken.sort_by_key(|(step, _)| *step);
-        let missed = taken.iter().filter(|(_, verdict)| *verdict == Verdict::Missed).count();
-        let late = taken.iter().filter(|(_, verdict)| *verdict == Verdict::LoadWasLate).count();
+        taken.sort();
         // Of two in the middle the lower one, which was held more often.
-        match taken.get(taken.len().saturating_sub(1) / 2) {
-            Some((0, verdict)) if *verdict != Verdict::Held => {
-                Knee { rate: None, is_limit_of_load: late > missed }
-            }
-            Some((step, _)) => Knee { rate: Some(rate(*step)), is_limit_of_load: late > missed },
+        let Some(&(step, verdict)) = taken.get(taken.len().saturating_sub(1) / 2) else {
             // The rate was never too high, or always, or only a part of the search was played.
-            None => {
-                let is_held = |slice: &Played| slice.verdict == Verdict::Held;
-                let held = self.played.iter().rfind(|(_, slices)| slices.iter().any(is_held));
-                Knee { rate: held.map(|(step, _)| rate(*step)), is_limit_of_load: held.is_some() }
-            }
+            let is_held = |slice: &Played| slice.verdict == Verdict::Held;
+            let held = self.played.iter().rfind(|(_, slices)| slices.iter().any(is_held));
+            return Knee { rate: held.map(|(step, _)| rate(*step)), is_limit_of_load: held.is_some() };
+        };
+        let is_any_held = step > 0 || verdict == Verdict::Held;
+        let count = |wanted| taken.iter().filter(|(_, verdict)| *verdict == wanted).count();
+        Knee {
+            rate: is_any_held.then(|| rate(step)),
+            is_limit_of_load: count(Verdict::LoadWasLate) > count(Verdict::Missed),
         }
     }
 }
 
 impl Staircase {
     fn from(next: u32) -> Self {
-        Self { next, stride: STRIDE, taken: Vec::new(), last: None }
+        Self { next, stride: STRIDE, taken: Vec::new(), was_up: None }
     }
 
     fn take(&mut self, verdict: Verdict) {
         let is_up = verdict == Verdict::Held;
-        if self.last.is_some_and(|last| (last == Verdict::Held) != is_up) {
+        if self.was_up.is_some_and(|was_up| was_up != is_up) {
             self.stride = (self.stride / 2).max(1);
         }
         if self.stride < STRIDE {
             self.taken.push((self.next, verdict));
         }
-        self.last = Some(verdict);
+        self.was_up = Some(is_up);
         self.next =
             if is_up { (self.next + self.stride).min(LAST) } else { self.next.saturating_sub(self.stride) };
     }
@@ -304,7 +302,12 @@ mod tests {
 
     #[test]
     fn a_server_that_misses_the_first_rate_has_no_knee() {
-        assert_eq!(search(|_| 3_000.0, f64::INFINITY).knee, Knee { rate: None, is_limit_of_load: false });
+        let none = Knee { rate: None, is_limit_of_load: false };
+        assert_eq!(search(|_| 3_000.0, f64::INFINITY).knee, none);
+        for lucky in 0..5 {
+            let server = |nth| if nth % 5 == lucky { 4_000.0 } else { 3_000.0 };
+            assert_eq!(search(server, f64::INFINITY).knee, none);
+        }
         assert!(Search::default().finish().is_none());
     }
 
