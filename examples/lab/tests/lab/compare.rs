@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -264,6 +265,41 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
         assert_eq!(tries.count(), 1, "{server} is tried once: {}", finished.stderr);
     }
     assert_eq!(comparison.left_over(), []);
+}
+
+#[test]
+fn a_server_that_dies_between_two_rates_has_no_knee_and_the_others_have_theirs() {
+    static OPEN: AtomicUsize = AtomicUsize::new(0);
+    static ANSWERED: AtomicUsize = AtomicUsize::new(0);
+    let comparison = Comparison::new("mortal");
+    // Only the open loop has so many sessions. This server answers some of its lines, and then ends all sessions.
+    let mortal = start_server(|_, mut stream| {
+        let is_crowd = OPEN.fetch_add(1, Ordering::Relaxed) > 100;
+        let _ = stream.write_all(BANNER);
+        let mut line = [0; 1024];
+        while ANSWERED.load(Ordering::Relaxed) < 500
+            && let Ok(count @ 1..) = stream.read(&mut line)
+        {
+            ANSWERED.fetch_add(usize::from(is_crowd), Ordering::Relaxed);
+            let _ = stream.write_all(&[PREFIX, &line[..count]].concat());
+        }
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    });
+    let small = [FEW, "--sessions=1", "--rounds=1", "--seconds=0.05", "--connect", &mortal];
+    let finished = comparison.run(&small);
+
+    let results = comparison.results();
+    let swept = results["open_loop"].as_array().expect("the open loop is an array");
+    let of_server =
+        |server: &str| swept.iter().find(|sweep| sweep["server"] == server).expect("it was swept");
+    for server in ["okloop", "tiny_event_loop"] {
+        assert_eq!(of_server(server)["failure"], Value::Null, "{results:#}");
+        assert!(of_server(server)["knee_per_second"].as_f64() > Some(0.0), "{results:#}");
+    }
+    let failure = of_server(&mortal)["failure"].as_str().unwrap_or_default();
+    assert!(failure.contains("closed"), "{results:#}");
+    assert!(finished.stdout.contains(failure), "{}", finished.stdout);
+    assert_eq!(results_of(&results, &mortal)[0]["failure"], Value::Null, "{results:#}");
 }
 
 /// A server that serves each client, the first being number 0, in a thread of its own; returns its address.
