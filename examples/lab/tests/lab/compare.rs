@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use okloop::{BANNER, PREFIX};
 use serde_json::Value;
 
-use crate::harness::{Finished, lab, lab_under, program, run, start};
+use crate::harness::{Finished, Running, lab, lab_under, program, run, start};
 
 /// The servers that come with the comparison, without the one that needs python3.
 const SERVERS: [&str; 7] = [
@@ -82,6 +82,14 @@ impl Comparison {
         });
         ours.collect()
     }
+}
+
+/// Ends a run as Ctrl-C does, when a line on standard error has `text` in it.
+fn run_until(mut running: Running, text: &str) {
+    running.complaint_with(text);
+    running.signal(Signal::SIGINT);
+    let finished = running.finish();
+    assert_eq!(finished.status, Some(130), "{}", finished.stderr);
 }
 
 /// The results of one server, in the order of the workloads.
@@ -324,7 +332,9 @@ fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted
     let threads = program("examples/thread_per_connection");
     let pipeline = format!("--server=piped=cd / && NAME=value {} {{port}} | cat", threads.display());
     let small = [FEW, "--sessions=20", "--active=5", "--rounds=1", "--seconds=0.1"];
-    comparison.run(&[&small[..], &["--connect", &starver, "--connect", &sluggard, &pipeline]].concat());
+    let servers = ["--connect", &starver, "--connect", &sluggard, &pipeline];
+    let running = start(&mut comparison.command(&[&small[..], &servers].concat()));
+    run_until(running, "growing rates");
 
     let results = comparison.results();
     for server in [&starver, &sluggard, "piped"] {
@@ -380,10 +390,11 @@ fn a_pause_of_the_laboratory_is_no_silence_of_the_server() {
     // Longer than the load waits for a silent server.
     thread::sleep(Duration::from_secs(5));
     running.signal(Signal::SIGCONT);
-    let finished = running.finish();
-    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    run_until(running, "crowd: ");
     let results = comparison.results();
-    assert_eq!(results_of(&results, &sluggard)[0]["failure"], Value::Null, "{results:#}");
+    let paused = results_of(&results, &sluggard)[0];
+    assert_eq!(paused["failure"], Value::Null, "{results:#}");
+    assert_eq!(paused["rounds"].as_array().map(Vec::len), Some(1), "{results:#}");
 }
 
 #[test]
