@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -85,8 +85,9 @@ impl Contender {
                 let address = free_address().map_err(Failure::system("A free port"))?;
                 let name = log.display().to_string();
                 let (log, output) = Log::create(log).map_err(Failure::system(name))?;
-                let process = spawn(program, address.port(), output)
-                    .map_err(|error| Failure::NotStarted(format!("{}: {error}", program[0])))?;
+                let process = spawn(program, address.port(), output).map_err(|error| {
+                    Failure::NotStarted(format!("{}: {error}{}", program[0], hint(&program[0])))
+                })?;
                 Server { address, started: Some(Started { process, log }) }
             }
         };
@@ -175,4 +176,8 @@ fn spawn(program: &[String], port: u16, log: File) -> io::Result<ChildGuard> {
     ChildGuard::spawn(
         Command::new(name).args(words).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log),
     )
+}
+/// What to do if a program is missing. Those of the project stand beside the laboratory, and only cargo builds them.
+fn hint(program: &str) -> &'static str {
+    if Path::new(program).is_absolute() { " (cargo run --release -p lab builds it)" } else { "" }
 }

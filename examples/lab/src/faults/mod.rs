@@ -52,7 +52,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::BANNER), value_parser = unescaped)]
     banner: String,
 
-    /// What stands before each answer; {n} is its number, from 1
+    /// What stands before each answer; the letter n in braces is its number, from 1
     #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::PREFIX), value_parser = unescaped)]
     prefix: String,
 
@@ -88,7 +88,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = positive)]
     jobs: Option<usize>,
 
-    /// Where faults.html, faults.json and faults.xml (`JUnit`) are written
+    /// Where faults.html, faults.json and faults.xml for CI systems are written
     #[arg(long, value_name = "DIR", default_value = "target/faults")]
     out: PathBuf,
 
