@@ -177,6 +177,7 @@ fn spawn(program: &[String], port: u16, log: File) -> io::Result<ChildGuard> {
         Command::new(name).args(words).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log),
     )
 }
+
 /// What to do if a program is missing. Those of the project stand beside the laboratory, and only cargo builds them.
 fn hint(program: &str) -> &'static str {
     if Path::new(program).is_absolute() { " (cargo run --release -p lab builds it)" } else { "" }

@@ -85,17 +85,24 @@ impl Comparison {
 }
 
 /// Ends a run as Ctrl-C does, when a line on standard error has `text` in it.
-fn run_until(mut running: Running, text: &str) {
+fn run_until(mut running: Running, text: &str) -> Finished {
     running.complaint_with(text);
     running.signal(Signal::SIGINT);
     let finished = running.finish();
     assert_eq!(finished.status, Some(130), "{}", finished.stderr);
+    finished
 }
 
 /// The results of one server, in the order of the workloads.
 fn results_of<'a>(results: &'a Value, server: &str) -> Vec<&'a Value> {
     let all = results["results"].as_array().expect("results are an array");
     all.iter().filter(|result| result["server"] == server).collect()
+}
+
+/// What the open loop found of one server.
+fn sweep_of<'a>(results: &'a Value, server: &str) -> &'a Value {
+    let all = results["open_loop"].as_array().expect("the open loop is an array");
+    all.iter().find(|sweep| sweep["server"] == server).expect("it was swept")
 }
 
 #[test]
@@ -149,9 +156,8 @@ fn every_server_is_measured_under_every_load() {
     assert!(results["command_line"].as_array().is_some_and(|words| words.contains(&"1000,20".into())));
 
     // Each of them looks for its knee.
-    let swept = results["open_loop"].as_array().expect("the open loop is an array");
     for server in SERVERS {
-        let of_server = swept.iter().find(|sweep| sweep["server"] == server).expect("it was swept");
+        let of_server = sweep_of(&results, server);
         assert_eq!(of_server["failure"], Value::Null, "{of_server:#}");
         assert!(!of_server["rates"].as_array().expect("rates").is_empty(), "{of_server:#}");
     }
@@ -297,14 +303,11 @@ fn a_server_that_dies_between_two_rates_has_no_knee_and_the_others_have_theirs()
     let finished = comparison.run(&small);
 
     let results = comparison.results();
-    let swept = results["open_loop"].as_array().expect("the open loop is an array");
-    let of_server =
-        |server: &str| swept.iter().find(|sweep| sweep["server"] == server).expect("it was swept");
     for server in ["okloop", "tiny_event_loop"] {
-        assert_eq!(of_server(server)["failure"], Value::Null, "{results:#}");
-        assert!(of_server(server)["knee_per_second"].as_f64() > Some(0.0), "{results:#}");
+        assert_eq!(sweep_of(&results, server)["failure"], Value::Null, "{results:#}");
+        assert!(sweep_of(&results, server)["knee_per_second"].as_f64() > Some(0.0), "{results:#}");
     }
-    let failure = of_server(&mortal)["failure"].as_str().unwrap_or_default();
+    let failure = sweep_of(&results, &mortal)["failure"].as_str().unwrap_or_default();
     assert!(failure.contains("closed"), "{results:#}");
     assert!(finished.stdout.contains(failure), "{}", finished.stdout);
     assert_eq!(results_of(&results, &mortal)[0]["failure"], Value::Null, "{results:#}");
@@ -551,13 +554,8 @@ fn a_copied_program_says_where_it_belongs() {
 fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
     let comparison = Comparison::new("interrupted");
     let arguments = [FEW, "--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"];
-    let mut running = start(&mut comparison.command(&arguments));
     // The first round is over, and the second will not be.
-    running.complaint_with("34/60: ");
-    running.signal(Signal::SIGINT);
-    let finished = running.finish();
-
-    assert_eq!(finished.status, Some(130), "{}", finished.stderr);
+    let finished = run_until(start(&mut comparison.command(&arguments)), "34/60: ");
     let results = comparison.results();
     assert_eq!(results["interrupted"], true);
     assert!(results_of(&results, "okloop")[0]["median"]["answers_per_second"].as_f64() > Some(0.0));
