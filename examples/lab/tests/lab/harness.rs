@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::cargo::cargo;
 
 /// How long a test waits for anything. Far longer than it takes, because a busy machine is no failure.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The laboratory's turn: one run at a time.
 static TURN: Mutex<()> = Mutex::new(());
