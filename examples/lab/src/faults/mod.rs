@@ -24,7 +24,7 @@ use clap::Args;
 use self::case::{Numbered, all};
 use self::protocol::{Answer, Framing, Protocol};
 use self::report::table::Table;
-use self::report::{html, json, junit, terminal};
+use self::report::{html, json, terminal};
 use self::servers::{Origin, Server};
 use crate::support::interrupt::Interrupt;
 
@@ -136,7 +136,6 @@ fn try_run(arguments: &Arguments, cases: &[Numbered]) -> Result<bool, String> {
     terminal::failures(&results);
     json::write(&results, &arguments.out)?;
     html::write(&results, &arguments.out)?;
-    junit::write(&results, &arguments.out)?;
     let table = Table::of(&results);
     if let Some(file) = &arguments.markdown {
         table.write(file)?;

@@ -47,12 +47,12 @@ impl Results {
         verdicts.into_iter().all(|verdict| matches!(verdict, Verdict::Passes | Verdict::NotApplicable))
     }
 
-    /// How many cases each server passed.
-    pub fn passed(&self) -> Vec<usize> {
-        let passed = |index: usize| {
-            self.rows.iter().filter(|row| row.findings[index].verdict == Verdict::Passes).count()
+    /// How often each server got each verdict, in the order of [`Verdict::ALL`].
+    pub fn counts(&self) -> Vec<[usize; 4]> {
+        let count = |index: usize, verdict: Verdict| {
+            self.rows.iter().filter(|row| row.findings[index].verdict == verdict).count()
         };
-        (0..self.servers.len()).map(passed).collect()
+        (0..self.servers.len()).map(|index| Verdict::ALL.map(|verdict| count(index, verdict))).collect()
     }
 }
 

@@ -2,15 +2,15 @@
 //!
 //! Every figure is an `Option`. A process that has ended has none, and a table then says "n/a" instead of a number.
 
+use std::ops::Add;
 use std::time::Duration;
 
-use derive_more::Add;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
 
 /// How often the scheduler took the processor from the threads of a process.
-#[derive(Debug, Clone, Copy, Add)]
+#[derive(Debug, Clone, Copy)]
 pub struct Switches {
     /// The thread had nothing to do and waited.
     pub voluntary: u64,
@@ -19,13 +19,35 @@ pub struct Switches {
 }
 
 /// The bytes of memory that a process has in use, counted in two ways.
-#[derive(Debug, Clone, Copy, Add)]
+#[derive(Debug, Clone, Copy)]
 pub struct Memory {
     /// Each page in use counts whole (resident set): exact for a single process.
     pub resident: u64,
     /// A page that several processes use counts in parts (proportional set): the sum is right for processes that were
     /// forked from each other. But a part changes when another program maps the same library.
     pub proportional: u64,
+}
+
+impl Add for Switches {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            voluntary: self.voluntary + other.voluntary,
+            involuntary: self.involuntary + other.involuntary,
+        }
+    }
+}
+
+impl Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            resident: self.resident + other.resident,
+            proportional: self.proportional + other.proportional,
+        }
+    }
 }
 
 fn process(id: u32) -> Option<Process> {

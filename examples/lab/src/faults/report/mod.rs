@@ -2,7 +2,6 @@
 
 pub mod html;
 pub mod json;
-pub mod junit;
 pub mod picture;
 pub mod table;
 pub mod terminal;

@@ -84,17 +84,12 @@ pub fn failures(results: &Results) {
 pub fn summary(results: &Results, out: &Path) {
     say("");
     let width = results.servers.iter().map(|server| server.name.len()).max().unwrap_or(0);
-    for (index, server) in results.servers.iter().enumerate() {
-        let count =
-            |verdict| results.rows.iter().filter(|row| row.findings[index].verdict == verdict).count();
-        let counts: Vec<String> = Verdict::ALL
-            .into_iter()
-            .filter(|&verdict| count(verdict) > 0)
-            .map(|verdict| {
-                colour(verdict).apply_to(format!("{} {}", count(verdict), verdict.words())).to_string()
-            })
-            .collect();
-        say(&format!("{:width$}  {}", server.name, counts.join(", ")));
+    for (server, counts) in results.servers.iter().zip(results.counts()) {
+        let counts = Verdict::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+        let told = counts.map(|(verdict, count)| {
+            colour(verdict).apply_to(format!("{count} {}", verdict.words())).to_string()
+        });
+        say(&format!("{:width$}  {}", server.name, told.collect::<Vec<_>>().join(", ")));
     }
     let interrupted = if results.interrupted { "interrupted after" } else { "took" };
     say(&format!(
