@@ -2,6 +2,7 @@
 //!
 //! Every figure is an `Option`. A process that has ended has none, and a table then says "n/a" instead of a number.
 
+use std::collections::BTreeSet;
 use std::ops::Add;
 use std::time::Duration;
 
@@ -94,6 +95,28 @@ pub fn memory(id: u32) -> Option<Memory> {
     let rollup = process(id)?.smaps_rollup().ok()?.memory_map_rollup;
     let bytes = &rollup.iter().next()?.extension.map;
     Some(Memory { resident: *bytes.get("Rss")?, proportional: *bytes.get("Pss")? })
+}
+
+/// The address space that the process has reserved (bytes).
+pub fn address_space(id: u32) -> Option<u64> {
+    Some(process(id)?.stat().ok()?.vsize)
+}
+
+/// How many files the process has open.
+pub fn open_files(id: u32) -> Option<usize> {
+    process(id)?.fd_count().ok()
+}
+
+/// The number that its next file would get. With this as the limit of open files, it can open none.
+pub fn next_file(id: u32) -> Option<u64> {
+    let open: BTreeSet<i32> = process(id)?.fd().ok()?.filter_map(|file| Some(file.ok()?.fd)).collect();
+    let next = (0..i32::MAX).find(|number| !open.contains(number))?;
+    Some(next.unsigned_abs().into())
+}
+
+/// Whether the process is stopped by a signal.
+pub fn is_stopped(id: u32) -> Option<bool> {
+    Some(process(id)?.stat().ok()?.state == 'T')
 }
 
 /// How many threads the process has.

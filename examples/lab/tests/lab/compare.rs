@@ -271,7 +271,7 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     assert!(!comparison.page().contains("<i>"), "the page is not the server's");
     let table = finished.stdout;
     assert_eq!(table.matches("Last words of cries: ").count(), 1, "told once: {table}");
-    assert!(table.contains("Last words of missing: \"sh: 1: /no/such/server: not found\""), "{table}");
+    assert!(table.contains("Last words of missing: \"sh: 1: exec: /no/such/server: not found\""), "{table}");
     assert!(!table.contains('\x1b'), "the terminal is not the server's: {table}");
     let deaf = table.lines().find(|line| line.starts_with("deaf ")).unwrap_or_default();
     assert!(deaf.ends_with("  never listened on its port"), "{table}");

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use askama::Template;
 
-use crate::faults::case::{Verdict, time};
+use crate::faults::case::Verdict;
 use crate::faults::runner::Results;
+use crate::support::failure::Failure;
+use crate::support::output;
+use crate::support::words::time;
 
 #[derive(Template)]
 #[template(path = "faults/report/faults.html")]
@@ -25,11 +28,12 @@ struct Suites<'a> {
 }
 
 /// Writes faults.html and faults.xml.
-pub fn write(results: &Results, directory: &Path) -> Result<(), String> {
+pub fn write(results: &Results, directory: &Path) -> Result<(), Failure> {
     let page = Page { results, verdicts: Verdict::ALL, took: time(results.took) };
-    super::write(&directory.join("faults.html"), page.render().map_err(|error| error.to_string())?)?;
+    let page = page.render().expect("a template of numbers and texts does not fail");
+    output::write(&directory.join("faults.html"), page)?;
     let sum = |verdict: usize| results.counts().iter().map(|counts| counts[verdict]).sum();
-    let suites =
-        Suites { results, failures: sum(1), errors: sum(3) }.render().map_err(|error| error.to_string())?;
-    super::write(&directory.join("faults.xml"), suites)
+    let suites = Suites { results, failures: sum(1), errors: sum(3) };
+    let suites = suites.render().expect("a template of numbers and texts does not fail");
+    output::write(&directory.join("faults.xml"), suites)
 }
