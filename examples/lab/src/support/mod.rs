@@ -9,7 +9,7 @@
 //! | [`log`] | what a server writes |
 //! | [`sockets`] | the kernel's table of TCP sockets |
 //! | [`protocol`] | what a server says |
-//! | [`client`] | a client's session: connect, banner, lines, each byte checked |
+//! | [`load`] | the one load engine: any number of clients, each byte checked |
 //! | [`failure`] | each way in which a server, or this machine, can fail |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`processors`] | a processor for the load alone |
@@ -21,10 +21,10 @@
 
 pub mod candidates;
 pub mod child;
-pub mod client;
 pub mod failure;
 pub mod interrupt;
 pub mod latency;
+pub mod load;
 pub mod log;
 pub mod machine;
 pub mod output;

@@ -231,7 +231,7 @@ fn is_limited(cell: &Cell, figure: Figure) -> bool {
     let busy = cell.summary(Figure::LoadProcessors).is_some_and(|load| load.median >= SATURATED);
     let is_speed = match cell.workload.kind {
         Kind::Typing | Kind::Crowd | Kind::Churn => figure == Figure::AnswersPerSecond,
-        Kind::Bulk | Kind::Fairness => figure == Figure::MegabytesPerSecond,
+        Kind::Bulk | Kind::Fairness | Kind::Rates => figure == Figure::MegabytesPerSecond,
     };
     busy && is_speed && cell.failure.is_none()
 }
