@@ -17,6 +17,7 @@
 //! | [`usage`] | what a process uses: processor time, memory, threads |
 //! | [`machine`] | the machine's description |
 //! | [`output`] | lines, progress and files |
+//! | [`picture`] | the one way to draw |
 //! | [`words`] | numbers as text |
 
 pub mod candidates;
@@ -28,6 +29,7 @@ pub mod load;
 pub mod log;
 pub mod machine;
 pub mod output;
+pub mod picture;
 pub mod processors;
 pub mod programs;
 pub mod protocol;
