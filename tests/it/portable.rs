@@ -4,9 +4,6 @@
 mod conversation;
 mod embedding;
 mod harness;
-mod interleavings;
-mod scripted;
-mod state_machine;
 mod steady_state;
 
 /// For its unit tests alone: `cargo test` builds the examples but does not test them.

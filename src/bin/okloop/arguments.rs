@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
-use okloop::{Config, Framing, platform};
+use okloop::Config;
+use okloop::protocols::Framing;
 
 use crate::open_files::Room;
 
@@ -54,7 +55,7 @@ pub struct Arguments {
     #[arg(long)]
     pub telnet: bool,
 
-    /// End sessions that are silent for this long while no output is pending; 0: never
+    /// End sessions whose client is silent for this long after it has its answers; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds::or_never(Config::default().idle_timeout))]
     idle_timeout: Seconds,
 
@@ -62,12 +63,16 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds::or_never(Config::default().write_timeout))]
     write_timeout: Seconds,
 
+    /// How long a client that was refused has to end the connection after it has everything
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Config::default().linger_timeout))]
+    linger_timeout: Seconds,
+
     /// How long a stopping server waits until clients have read their answers; 0: not at all
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Config::default().drain_timeout))]
     drain_timeout: Seconds,
 
     /// Share the port with other okloop processes; the kernel spreads new sessions over them
-    #[arg(long, hide = !platform::CAN_SHARE_PORT)]
+    #[arg(long, hide = !Config::CAN_REUSE_PORT)]
     reuse_port: bool,
 
     /// What to log; trace shows each iteration of the loop. `RUST_LOG` sets the default if it is one of these
@@ -80,7 +85,7 @@ impl Arguments {
     /// The arguments of this process. Bad ones end it.
     pub fn from_command_line() -> Self {
         let arguments = Self::parse();
-        if arguments.reuse_port && !platform::CAN_SHARE_PORT {
+        if arguments.reuse_port && !Config::CAN_REUSE_PORT {
             let reason = "--reuse-port: this system does not spread sessions over processes\n";
             clap::Error::raw(clap::error::ErrorKind::InvalidValue, reason).exit();
         }
@@ -89,6 +94,11 @@ impl Arguments {
 
     /// What these arguments ask for, with the limits that the open files set.
     pub fn config(self, room: Room) -> Config {
+        let mut full_message = Config::default().full_message;
+        if self.telnet {
+            // The refusal goes through no session, and so through no layer.
+            full_message = full_message.replace('\n', "\r\n");
+        }
         Config {
             host: self.host,
             port: self.port,
@@ -97,9 +107,10 @@ impl Arguments {
             max_refusals: room.refusals,
             idle_timeout: self.idle_timeout.unless_zero(),
             write_timeout: self.write_timeout.unless_zero(),
+            linger_timeout: self.linger_timeout.0,
             drain_timeout: self.drain_timeout.0,
+            full_message,
             reuse_port: self.reuse_port,
-            urgent_inline: self.telnet,
             ..Config::default()
         }
     }

@@ -2,20 +2,21 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use log::{info, warn};
-use okloop::{Config, Ending, OkSession, Server, Session, Telnet, platform};
+use okloop::protocols::{Either, OkSession, Telnet};
+use okloop::{Ending, Server};
 
 use crate::arguments::Arguments;
 
 mod arguments;
 mod logging;
 mod open_files;
+mod process;
 
 fn main() -> ExitCode {
-    let result = serve(Arguments::from_command_line());
+    let result = serve();
     // The log comes before the error that it led to.
     log::logger().flush();
     result.unwrap_or_else(|error| {
@@ -25,11 +26,13 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let signals = platform::signals_to_watch();
-    platform::survive_file_size_limit()?;
+fn serve() -> Result<ExitCode, Box<dyn Error>> {
+    // First: until then, a signal ends the process.
+    let signals = process::signals_to_watch()?;
+    process::survive_file_size_limit()?;
+    let arguments = Arguments::from_command_line();
     logging::init(arguments.log_level)?;
-    let limit = platform::raise_file_limit()?;
+    let limit = process::raise_file_limit()?;
     let room = open_files::room(limit, open_files::count_open(limit))?;
     let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
     info!("Limits: {limit} open files, {} connections", config.max_connections);
@@ -37,28 +40,18 @@ fn serve(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if config.max_connections > room.connections {
         warn!("The open files allow {} connections; more clients wait in the accept queue", room.connections);
     }
-    let new_session = move |_| OkSession::new(framing);
-    if telnet {
-        run(config, &signals, move |peer| Telnet::new(new_session(peer)))
-    } else {
-        run(config, &signals, new_session)
-    }
-}
-
-fn run<S: Session>(
-    config: Config,
-    signals: &[i32],
-    new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
-) -> Result<ExitCode, Box<dyn Error>> {
-    let mut server = Server::bind(config, new_session)?;
-    server.watch_signals(signals)?;
-    let (ending, stats) = server.run()?;
+    let mut server = Server::bind(config)?;
+    process::watch(&mut server, signals)?;
+    let (ending, stats) = server.run(|_| match OkSession::new(framing) {
+        session if telnet => Either::Left(Telnet::new(session)),
+        session => Either::Right(session),
+    })?;
     // The ends of the last sessions may have filled the log's queue, and a line that finds it full is dropped.
     log::logger().flush();
     info!("{stats}");
     Ok(match ending {
-        // Also if the drain time-out ended some sessions. The counter `drain_timeout` says how many.
-        Ending::Drained => ExitCode::SUCCESS,
         Ending::Forced => ExitCode::FAILURE,
+        // Also if the drain time-out ended some sessions. The counter `drain_timeout` says how many.
+        _ => ExitCode::SUCCESS,
     })
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::fs;
 
-use okloop::{Config, platform};
+use okloop::Config;
+
+use crate::process;
 
 /// The files that the server opens beside its clients' sockets: the listening socket, epoll, the waker's eventfd, and
 /// the two ends of the socket pair that signals come through.
@@ -11,6 +13,10 @@ const SERVER: usize = 5;
 
 /// A client that was just accepted. At a full server, its refusal ends the oldest refusal, but only after it was accepted.
 const NEWCOMER: usize = 1;
+
+/// The most sessions by default (connections). Containers often allow a billion open files, and no machine has memory for
+/// as many sessions. Each costs the kernel some 4 KiB while it is idle.
+const MOST_BY_DEFAULT: usize = 100_000;
 
 /// How the open files are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +47,14 @@ impl fmt::Display for TooFew {
 impl std::error::Error for TooFew {}
 
 /// Shares out the files of a process that has `open` files open already. Refusals get [`Config::max_refusals`], at most
-/// half of the files for clients. Sessions get the rest.
+/// half of the files for clients. Sessions get the rest, up to [`MOST_BY_DEFAULT`].
 pub fn room(limit: usize, open: usize) -> Result<Room, TooFew> {
     let clients = limit.saturating_sub(open + SERVER + NEWCOMER);
     let refusals = Config::default().max_refusals.min(clients / 2);
     if refusals == 0 {
         return Err(TooFew { limit, open });
     }
-    Ok(Room { connections: clients - refusals, refusals })
+    Ok(Room { connections: (clients - refusals).min(MOST_BY_DEFAULT), refusals })
 }
 
 /// How many of the descriptors below `limit` are open. A descriptor above it, from before the limit was lowered, takes no
@@ -63,7 +69,7 @@ pub fn count_open(limit: usize) -> usize {
             // One of them is the directory, and closed again by now.
             numbers.filter(|&number: &usize| number < limit).count().saturating_sub(1)
         }
-        Err(error) if platform::is_out_of_files(&error) => limit,
+        Err(error) if process::is_out_of_files(&error) => limit,
         Err(_) => STANDARD_STREAMS,
     }
 }
@@ -75,7 +81,13 @@ mod tests {
     #[test]
     fn a_large_limit_keeps_sixteen_files_for_refusals() {
         assert_eq!(room(1024, 3), Ok(Room { connections: 1024 - 3 - 5 - 1 - 16, refusals: 16 }));
-        assert_eq!(room(usize::MAX, 3).map(|room| room.refusals), Ok(16));
+    }
+
+    #[test]
+    fn an_absurd_limit_is_not_followed() {
+        for limit in [1_073_741_816, usize::MAX] {
+            assert_eq!(room(limit, 3), Ok(Room { connections: MOST_BY_DEFAULT, refusals: 16 }));
+        }
     }
 
     #[test]
