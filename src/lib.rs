@@ -111,7 +111,7 @@
 //!
 //! # What the library does not do
 //!
-//! It serves TCP and Unix sockets, and no UDP. It opens no connections. It has no TLS. One loop uses one processor: start
+//! It serves TCP and Unix sockets, and no UDP. It has no TLS, and asks no name servers. One loop uses one processor: start
 //! several processes on one port ([`Config::reuse_port`]), or several servers in threads.
 //!
 //! What the server does for every protocol:
@@ -216,11 +216,11 @@ mod wakes;
 
 pub use address::Address;
 pub use buffer::Buffer;
-pub use client::Client;
+pub use client::{Client, Origin};
 pub use config::Config;
 pub use error::StartError;
 pub use reason::Reason;
 pub use server::{Ending, Server};
 pub use session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
 pub use stats::{ParseStatsError, Stats};
-pub use wakes::{Handle, Waker};
+pub use wakes::{ConnectQueueFull, Handle, Waker};

@@ -4,6 +4,7 @@
 //! answers to a buffer, and the loop writes them. Python's asyncio calls such an object a protocol, and libraries
 //! without I/O of their own (quinn-proto, h11) are built in the same way.
 
+use std::io;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
@@ -38,12 +39,12 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sizes {
-    /// The longest request (bytes). The input of [`Session::answer`] never holds more. A session that needs more input
+    /// The longest request (bytes, below 4 GiB). The input of [`Session::answer`] never holds more. A session that needs more input
     /// when it has this much ends with [`Reason::RequestTooLarge`]. Default: 16 KiB.
-    pub request: u32,
-    /// The most that one call of a session's method appends (bytes). Before each call of [`Session::answer`], the output
+    pub request: usize,
+    /// The most that one call of a session's method appends (bytes, below 4 GiB). Before each call of [`Session::answer`], the output
     /// buffer has at least this much room. Default: 32 KiB.
-    pub answer: u32,
+    pub answer: usize,
     /// Whether the session is read and called even if its client does not read. By default it is not: with much pending
     /// output (64 KiB, [`HIGH_WATER`](crate::config::HIGH_WATER)) the loop leaves the client's input in the kernel. A
     /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`].
@@ -52,14 +53,13 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        let request = INPUT_BUFFER as u32;
-        Self { request, answer: 2 * request, independent: false }
+        Self::new(INPUT_BUFFER, 2 * INPUT_BUFFER)
     }
 }
 
 impl Sizes {
     /// Requests of at most `request` bytes, and answers of at most `answer` bytes.
-    pub const fn new(request: u32, answer: u32) -> Self {
+    pub const fn new(request: usize, answer: usize) -> Self {
         Self { request, answer, independent: false }
     }
 }
@@ -143,6 +143,13 @@ pub trait Session {
         Sizes::default()
     }
 
+    /// The session's outgoing connection could not be opened ([`Handle::connect`](crate::Handle::connect)).
+    /// [`closed`](Session::closed) follows, with [`Reason::ConnectFailed`]. Instead of this, [`greet`](Session::greet) is
+    /// called when the connection is open.
+    fn connect_failed(&mut self, error: &io::Error) {
+        let _ = error;
+    }
+
     /// Appends what the client reads first. Without this method, the client must send first.
     fn greet(&mut self, output: &mut Buffer) {
         let _ = output;
@@ -169,7 +176,7 @@ pub trait Session {
 
     /// The server ends the session: the last word. The reason is one of [`Reason::Drained`], [`Reason::RequestTooLarge`],
     /// [`Reason::IdleTimeout`], [`Reason::Deadline`] and [`Reason::Ended`]. HTTP says 408 or 413 here, TLS sends its
-    /// close_notify. It is not called if the output has no room for the largest answer.
+    /// `close_notify`. It is not called if the output has no room for the largest answer.
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
         let _ = (reason, output);
     }
@@ -197,6 +204,10 @@ pub trait Session {
 impl<S: Session + ?Sized> Session for Box<S> {
     fn sizes(&self) -> Sizes {
         (**self).sizes()
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        (**self).connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {

@@ -90,9 +90,9 @@ fn only_a_loop_that_sleeps_is_woken_with_an_event_and_only_once() {
     let waker = wakes.waker(0).unwrap();
     waker.wake();
     assert_eq!(count(&mut poll), 0, "the loop runs");
-    assert!(!wakes.fall_asleep(), "there is something to do");
+    assert!(!wakes.fall_asleep(true), "there is something to do");
     assert_eq!(all_woken(&mut wakes), [(0, false)]);
-    assert!(wakes.fall_asleep());
+    assert!(wakes.fall_asleep(true));
     let handle = wakes.handle();
     for _ in 0..3 {
         waker.wake();
@@ -126,7 +126,7 @@ fn no_wake_of_four_threads_is_lost() {
         .collect();
     let mut events = Events::with_capacity(8);
     while seen.iter().any(|count| count.load(SeqCst) < ROUNDS) {
-        let timeout = if wakes.fall_asleep() { Duration::from_secs(10) } else { Duration::ZERO };
+        let timeout = if wakes.fall_asleep(true) { Duration::from_secs(10) } else { Duration::ZERO };
         poll.poll(&mut events, Some(timeout)).unwrap();
         assert!(timeout.is_zero() || !events.is_empty(), "a wake was lost");
         wakes.wake_up();
