@@ -113,6 +113,8 @@ pub(crate) struct Connection<T, S> {
     waits: bool,
     /// The client has sent something, and its answers have not left yet.
     owes_answers: bool,
+    /// How far the session's own end of output has come ([`Step::EndOutput`]).
+    output_end: OutputEnd,
     /// Whether it reads, as far as its state and its buffers say: backpressure.
     reads: bool,
     /// What the loop notes of it. The connection does not look at it.
@@ -127,7 +129,15 @@ pub(crate) struct Notes {
     /// Whether the server has opened it itself.
     pub is_outgoing: bool,
     /// When it last read something, in a unit of the loop's. 0 is never.
-    pub last_read: u16,
+    pub last_read: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OutputEnd {
+    Open,
+    /// The pending output goes first.
+    Wanted,
+    Done,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +245,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             output: None,
             waits: false,
             owes_answers: false,
+            output_end: OutputEnd::Open,
             reads: false,
             notes: Notes::default(),
         }
@@ -470,6 +481,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let result = exchange.output[0].write_to(&mut self.stream);
             let written = self.outcome("write", result, exchange)?;
             exchange.turn.written += written.unwrap_or(0);
+            // There is room again, and an independent session asks for it itself.
+            self.waits &= !self.is_independent;
             let is_short = !exchange.output[0].is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
@@ -534,10 +547,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
             }
             exchange.turn.answers += 1;
             let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
-            match session.answer(input.unread_mut(), output) {
+            let step = session.answer(input.unread_mut(), output);
+            if self.output_end != OutputEnd::Open && output.len() > pending {
+                return Err(Reason::ProtocolError);
+            }
+            match step {
                 Step::Consumed(count) if count > 0 => input.consume(count),
                 Step::More if output.len() > pending => {}
-                Step::More => return Err(Reason::ProtocolError),
                 Step::NeedInput | Step::Consumed(_) => {
                     match self.state {
                         State::InputEnded(reason) => self.finish(reason, exchange),
@@ -550,6 +566,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     self.waits = true;
                     step!(Event::Waiting { peer: self.peer });
                 }
+                Step::EndOutput if self.output_end == OutputEnd::Open => self.output_end = OutputEnd::Wanted,
+                Step::More | Step::EndOutput => return Err(Reason::ProtocolError),
                 Step::Close => {
                     input.clear();
                     self.enter(State::Finishing(Reason::Closed));
@@ -570,8 +588,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
             self.owes_answers = false;
             turn.has_paid = true;
         }
-        if let State::Finishing(reason) = self.state {
+        let is_finishing = matches!(self.state, State::Finishing(_));
+        if is_finishing && self.output_end != OutputEnd::Done || self.output_end == OutputEnd::Wanted {
             self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
+            self.output_end = OutputEnd::Done;
+        }
+        if let State::Finishing(reason) = self.state {
             let has_input_ended = reason == Reason::Finished;
             self.enter(State::Lingering { reason, has_input_ended, is_delivered: false });
             // Input may wait whose edge is used up: a session that finishes does not read.
@@ -621,7 +643,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
         let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
         let has_room = output.free() >= self.largest_answer as usize;
-        if let (Some(session), true) = (&mut self.session, has_room && reason != Reason::Finished) {
+        let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
+        if let (Some(session), true) = (&mut self.session, may_speak) {
             session.ending(reason, output);
         }
         input.clear();

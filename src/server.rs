@@ -452,6 +452,8 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             if let Err(error) = self.sessions.connect(connect, &mut self.new_session, now) {
                 warn!("No connection to {}: {error}", connect.0);
             }
+            // It may have failed already, and its session is to know.
+            self.sessions.remove_closed();
         }
     }
 

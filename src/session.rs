@@ -30,6 +30,9 @@ pub enum Step {
     /// `answer` before the session is woken ([`Waker`](crate::Waker)) or its deadline is over. So later requests keep
     /// their order. After the end of input the session stays open until it returns another step.
     Wait,
+    /// The session has said everything, and still listens. The loop sends all pending output and then ends the server's
+    /// direction. It goes on to give the client's input to `answer`, which must not append anything from then on.
+    EndOutput,
     /// The session ends. The loop sends all pending output, then ends the connection in order: the client gets
     /// everything, although it may still be sending.
     Close,
@@ -47,7 +50,8 @@ pub struct Sizes {
     pub answer: usize,
     /// Whether the session is read and called even if its client does not read. By default it is not: with much pending
     /// output (64 KiB, [`HIGH_WATER`](crate::config::HIGH_WATER)) the loop leaves the client's input in the kernel. A
-    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`].
+    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`]. It is
+    /// asked again after each write, even if it waits.
     pub independent: bool,
 }
 
@@ -127,6 +131,7 @@ pub enum AtDeadline {
 /// - It appends more than its largest answer, and [`Buffer::push`] panics.
 /// - It consumes more than its input.
 /// - It returns [`Step::More`] without having appended anything.
+/// - It returns [`Step::EndOutput`] twice, or appends something after it.
 ///
 /// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
 /// its methods is called again. All other sessions go on. (This does not hold for a panic in its `Drop`, or with

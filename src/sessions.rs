@@ -404,10 +404,11 @@ impl<S: Session> Sessions<S> {
     }
 }
 
-/// A time in sixteenths of a second, never 0, for comparisons of times that are near: it starts again after an hour.
+/// A time in quarters of a second, never 0, for comparisons of times that are near: it starts again after a minute. A
+/// session that was silent for just that long drains a second longer than it must.
 #[expect(clippy::cast_possible_truncation, reason = "the higher part is of no use")]
-fn ticks(time: Duration) -> u16 {
-    ((time.as_millis() * 16 / 1000) as u16).max(1)
+fn ticks(time: Duration) -> u8 {
+    ((time.as_millis() / 250) as u8).max(1)
 }
 
 #[cfg(test)]
