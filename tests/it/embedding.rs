@@ -1,13 +1,11 @@
 //! The library in a program of its own, with a protocol of its own.
 
-use std::error::Error;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use okloop::{
-    BANNER, Buffer, Config, Ending, Framing, OkSession, PREFIX, Reason, Server, Session, StartError, Step,
-};
+use okloop::protocols::{BANNER, Framing, PREFIX};
+use okloop::{Address, Buffer, Config, Ending, Reason, Server, Session, StartError, Step};
 
 use crate::harness::{Client, Embedded, bind, loopback, port_of};
 
@@ -16,14 +14,14 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 
 #[test]
 fn clients_can_connect_to_a_bound_server_before_it_runs() {
-    let server = bind(loopback(), Framing::Chunks);
+    let server = bind(loopback());
     let address = server.local_addr().expect("a bound server has an address");
     assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], address.port())));
     assert_ne!(address.port(), 0);
 
     let mut early = Client::connect(address.port());
     early.send(b"hello");
-    let _server = Embedded::run(server);
+    let _server = Embedded::run_ok(server, Framing::Chunks);
     early.expect(&[BANNER, PREFIX, b"hello"].concat());
 }
 
@@ -51,38 +49,44 @@ fn a_server_without_sessions_stops_immediately() {
 
 #[test]
 fn stop_now_ends_a_drain() {
-    let server = bind(Config { drain_timeout: FOR_EVER, ..loopback() }, Framing::Chunks);
+    let server = bind(Config { drain_timeout: FOR_EVER, ..loopback() });
     let handle = server.handle();
-    let server = Embedded::run(server);
+    let server = Embedded::run_ok(server, Framing::Chunks);
     let mut client = Client::greeted(server.port());
-    handle.stop().expect("the loop can be woken");
+    handle.stop();
     assert_eq!(client.read_to_end(), b"", "the drain ends the server's output");
-    handle.stop_now().expect("the loop can be woken");
+    handle.stop_now();
     let (ending, stats) = server.finish();
-    assert_eq!((ending, stats.closed(Reason::DrainTimeout)), (Ending::Forced, 1));
+    assert_eq!((ending, stats.closed(Reason::Forced)), (Ending::Forced, 1));
 }
 
 #[test]
 fn a_stop_before_the_start_is_not_lost() {
-    let server = bind(loopback(), Framing::Chunks);
-    server.handle().stop().expect("the loop can be woken");
-    assert_eq!(Embedded::run(server).finish().0, Ending::Drained);
+    let server = bind(loopback());
+    server.handle().stop();
+    assert_eq!(Embedded::run_ok(server, Framing::Chunks).finish().0, Ending::Drained);
 }
 
 #[test]
 fn a_handle_may_outlive_its_server() {
-    let server = bind(loopback(), Framing::Chunks);
+    let server = bind(loopback());
     let handle = server.handle();
-    Embedded::run(server).stop();
-    handle.stop().expect("a late stop does no harm");
+    let server = Embedded::run_ok(server, Framing::Chunks);
+    Client::greeted(server.port()).ask(b"hello");
+    let (_, stats) = server.stop();
+    handle.stop();
+    let mut last = handle.stats();
+    assert!(last.uptime > stats.uptime);
+    last.uptime = stats.uptime;
+    assert_eq!(last, stats);
 }
 
 #[test]
 fn a_dropped_server_frees_its_port() {
-    let server = bind(loopback(), Framing::Chunks);
+    let server = bind(loopback());
     let port = port_of(&server);
     drop(server);
-    assert_eq!(port_of(&bind(Config { port, ..loopback() }, Framing::Chunks)), port);
+    assert_eq!(port_of(&bind(Config { port, ..loopback() })), port);
 }
 
 #[test]
@@ -101,30 +105,29 @@ fn two_servers_run_in_one_process() {
 
 #[test]
 fn a_start_error_says_which_address_and_why() {
-    let new_session = |_| OkSession::new(Framing::Chunks);
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let result = Server::bind(Config { port: address.port(), ..loopback() }, new_session).map(drop);
+    let result = Server::bind(Config { port: address.port(), ..loopback() }).map(drop);
     let Err(StartError::Bind(failed, error)) = result else { panic!("the port is in use") };
     assert_eq!((failed, error.kind()), (address, ErrorKind::AddrInUse));
 
     let config = Config { host: "no-such-host.invalid".to_owned(), ..loopback() };
-    let error =
-        Server::bind(config, new_session).map(drop).expect_err("this domain is reserved to be unknown");
-    assert!(matches!(&error, StartError::Resolve(host, _) if host == "no-such-host.invalid"), "{error:?}");
-    assert!(error.source().is_some(), "the resolver's error is kept");
+    let error = Server::bind(config).map(drop).expect_err("this domain is reserved to be unknown");
+    let StartError::Resolve(host, reason) = &error else { panic!("{error:?}") };
+    assert_eq!(host, "no-such-host.invalid");
+    assert_eq!(error.to_string(), format!("Hostname could not be resolved ({host}: {reason})"));
 }
 
 #[test]
 fn a_new_session_is_told_the_address_of_its_client() {
-    struct Mirror(SocketAddr);
+    struct Mirror(Address);
     impl Session for Mirror {
         fn answer(&mut self, _input: &mut [u8], output: &mut Buffer) -> Step {
             output.push(self.0.to_string().as_bytes());
             Step::Close
         }
     }
-    let server = Embedded::run(Server::bind(loopback(), Mirror).expect("a port is free"));
+    let server = Embedded::run(bind(loopback()), |client| Mirror(client.peer));
     let mut client = Client::connect(server.port());
     assert_eq!(client.read_to_end(), client.address().to_string().as_bytes());
 }

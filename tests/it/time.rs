@@ -8,13 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use okloop::config::{EVENTS, STOP_WINDOW};
-use okloop::{BANNER, Config, Ending, Framing, PREFIX, Reason};
+use okloop::config::EVENTS;
+use okloop::protocols::{BANNER, Framing, PREFIX};
+use okloop::{Config, Reason};
 use socket2::{Domain, Socket, Type};
 
 use crate::alone;
 use crate::harness::{
-    Client, DEADLINE, Embedded, Process, allow_open_files, answers_until, bind, chunks_of, crowd, eventually,
+    Client, DEADLINE, Embedded, Process, allow_open_files, answers_until, chunks_of, crowd, eventually,
     loopback, numbered_lines,
 };
 use crate::vitals::{Vitals, while_stopped};
@@ -115,23 +116,6 @@ fn four_thousand_time_outs_that_are_due_together_do_not_stall_a_client() {
     let last = silent.last_mut().expect("there is a crowd");
     let answers = answers_until(&mut active, || assert_eq!(last.read_to_end(), b""));
     assert!(answers >= 8, "{answers} answers");
-}
-
-/// The loop has handled the first stop when the client reads the end of its input.
-#[test]
-fn a_second_stop_within_the_stop_window_is_the_same_stop() {
-    let _alone = alone();
-    let server = bind(loopback(), Framing::Chunks);
-    let handle = server.handle();
-    let server = Embedded::run(server);
-    let mut client = Client::greeted(server.port());
-    handle.stop().expect("the loop can be woken");
-    assert_eq!(client.read_to_end(), b"");
-    handle.stop().expect("the loop can be woken");
-    thread::sleep(STOP_WINDOW);
-    drop(client);
-    let (ending, stats) = server.finish();
-    assert_eq!((ending, stats.closed(Reason::Drained)), (Ending::Drained, 1));
 }
 
 /// Sessions drain in the order of their tokens. The active client is the last one.
