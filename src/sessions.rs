@@ -418,6 +418,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_costs_the_loop_96_bytes_and_the_command_128() {
+        type Command = Either<Telnet<OkSession>, OkSession>;
         /// A session of one word.
         struct Word(#[expect(dead_code, reason = "it is only measured")] usize);
         const MARK: usize = size_of::<u64>();
@@ -426,7 +427,6 @@ mod tests {
             size_of::<Option<Connection<Socket, S>>>() + 8 - size_of::<Socket>()
         }
         assert!(entry::<Word>() + MARK <= 96 + size_of::<Word>(), "{} bytes", entry::<Word>());
-        type Command = Either<Telnet<OkSession>, OkSession>;
         assert!(entry::<Command>() + MARK <= 128, "{} bytes", entry::<Command>());
     }
 }
