@@ -58,9 +58,9 @@ const BANNER_LENGTH: usize = okloop::protocols::BANNER.len();
 #[ignore = "takes some 5 s; .ci/run runs it"]
 fn a_stop_keeps_its_promise_on_a_path_with_a_round_trip_of_50_ms() {
     let server = Process::okloop(&["--framing", "lines"]);
-    let relay = delaying_relay(server.port(), Duration::from_millis(25));
+    let relay = delaying_relay(server.port(), Duration::from_millis(50));
     let mut client = Client::from(TcpStream::connect(relay).expect("the relay listens"));
-    let lines = numbered_lines(32 << 20);
+    let lines = numbered_lines(16 << 20);
     let sent = client.send_until_full(&lines);
     server.signal(SIGTERM);
     let answers = client.read_to_end();
@@ -241,7 +241,7 @@ fn with_window(port: u16, bytes: usize) -> Client {
     Client::from(TcpStream::from(socket))
 }
 
-/// A path on which each byte takes `delay`, in both directions. It holds 8 pieces of 16 KiB a direction.
+/// A path on which each byte of the client takes `delay`. It holds 8 pieces of 16 KiB in each direction.
 fn delaying_relay(port: u16, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("a bound socket has an address");
@@ -249,13 +249,15 @@ fn delaying_relay(port: u16, delay: Duration) -> SocketAddr {
         let (client, _) = listener.accept().expect("the test connects");
         let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
         let clone = |stream: &TcpStream| stream.try_clone().expect("a descriptor is left");
-        delay_direction(clone(&client), clone(&server), delay);
-        delay_direction(server, client, delay);
+        // To the server the path is slower than the server, which often finds nothing more.
+        delay_direction(clone(&client), clone(&server), delay, Duration::from_millis(3));
+        delay_direction(server, client, Duration::ZERO, Duration::ZERO);
     });
     address
 }
 
-fn delay_direction(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+/// Each piece takes `delay`, and the next one follows after `pause`.
+fn delay_direction(mut from: TcpStream, mut to: TcpStream, delay: Duration, pause: Duration) {
     let (sender, receiver) = sync_channel::<(Instant, Vec<u8>)>(8);
     thread::spawn(move || {
         let mut piece = vec![0; 16 * 1024];
@@ -267,8 +269,7 @@ fn delay_direction(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
     });
     thread::spawn(move || {
         for (due, piece) in receiver {
-            // The path is slower than the server, so the server often finds nothing more.
-            thread::sleep(due.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+            thread::sleep(due.saturating_duration_since(Instant::now()).max(pause));
             let result = if piece.is_empty() { to.shutdown(Shutdown::Write) } else { to.write_all(&piece) };
             if result.is_err_and(|error| error.kind() != ErrorKind::NotConnected) {
                 break;
