@@ -15,8 +15,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::alone;
 use crate::harness::{
-    Client, DEADLINE, Embedded, Process, allow_open_files, answers_until, chunks_of, crowd, eventually,
-    loopback, numbered_lines,
+    Client, Clock, DEADLINE, Embedded, Process, allow_open_files, answers_until, bind, chunks_of, crowd,
+    eventually, loopback, numbered_lines,
 };
 use crate::vitals::{Vitals, while_stopped};
 
@@ -286,6 +286,30 @@ fn an_idle_session_lives_for_ever_by_default() {
     let mut ended = Client::greeted(with_time_out.port());
     assert_eq!(ended.read_to_end(), b"");
     kept.ask(b"still there?");
+}
+
+/// The loop is busy four fifths of the time, so most deadlines are late by some milliseconds. If each one counted from the
+/// turn before, all these would add up.
+#[test]
+fn a_line_each_fifty_milliseconds_does_not_drift() {
+    const PERIOD: Duration = Duration::from_millis(50);
+    const LINES: u32 = 24;
+    let _alone = alone();
+    let busy = || thread::sleep(Duration::from_millis(8));
+    let server = Embedded::run_by(bind(loopback()), move |server| {
+        server.run_with_tick(|_| Clock::new(PERIOD), Duration::from_millis(10), busy)
+    });
+    let mut client = Client::connect(server.port());
+    let start = Instant::now();
+    let late: Vec<Duration> = (1..=LINES)
+        .map(|number| {
+            client.expect(b"tick\n");
+            start.elapsed().saturating_sub(PERIOD * number)
+        })
+        .collect();
+    let (first, last) = late.split_at(late.len() / 2);
+    let drift = last.iter().min().expect("twelve").saturating_sub(*first.iter().min().expect("twelve"));
+    assert!(drift < Duration::from_millis(20), "the lines are later and later: {late:?}");
 }
 
 /// A time-out that started at `start` or a moment later is due now, and not much too late.

@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 mod cargo;
+mod clock;
 mod flood;
 mod payload;
 #[cfg(target_os = "linux")]
@@ -20,11 +21,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use okloop::protocols::{BANNER, Framing, OkSession, PREFIX};
-use okloop::{Config, Ending, Handle, Server, Session, Stats};
+use okloop::{Buffer, Config, Ending, Handle, Server, Session, Stats, Step};
 use socket2::SockRef;
 
 #[cfg(target_os = "linux")]
 pub use self::cargo::cargo;
+pub use self::clock::Clock;
 pub use self::flood::Flood;
 pub use self::payload::{chunks_of, numbered_lines};
 #[cfg(target_os = "linux")]
@@ -72,7 +74,9 @@ impl Embedded {
         server: Server,
         run: impl FnOnce(Server) -> io::Result<(Ending, Stats)> + Send + 'static,
     ) -> Self {
-        let (port, handle) = (port_of(&server), server.handle());
+        // A server may have no listener, or only a Unix socket.
+        let port = server.local_addr().map_or(0, |address| address.port());
+        let handle = server.handle();
         let (sender, result) = channel();
         // Sending fails if the test has dropped its server.
         thread::spawn(move || drop(sender.send(run(server))));
@@ -120,6 +124,17 @@ pub fn bind(config: Config) -> Server {
 /// The port of a bound server.
 pub fn port_of(server: &Server) -> u16 {
     server.local_addr().expect("a bound server has an address").port()
+}
+
+/// A session whose `answer` is this function.
+pub fn session_of(answer: impl FnMut(&mut [u8], &mut Buffer) -> Step) -> impl Session {
+    struct Of<F>(F);
+    impl<F: FnMut(&mut [u8], &mut Buffer) -> Step> Session for Of<F> {
+        fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+            (self.0)(input, output)
+        }
+    }
+    Of(answer)
 }
 
 /// One client's connection on which every read and write has a time-out.
