@@ -8,8 +8,3 @@ mod interleavings;
 mod scripted;
 mod state_machine;
 mod steady_state;
-
-/// For its unit tests alone: `cargo test` builds the examples but does not test them.
-#[path = "../../examples/google_get.rs"]
-#[expect(dead_code, reason = "main is the example's")]
-mod google_get;
