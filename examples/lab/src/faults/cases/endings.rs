@@ -68,7 +68,7 @@ pub const GROUP: Group = Group {
             client: "The client stays connected and silent, like one whose machine has lost its power.",
             server: "The server has a way to find out: TCP keepalive (the kernel's table of sockets shows its timer), or a \
                      time-out that ends the session within 2 s. Otherwise each vanished client keeps a descriptor for ever.",
-            rule: "chapter 13",
+            rule: "chapter 17",
             beside: Beside::Many,
             run: vanished,
             ..Case::PLAIN

@@ -41,7 +41,7 @@ pub const GROUP: Group = Group {
             client: "The server gets SIGTERM while three clients have pending answers that they never read.",
             server: "The server ends within 15 s all the same: a supervisor kills one that does not, and with it the \
                      answers of others.",
-            rule: "chapter 13",
+            rule: "chapter 17",
             needs: Needs::Process,
             run: stop_unread,
             ..Case::PLAIN
@@ -50,7 +50,7 @@ pub const GROUP: Group = Group {
             name: "restart",
             client: "The server gets SIGTERM with sessions open, and is started again on the same port.",
             server: "The server listens again: with address reuse, connections in TIME_WAIT do not keep the port.",
-            rule: "chapter 13",
+            rule: "chapter 17",
             needs: Needs::Process,
             run: restart,
             ..Case::PLAIN

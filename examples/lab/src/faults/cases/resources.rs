@@ -45,7 +45,7 @@ pub const GROUP: Group = Group {
             client: "400 clients send half a line each to a server that may reserve 16 MiB more, then they leave; three times.",
             server: "The server ends or refuses sessions for which there is no memory, and goes on with the others and \
                      with new clients: a failed allocation is one session's end.",
-            rule: "chapter 13",
+            rule: "chapter 17",
             needs: Needs::Process,
             beside: Beside::Many,
             run: memory_limit,
@@ -55,7 +55,7 @@ pub const GROUP: Group = Group {
             name: "ten-thousand",
             client: "10,000 clients connect, or as many as the limit of open files allows, and each says two lines.",
             server: "The server greets and answers each of them.",
-            rule: "chapter 14",
+            rule: "chapter 18",
             beside: Beside::None,
             run: ten_thousand,
             ..Case::PLAIN

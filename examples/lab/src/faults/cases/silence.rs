@@ -29,7 +29,7 @@ pub const GROUP: Group = Group {
             client: "Three times, 300 clients come, send 16 KiB each and leave.",
             server: "The server has as many files open as before the first crowd, and no more memory after the third than \
                      after the first, but for 2 MiB.",
-            rule: "chapter 13",
+            rule: "chapter 17",
             needs: Needs::Process,
             run: after_a_crowd,
             ..Case::PLAIN
