@@ -314,8 +314,9 @@ impl<S: Session> Sessions<S> {
         }
     }
 
-    /// Gives woken sessions their turns, at most [`WAKE_BUDGET`] of them.
+    /// Gives woken sessions their turns, at most [`WAKE_BUDGET`] of them, and each of them once.
     pub fn turn_woken(&mut self, now: Now<'_>) {
+        self.wakes.begin_pass();
         for _ in 0..WAKE_BUDGET {
             let Some((key, is_ended)) = self.wakes.next_woken() else { return };
             self.turn(key, if is_ended { Cause::End } else { Cause::Woken }, now);
