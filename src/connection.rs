@@ -94,6 +94,7 @@ impl Means {
 
 /// One connection: its socket, its protocol's session, its buffers, and its state.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 #[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
@@ -121,6 +122,7 @@ pub(crate) struct Connection<T, S> {
 
 /// What the loop notes of a connection. It stands in the connection because there it costs no memory.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Notes {
     /// What the kernel reports. `None` before the first turn.
     pub interest: Option<Interest>,
@@ -131,6 +133,7 @@ pub(crate) struct Notes {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum State {
     /// An outgoing connection is not open yet.
     Connecting,
@@ -266,6 +269,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
             State::Closed(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    #[cfg(test)]
+    pub fn state(&self) -> trace::State {
+        self.state.into()
     }
 
     /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed connection.
