@@ -637,9 +637,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
         self.enter(State::Finishing(reason));
     }
 
-    /// Counts `count` bytes that were read. Returns whether a draining session has read its last ones.
+    /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
     fn uses_up_drain_budget(&mut self, count: usize) -> bool {
-        let State::Draining { budget, .. } = &mut self.state else { return false };
+        let State::Draining { budget, has_just_read, .. } = &mut self.state else { return false };
+        *has_just_read = true;
         *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         *budget == 0
     }

@@ -26,7 +26,7 @@ impl<S: Session> Scripted<S> {
     pub(super) fn extend_promise(&mut self) {
         let world = self.world.borrow();
         let has_just_spoken = world.heard.is_some_and(|heard| world.now - heard < QUIET);
-        let waits = has_just_spoken || self.is_held_back();
+        let waits = has_just_spoken || world.wire.up.unread() > 0 || self.is_held_back();
         self.promise.as_mut().expect("the server stops").covers_sent |= waits;
     }
 

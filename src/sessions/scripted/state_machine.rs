@@ -302,6 +302,22 @@ mod drain {
         }
     }
 
+    /// The window may have been closed because the loop had no time to read.
+    #[test]
+    fn a_client_whose_bytes_are_read_at_the_stop_has_just_spoken() {
+        let mut session = session();
+        session.happen(Happening::Send(b"hello\n".to_vec()));
+        session.ask_to_stop();
+        // The first bytes arrive after the loop has looked for events.
+        session.meanwhile([Some(Happening::Carry(2))]);
+        session.iterate();
+        session.happen(Happening::Carry(usize::MAX));
+        session.rest();
+        session.pass(QUIET);
+        assert_eq!(session.end(), Reason::Drained);
+        assert_eq!(session.answers(), b"OK...heOK...llo\n");
+    }
+
     /// The time does not slide: a client that goes on sending is not read for ever.
     #[test]
     fn a_client_that_has_just_spoken_is_read_for_one_second_more() {
