@@ -175,6 +175,8 @@ pub(crate) struct Budgets {
     pub write: usize,
     pub answers: usize,
     pub drain: u32,
+    /// For all sessions together, in one iteration.
+    pub woken: usize,
 }
 
 impl Budgets {
@@ -185,5 +187,6 @@ impl Budgets {
         write: WRITE_BUDGET,
         answers: ANSWER_BUDGET,
         drain: DRAIN_BUDGET,
+        woken: WAKE_BUDGET,
     };
 }

@@ -94,6 +94,7 @@ impl Means {
 
 /// One connection: its socket, its protocol's session, its buffers, and its state.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 #[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
@@ -123,6 +124,7 @@ pub(crate) struct Connection<T, S> {
 
 /// What the loop notes of a connection. It stands in the connection because there it costs no memory.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Notes {
     /// What the kernel reports. `None` before the first turn.
     pub interest: Option<Interest>,
@@ -141,6 +143,7 @@ enum OutputEnd {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum State {
     /// An outgoing connection is not open yet.
     Connecting,
@@ -277,6 +280,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
             State::Closed(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    #[cfg(test)]
+    pub fn state(&self) -> trace::State {
+        self.state.into()
     }
 
     /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed connection.
@@ -652,9 +660,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
         self.enter(State::Finishing(reason));
     }
 
-    /// Counts `count` bytes that were read. Returns whether a draining session has read its last ones.
+    /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
     fn uses_up_drain_budget(&mut self, count: usize) -> bool {
-        let State::Draining { budget, .. } = &mut self.state else { return false };
+        let State::Draining { budget, has_just_read, .. } = &mut self.state else { return false };
+        *has_just_read = true;
         *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         *budget == 0
     }

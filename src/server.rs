@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::acceptor::Acceptor;
 use crate::address::Address;
 use crate::caught_up::CaughtUp;
-use crate::client::Client;
+use crate::client::{Client, Origin};
 use crate::config::{CONNECT_BUDGET, Config, EVENTS};
 use crate::error::StartError;
 use crate::listen;
@@ -26,7 +26,7 @@ use crate::readiness::{Kernel, Readiness};
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::sessions::{Now, Sessions};
-use crate::socket::{self, Listener};
+use crate::socket::{self, Listener, Socket};
 use crate::stats::{Counters, Stats};
 use crate::trace::{Cause, Event, step};
 use crate::wakes::{Handle, Wakes};
@@ -423,9 +423,13 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
                 *accepts = accepts.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
             }
             match self.acceptors[index].accept() {
-                Ok(client) => {
+                Ok((socket, peer)) => {
                     let now = Now { time: self.now, registry: self.poll.registry() };
-                    let key = self.sessions.admit(client, index, &mut self.new_session, now)?;
+                    let new_session = |waker, socket: &Socket| {
+                        let origin = Origin::Accepted(index);
+                        (self.new_session)(Client::new(peer, origin, waker, Some(socket)))
+                    };
+                    let key = self.sessions.admit((socket, peer), new_session, now)?;
                     if self.phase != Phase::Serving {
                         self.sessions.turn(key, Cause::Stop(true), now);
                     }

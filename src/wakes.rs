@@ -279,7 +279,7 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Wakes {
     shared: Arc<Shared>,
-    /// The rest of the list that was taken last.
+    /// The rest of the list that was taken last: the sessions of this pass that had no turn yet.
     rest: u32,
 }
 
@@ -347,16 +347,17 @@ impl Wakes {
         }
     }
 
-    /// The next session that was woken, and whether it is to end.
+    /// Begins a pass over the sessions that are woken now, unless the last pass is not finished. A session that is woken
+    /// during a pass has its turn in the next one. Otherwise one session that goes on and on would have all of them.
+    pub fn begin_pass(&mut self) {
+        if self.rest == NO_KEY && self.shared.first.load(Relaxed) != NO_KEY {
+            self.rest = self.shared.first.swap(NO_KEY, SeqCst);
+        }
+    }
+
+    /// The next session of the pass, and whether it is to end.
     pub fn next_woken(&mut self) -> Option<(usize, bool)> {
-        loop {
-            if self.rest == NO_KEY {
-                self.rest = self.shared.first.load(Relaxed);
-                if self.rest == NO_KEY {
-                    return None;
-                }
-                self.rest = self.shared.first.swap(NO_KEY, SeqCst);
-            }
+        while self.rest != NO_KEY {
             let key = self.rest;
             let mark = self.shared.mark(key).expect("a listed key has a mark");
             // The link is read before another thread may list the key again.
@@ -366,6 +367,7 @@ impl Wakes {
                 return Some((key as usize, before & END != 0));
             }
         }
+        None
     }
 
     /// Takes a session's wake now, before its turn in the list. Returns whether it was woken, and is not to end.
