@@ -403,7 +403,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// whether the socket may have room for more.
     fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn, budgets: &Budgets) -> Result<bool, Reason> {
         loop {
-            self.answer(buffers, turn, budgets)?;
+            let has_more = self.answer(buffers, turn, budgets)?;
             if buffers.output().is_empty() {
                 return Ok(true);
             }
@@ -418,6 +418,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let is_short = !buffers.output().is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
+            }
+            if !is_short && !has_more {
+                return Ok(true);
             }
         }
     }
@@ -444,7 +447,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     if !matches!(self.state, State::Lingering(_)) {
                         self.end_input(EndOfInput::Client, Reason::Finished);
                     }
-                    return self.answer(buffers, turn, budgets);
+                    return self.answer(buffers, turn, budgets).map(drop);
                 }
                 Some(count) => {
                     turn.read += count;
@@ -453,7 +456,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     self.answer(buffers, turn, budgets)?;
                     if self.uses_up_drain_budget(count) {
                         self.stop_input();
-                        return self.answer(buffers, turn, budgets);
+                        return self.answer(buffers, turn, budgets).map(drop);
                     } else if is_last {
                         return Ok(());
                     }
@@ -461,7 +464,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 None => {
                     if self.is_draining() && !self.expects_input() {
                         self.stop_input();
-                        return self.answer(buffers, turn, budgets);
+                        return self.answer(buffers, turn, budgets).map(drop);
                     }
                     return Ok(());
                 }
@@ -471,15 +474,18 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the pending output reaches high water.
-    fn answer(&mut self, buffers: &mut Buffers, turn: &mut Turn, budgets: &Budgets) -> Result<(), Reason> {
+    /// Lets the session answer its input, request by request, until the pending output reaches high water. Returns
+    /// whether a write that makes room lets it go on.
+    fn answer(&mut self, buffers: &mut Buffers, turn: &mut Turn, budgets: &Budgets) -> Result<bool, Reason> {
         if matches!(self.state, State::Lingering(_)) {
             buffers.input().clear();
         }
         let before = buffers.output().len();
+        let mut has_more = self.sizes.independent;
         while self.is_answered() && !self.waits {
             let (input, output) = (&mut buffers.input[0], &mut buffers.output[0]);
             if output.len() >= budgets.high_water && !self.sizes.independent {
+                has_more = true;
                 break;
             }
             if turn.answers >= budgets.answers {
@@ -515,7 +521,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
-        Ok(())
+        Ok(has_more)
     }
 
     /// Moves on from a state whose work is done.
