@@ -81,7 +81,7 @@ impl Chat {
         Self { room: Rc::clone(shared), waker, taken: room.dropped + room.lines.len(), burst: 0 }
     }
 
-    /// Takes what is new in the room, without the client's own lines. Returns whether there was anything.
+    /// Takes what is new in the room, without the client's own lines. Returns whether that was all.
     fn take_lines(&mut self, output: &mut Buffer) -> bool {
         let (room, pending) = (self.room.borrow(), output.len());
         if self.taken < room.dropped {
@@ -89,15 +89,15 @@ impl Chat {
             self.taken = room.dropped;
         }
         for (speaker, line) in room.lines.range(self.taken - room.dropped..) {
-            if output.len() - pending > (ANSWER - 2 * LONGEST_LINE) as usize {
-                break;
+            if output.len() - pending > ANSWER as usize / 2 {
+                return false;
             }
             if *speaker != self.waker.number() {
                 output.push(line);
             }
             self.taken += 1;
         }
-        output.len() > pending
+        true
     }
 
     fn rename(&mut self, name: &[u8], output: &mut Buffer) {
@@ -122,7 +122,7 @@ impl Session for Chat {
     }
 
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
-        if self.take_lines(output) {
+        if !self.take_lines(output) {
             return Step::More;
         }
         if self.burst == BURST {
