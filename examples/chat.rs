@@ -31,13 +31,13 @@ mod terminal;
 /// How many lines the room keeps for clients that read slowly.
 const HISTORY: usize = 4096;
 /// The longest line, with its ending (bytes).
-const LONGEST_LINE: u32 = 1024;
+const LONGEST_LINE: usize = 1024;
 const LONGEST_NAME: usize = 24;
 /// How many lines of one client follow each other before the other sessions get a turn to take them. Otherwise a client
 /// that sends without a pause could fill the room between two turns of another session.
 const BURST: u32 = 64;
 /// The most that a session sends in one answer (bytes).
-const ANSWER: u32 = 16 * 1024;
+const ANSWER: usize = 16 * 1024;
 
 /// What all sessions share. They run on one thread, and need no lock.
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl Chat {
             self.taken = room.dropped;
         }
         for (speaker, line) in room.lines.range(self.taken - room.dropped..) {
-            if output.len() - pending > ANSWER as usize / 2 {
+            if output.len() - pending > ANSWER / 2 {
                 return false;
             }
             if *speaker != self.waker.number() {

@@ -26,6 +26,7 @@
 //! CR LF or with CR NUL, and a server must treat both in the same way (RFC 1123, 3.3.1). So CR NUL reaches the inner
 //! session as CR LF.
 
+use std::io;
 use std::mem;
 
 use crate::buffer::Buffer;
@@ -192,7 +193,7 @@ impl<S> Telnet<S> {
         let end = output.len();
         let appended = &output.unread()[pending..];
         let Some(&last) = appended.last() else { return };
-        let count = |wanted: u8| appended.iter().filter(|&&byte| byte == wanted).count();
+        let count = |wanted: u8| appended.iter().map(|&byte| usize::from(byte == wanted)).sum::<usize>();
         let behind_cr = appended.windows(2).filter(|pair| *pair == b"\r\n").count()
             + usize::from(self.has_written_cr && appended[0] == b'\n');
         let mut added = count(IAC) + count(b'\n') - behind_cr;
@@ -221,8 +222,12 @@ impl<S: Session> Session for Telnet<S> {
     fn sizes(&self) -> Sizes {
         let inner = self.inner.sizes();
         // All bytes of an answer may be 255.
-        let answer = inner.answer.saturating_mul(2).saturating_add(to_u32(YES.len()));
+        let answer = inner.answer.saturating_mul(2).saturating_add(YES.len());
         Sizes { answer, ..inner }
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        self.inner.connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {

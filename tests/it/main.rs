@@ -18,6 +18,7 @@ mod limits;
 mod log_lines;
 mod open_files;
 mod parity;
+mod promises;
 mod protocols;
 mod shutdown;
 mod system_calls;
