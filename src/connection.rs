@@ -478,7 +478,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// whether the socket may have room for more.
     fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         loop {
-            self.answer(exchange)?;
+            let goes_on = self.answer(exchange)?;
             if exchange.output[0].is_empty() {
                 return Ok(true);
             }
@@ -494,6 +494,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let is_short = !exchange.output[0].is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
+            }
+            if !is_short && !goes_on {
+                return Ok(true);
             }
         }
     }
@@ -513,7 +516,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                         State::Lingering { has_input_ended, .. } => *has_input_ended = true,
                         _ => self.end_input(EndOfInput::Client, Reason::Finished),
                     }
-                    return self.answer(exchange);
+                    return self.answer(exchange).map(drop);
                 }
                 Some(count) => {
                     exchange.turn.read += count;
@@ -521,14 +524,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     self.answer(exchange)?;
                     if self.uses_up_drain_budget(count) {
                         self.stop_input();
-                        return self.answer(exchange);
+                        return self.answer(exchange).map(drop);
                     } else if until == Readable::UntilShort && count < most {
                         return Ok(());
                     }
                 }
                 None if self.is_draining() && !self.expects_input() => {
                     self.stop_input();
-                    return self.answer(exchange);
+                    return self.answer(exchange).map(drop);
                 }
                 None => return Ok(()),
             }
@@ -537,16 +540,19 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the pending output reaches high water.
-    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+    /// Lets the session answer its input, request by request, until the pending output reaches high water. Returns
+    /// whether it goes on when a write has made room.
+    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         if matches!(self.state, State::Lingering { .. }) {
             exchange.input[0].clear();
         }
         let before = exchange.output[0].len();
+        let mut goes_on = self.is_independent;
         while self.is_answered() && !self.waits {
             let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {
+                goes_on = true;
                 break;
             }
             if exchange.turn.answers >= budgets.answers {
@@ -586,7 +592,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
-        Ok(())
+        Ok(goes_on)
     }
 
     /// Moves on from a state whose work is done: no output is pending.

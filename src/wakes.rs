@@ -79,6 +79,11 @@ fn place_of(key: usize) -> (usize, usize) {
     (block, key - FIRST_BLOCK * ((1 << block) - 1))
 }
 
+/// A mark in front of the key `next` of the list.
+fn linked(word: u64, next: u32) -> u64 {
+    word & !u64::from(NO_KEY) | u64::from(next)
+}
+
 impl Shared {
     fn mark(&self, key: u32) -> Option<&AtomicU64> {
         let (block, place) = place_of(key as usize);
@@ -89,30 +94,21 @@ impl Shared {
     /// has ended.
     fn wake(&self, key: u32, generation: u32, flags: u64) {
         let Some(mark) = self.mark(key) else { return };
-        let set = |word: u64| {
-            let is_current = generation_of(word) == generation;
-            is_current.then_some(word | flags | LISTED)
-        };
         // Here and below, SeqCst puts this and the look at `is_asleep` into one order with what `fall_asleep` does.
-        if let Ok(before) = mark.fetch_update(SeqCst, SeqCst, set)
-            && before & LISTED == 0
-        {
-            self.add(key, mark);
-        }
-        self.wake_loop();
-    }
-
-    /// Adds a key to the list. Only the thread that has set LISTED does so.
-    fn add(&self, key: u32, mark: &AtomicU64) {
         let mut next = self.first.load(SeqCst);
-        loop {
-            let link = |word: u64| Some(word & !u64::from(NO_KEY) | u64::from(next));
-            let _ = mark.fetch_update(SeqCst, SeqCst, link);
-            match self.first.compare_exchange_weak(next, key, SeqCst, SeqCst) {
-                Ok(_) => return,
-                Err(first) => next = first,
+        let set = |word: u64| {
+            let is_listed = word & LISTED != 0;
+            let marked = if is_listed { word | flags } else { linked(word, next) | flags | LISTED };
+            (generation_of(word) == generation).then_some(marked)
+        };
+        // Only the thread that has set LISTED adds the key.
+        if mark.fetch_update(SeqCst, SeqCst, set).is_ok_and(|before| before & LISTED == 0) {
+            while let Err(first) = self.first.compare_exchange_weak(next, key, SeqCst, SeqCst) {
+                next = first;
+                let _ = mark.fetch_update(SeqCst, SeqCst, |word| Some(linked(word, next)));
             }
         }
+        self.wake_loop();
     }
 
     /// No holder of the lock leaves the list half changed.
