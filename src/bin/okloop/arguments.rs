@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "chunks|lines")]
     pub framing: Framing,
 
-    /// For telnet clients that negotiate: take telnet commands out of the input, and refuse all options
+    /// For telnet terminals: take telnet commands out of the input, refuse all options, and end lines with CR LF
     #[arg(long)]
     pub telnet: bool,
 
