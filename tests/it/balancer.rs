@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::{env, fs, thread};
 
 use nix::sys::signal::Signal;
-use okloop::BANNER;
+use okloop::protocols::BANNER;
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, DEADLINE, Finished, Process, chunks_of, eventually, numbered_lines};

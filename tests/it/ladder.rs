@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::{BANNER, CHUNK, PREFIX};
+use okloop::protocols::{BANNER, CHUNK, PREFIX};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, Process, binary, chunks_of, eventually, full_device, lossy, numbered_lines};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
-use okloop::config::HIGH_WATER;
-use okloop::{INPUT_BUFFER, OkSession, Session};
+use okloop::config::{HIGH_WATER, INPUT_BUFFER};
+use okloop::protocols::PREFIX;
 
 use crate::harness::{Client, Process, binary};
 
@@ -55,7 +55,7 @@ fn the_units_limits_have_room_for_every_session_at_its_worst() {
         three_numbers.split(' ').next_back().expect("there are three").parse().expect("it is a number")
     };
     let in_kernel = IDLE + most("net.ipv4.tcp_rmem = ") + most("net.ipv4.tcp_wmem = ");
-    let at_worst = INPUT_BUFFER + HIGH_WATER + OkSession::LARGEST_ANSWER + in_kernel;
+    let at_worst = INPUT_BUFFER + HIGH_WATER + PREFIX.len() + INPUT_BUFFER + in_kernel;
     assert!(sessions as u64 + OTHER_FILES <= files, "{sessions} sessions, {files} open files");
     assert!(
         sessions * at_worst <= gibibytes << 30,

@@ -27,13 +27,14 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<ExitCode, Box<dyn Error>> {
-    // First: until then, a signal ends the process.
-    let signals = process::signals_to_watch()?;
+    // First: until then, a signal ends the process. If there is no file for it, the error below says how many are needed.
+    let signals = process::signals_to_watch();
     process::survive_file_size_limit()?;
     let arguments = Arguments::from_command_line();
     logging::init(arguments.log_level)?;
     let limit = process::raise_file_limit()?;
-    let room = open_files::room(limit, open_files::count_open(limit))?;
+    let own = if signals.is_ok() { process::SIGNAL_FILES } else { 0 };
+    let room = open_files::room(limit, open_files::count_open(limit) - own)?;
     let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
     info!("Limits: {limit} open files, {} connections", config.max_connections);
     // Such a limit is obeyed: the operator prefers clients that wait to clients that are refused.
@@ -41,7 +42,7 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
         warn!("The open files allow {} connections; more clients wait in the accept queue", room.connections);
     }
     let mut server = Server::bind(config)?;
-    process::watch(&mut server, signals)?;
+    process::watch(&mut server, signals?)?;
     let (ending, stats) = server.run(|_| match OkSession::new(framing) {
         session if telnet => Either::Left(Telnet::new(session)),
         session => Either::Right(session),

@@ -1,9 +1,13 @@
 //! What the command needs of its process: signals, and limits.
 
 #[cfg(unix)]
-pub use unix::{is_out_of_files, raise_file_limit, signals_to_watch, survive_file_size_limit, watch};
+pub use unix::{
+    SIGNAL_FILES, is_out_of_files, raise_file_limit, signals_to_watch, survive_file_size_limit, watch,
+};
 #[cfg(windows)]
-pub use windows::{is_out_of_files, raise_file_limit, signals_to_watch, survive_file_size_limit, watch};
+pub use windows::{
+    SIGNAL_FILES, is_out_of_files, raise_file_limit, signals_to_watch, survive_file_size_limit, watch,
+};
 
 use std::time::{Duration, Instant};
 
@@ -49,6 +53,9 @@ mod unix {
     use signal_hook_mio::v1_0::Signals;
 
     use super::Stopper;
+
+    /// The files that signals need: the two ends of the socket pair that they come through.
+    pub const SIGNAL_FILES: usize = 2;
 
     /// Takes over SIGTERM and SIGUSR1, and of SIGINT and SIGHUP those that were not ignored when the process started. A
     /// shell ignores SIGINT for `okloop &` in a script, and `nohup` ignores SIGHUP, for the processes that they start.
@@ -134,6 +141,9 @@ mod windows {
     use okloop::Server;
 
     use super::Stopper;
+
+    /// Windows calls a handler.
+    pub const SIGNAL_FILES: usize = 0;
 
     /// Nothing: Ctrl-C keeps its effect until the server runs.
     pub fn signals_to_watch() -> io::Result<()> {
