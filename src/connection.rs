@@ -135,6 +135,7 @@ pub(crate) struct Notes {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum OutputEnd {
     Open,
     /// The pending output goes first.

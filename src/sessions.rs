@@ -66,7 +66,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         Self {
             table: Slab::new(),
             ended: Vec::with_capacity(2 * EVENTS),
-            refused: VecDeque::with_capacity(config.max_refusals + 1),
+            refused: VecDeque::new(),
             deadlines: Deadlines::new(started),
             wakes,
             means,
@@ -149,6 +149,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
     /// Makes room in the table for one more session. The table doubles, and `Slab` cannot report that memory is out, so
     /// a vector that is as large as the new table tries it first.
     fn reserve_place(&mut self) -> io::Result<()> {
+        self.refused.try_reserve(1)?;
         let length = self.table.len();
         if length < self.table.capacity() {
             return Ok(());
