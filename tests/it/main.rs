@@ -13,6 +13,7 @@ mod command;
 mod documents;
 mod exercises;
 mod harness;
+mod house;
 mod ladder;
 mod limits;
 mod log_lines;
