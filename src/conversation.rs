@@ -84,6 +84,7 @@ impl<S: Session> Conversation<S> {
     pub fn pass_deadline(&mut self) {
         assert!(self.deadline.take().is_some(), "the session has no deadline");
         self.turn(Cause::Timeout(Timeout::Own));
+        self.read();
     }
 
     /// A waker ends the session ([`Waker::end`](crate::Waker::end)).
@@ -131,7 +132,7 @@ impl<S: Session> Conversation<S> {
 
     /// Turns until the session has nothing more to do.
     fn turn(&mut self, cause: Cause) {
-        let mut cause = cause;
+        let (mut cause, mut may_be_ready) = (cause, false);
         while self.connection.closed().is_none() {
             let turn = self.connection.turn(cause, &mut self.means);
             match turn.timer {
@@ -139,9 +140,10 @@ impl<S: Session> Conversation<S> {
                 Timer::Stop => self.deadline = None,
                 Timer::Start(length) => self.deadline = Some(length),
             }
+            may_be_ready |= turn.stopped_early;
             if turn.goes_on {
                 cause = Cause::Woken;
-            } else if turn.stopped_early {
+            } else if mem::take(&mut may_be_ready) {
                 cause = Cause::Ready(Readiness { writable: true, ..Readiness::READABLE });
             } else {
                 break;

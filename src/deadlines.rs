@@ -23,14 +23,14 @@ type Nanos = u64;
 
 const NEVER: Nanos = Nanos::MAX;
 
-/// How many time-outs of a session run side by side. Two pairs share a slot, because a session has only one of each pair
-/// at a time: a draining session has no idle time-out, and one that lingers has no pending output.
+/// How many time-outs of a session run side by side. Some share a slot, because a session has only one of them at a time:
+/// a draining session has no idle time-out, and one that lingers or is being opened has no pending output.
 const SLOTS: usize = 3;
 
 fn slot(kind: Timeout) -> usize {
     match kind {
         Timeout::Idle | Timeout::Quiet => 0,
-        Timeout::Write | Timeout::Linger => 1,
+        Timeout::Write | Timeout::Linger | Timeout::Connect => 1,
         Timeout::Own => 2,
     }
 }
@@ -215,7 +215,8 @@ mod tests {
         assert_eq!((deadlines.next_due(), deadlines.nodes.capacity()), (None, 0));
     }
 
-    const ALL: [Timeout; 5] = [Timeout::Idle, Timeout::Write, Timeout::Own, Timeout::Linger, Timeout::Quiet];
+    const ALL: [Timeout; 6] =
+        [Timeout::Idle, Timeout::Write, Timeout::Own, Timeout::Linger, Timeout::Connect, Timeout::Quiet];
 
     proptest! {
         /// The heap against the plainest model: a vector of (due, key, kind), searched.

@@ -46,6 +46,8 @@ pub enum Reason {
     OutOfMemory,
     /// The protocol made a mistake ([`Session`](crate::Session#a-session-that-goes-wrong) lists them).
     ProtocolError,
+    /// An outgoing connection could not be opened.
+    ConnectFailed,
     /// The system refused an operation on the socket.
     Failed,
 }
@@ -96,6 +98,8 @@ pub enum Timeout {
     Own,
     /// The server has ended its direction: the client must end its own.
     Linger,
+    /// An outgoing connection must open.
+    Connect,
     /// The server stops: input may still be on its way.
     Quiet,
 }

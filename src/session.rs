@@ -4,6 +4,7 @@
 //! answers to a buffer, and the loop writes them. Python's asyncio calls such an object a protocol, and libraries
 //! without I/O of their own (quinn-proto, h11) are built in the same way.
 
+use std::io;
 use std::time::Duration;
 
 use crate::buffer::Buffer;
@@ -29,6 +30,9 @@ pub enum Step {
     /// `answer` before the session is woken ([`Waker`](crate::Waker)) or its deadline is over. So later requests keep
     /// their order. After the end of input the session stays open until it returns another step.
     Wait,
+    /// The session has said everything, and still listens. The loop sends all pending output and then ends the server's
+    /// direction. It goes on to give the client's input to `answer`, which must not append anything from then on.
+    EndOutput,
     /// The session ends. The loop sends all pending output, then ends the connection in order: the client gets
     /// everything, although it may still be sending.
     Close,
@@ -38,28 +42,28 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sizes {
-    /// The longest request (bytes). The input of [`Session::answer`] never holds more. A session that needs more input
+    /// The longest request (bytes, below 4 GiB). The input of [`Session::answer`] never holds more. A session that needs more input
     /// when it has this much ends with [`Reason::RequestTooLarge`]. Default: 16 KiB.
-    pub request: u32,
-    /// The most that one call of a session's method appends (bytes). Before each call of [`Session::answer`], the output
+    pub request: usize,
+    /// The most that one call of a session's method appends (bytes, below 4 GiB). Before each call of [`Session::answer`], the output
     /// buffer has at least this much room. Default: 32 KiB.
-    pub answer: u32,
+    pub answer: usize,
     /// Whether the session is read and called even if its client does not read. By default it is not: with much pending
     /// output (64 KiB, [`HIGH_WATER`](crate::config::HIGH_WATER)) the loop leaves the client's input in the kernel. A
-    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`].
+    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`]. It is
+    /// asked again after each write, even if it waits.
     pub independent: bool,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        let request = INPUT_BUFFER as u32;
-        Self { request, answer: 2 * request, independent: false }
+        Self::new(INPUT_BUFFER, 2 * INPUT_BUFFER)
     }
 }
 
 impl Sizes {
     /// Requests of at most `request` bytes, and answers of at most `answer` bytes.
-    pub const fn new(request: u32, answer: u32) -> Self {
+    pub const fn new(request: usize, answer: usize) -> Self {
         Self { request, answer, independent: false }
     }
 }
@@ -127,6 +131,7 @@ pub enum AtDeadline {
 /// - It appends more than its largest answer, and [`Buffer::push`] panics.
 /// - It consumes more than its input.
 /// - It returns [`Step::More`] without having appended anything.
+/// - It returns [`Step::EndOutput`] twice, or appends something after it.
 ///
 /// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
 /// its methods is called again. All other sessions go on. (This does not hold for a panic in its `Drop`, or with
@@ -141,6 +146,13 @@ pub trait Session {
     /// How large the requests and answers are. The loop asks once, at the start.
     fn sizes(&self) -> Sizes {
         Sizes::default()
+    }
+
+    /// The session's outgoing connection could not be opened ([`Handle::connect`](crate::Handle::connect)).
+    /// [`closed`](Session::closed) follows, with [`Reason::ConnectFailed`]. Instead of this, [`greet`](Session::greet) is
+    /// called when the connection is open.
+    fn connect_failed(&mut self, error: &io::Error) {
+        let _ = error;
     }
 
     /// Appends what the client reads first. Without this method, the client must send first.
@@ -169,7 +181,7 @@ pub trait Session {
 
     /// The server ends the session: the last word. The reason is one of [`Reason::Drained`], [`Reason::RequestTooLarge`],
     /// [`Reason::IdleTimeout`], [`Reason::Deadline`] and [`Reason::Ended`]. HTTP says 408 or 413 here, TLS sends its
-    /// close_notify. It is not called if the output has no room for the largest answer.
+    /// `close_notify`. It is not called if the output has no room for the largest answer.
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
         let _ = (reason, output);
     }
@@ -197,6 +209,10 @@ pub trait Session {
 impl<S: Session + ?Sized> Session for Box<S> {
     fn sizes(&self) -> Sizes {
         (**self).sizes()
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        (**self).connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {

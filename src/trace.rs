@@ -144,6 +144,13 @@ pub enum Event {
         /// Its client.
         peer: Address,
     },
+    /// An outgoing connection was begun.
+    ConnectStarted {
+        /// The session.
+        key: usize,
+        /// Where it goes.
+        peer: Address,
+    },
     /// A client was accepted above the connection limit. It is told that the server is full.
     Refused {
         /// The session.
@@ -200,6 +207,8 @@ pub enum Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[non_exhaustive]
 pub enum State {
+    /// An outgoing connection is not open yet.
+    Connecting,
     /// The protocol has not greeted yet.
     New,
     /// The session reads and answers.
@@ -262,6 +271,7 @@ impl fmt::Display for Event {
             Self::AcceptFailed { error, .. } => write!(f, "accept: {error}"),
             Self::AcceptPaused { open, error } => write!(f, "Accepting pauses at {open} sessions: {error}"),
             Self::Opened { peer, .. } => write!(f, "Connected with {peer}"),
+            Self::ConnectStarted { peer, .. } => write!(f, "Connecting to {peer}"),
             Self::Refused { peer, open, .. } => write!(f, "{peer} refused: {open} sessions are open"),
             Self::Closed { peer, reason, .. } => write!(f, "{peer} closed: {reason}"),
             Self::Requested { stop, stop_now, report } => {

@@ -1,5 +1,7 @@
 //! The protocol of the command: a banner, then `OK...` and the same bytes.
 
+use memchr::memchr;
+
 use crate::buffer::Buffer;
 use crate::config::INPUT_BUFFER;
 use crate::session::{EndOfInput, Session, Sizes, Step};
@@ -52,7 +54,7 @@ impl OkSession {
             return Some(input.len().min(CHUNK));
         }
         let searched = self.searched as usize;
-        match input[searched..].iter().position(|&byte| byte == b'\n') {
+        match memchr(b'\n', &input[searched..]) {
             Some(offset) => Some(searched + offset + 1),
             None if self.ended || input.len() == INPUT_BUFFER => Some(input.len()),
             None => {
@@ -65,8 +67,7 @@ impl OkSession {
 
 impl Session for OkSession {
     fn sizes(&self) -> Sizes {
-        let request = INPUT_BUFFER as u32;
-        Sizes::new(request, request + PREFIX.len() as u32)
+        Sizes::new(INPUT_BUFFER, PREFIX.len() + INPUT_BUFFER)
     }
 
     fn greet(&mut self, output: &mut Buffer) {

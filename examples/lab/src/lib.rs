@@ -22,13 +22,13 @@ mod record;
 mod serve;
 mod support;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::support::failure::Failure;
+use crate::support::output::complain;
 
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, about = "Measures servers of telnet sessions on this machine")]
@@ -54,14 +54,14 @@ enum Part {
 pub fn run() -> ExitCode {
     let result = match arguments().part {
         Part::Compare(arguments) => compare::run(&arguments),
-        Part::Faults(arguments) => return faults::run(&arguments),
+        Part::Faults(arguments) => faults::run(&arguments),
         Part::Fleet(arguments) => fleet::run(&arguments),
         Part::Record(arguments) => record::run(&arguments),
         Part::Serve(arguments) => serve::run(&arguments),
         Part::FleetClient => fleet::run_client(),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    complain(&format!("error: {failure}"));
+    complain(format_args!("error: {failure}"));
     match failure {
         Failure::Usage(_) => ExitCode::from(2),
         // As a shell reports a program that SIGINT ended.
@@ -81,9 +81,4 @@ fn arguments() -> Arguments {
         }
         error.exit()
     })
-}
-
-/// Writes a line to standard error. `eprintln!` would panic when nothing reads it.
-fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

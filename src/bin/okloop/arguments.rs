@@ -43,7 +43,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Config::default().backlog, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     backlog: u32,
 
-    /// Most sessions at a time; other clients are told that the server is full [default: what the open files allow]
+    /// Most sessions at a time; other clients are told that the server is full [default: what the open files allow, at
+    /// most 100,000]
     #[arg(long, value_name = "N", value_parser = connections)]
     max_connections: Option<usize>,
 
@@ -51,7 +52,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "chunks|lines")]
     pub framing: Framing,
 
-    /// For telnet clients that negotiate: take telnet commands out of the input, and refuse all options
+    /// For telnet terminals: take telnet commands out of the input, refuse all options, and end lines with CR LF
     #[arg(long)]
     pub telnet: bool,
 
@@ -103,7 +104,7 @@ impl Arguments {
             host: self.host,
             port: self.port,
             backlog: self.backlog,
-            max_connections: self.max_connections.unwrap_or(room.connections),
+            max_connections: self.max_connections.unwrap_or(room.default_connections()),
             max_refusals: room.refusals,
             idle_timeout: self.idle_timeout.unless_zero(),
             write_timeout: self.write_timeout.unless_zero(),

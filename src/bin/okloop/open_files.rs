@@ -14,8 +14,8 @@ const SERVER: usize = 5;
 /// A client that was just accepted. At a full server, its refusal ends the oldest refusal, but only after it was accepted.
 const NEWCOMER: usize = 1;
 
-/// The most sessions by default (connections). Containers often allow a billion open files, and no machine has memory for
-/// as many sessions. Each costs the kernel some 4 KiB while it is idle.
+/// The most sessions if no number is asked for (connections). Containers often allow a billion open files, and no machine
+/// has memory for as many sessions. Each costs the kernel some 4 KiB while it is idle.
 const MOST_BY_DEFAULT: usize = 100_000;
 
 /// How the open files are shared out.
@@ -25,6 +25,13 @@ pub struct Room {
     pub connections: usize,
     /// The most clients that may be told at one time that the server is full (connections).
     pub refusals: usize,
+}
+
+impl Room {
+    /// The most sessions if no number is asked for (connections).
+    pub fn default_connections(self) -> usize {
+        self.connections.min(MOST_BY_DEFAULT)
+    }
 }
 
 /// Not even one session and one refusal fit.
@@ -47,14 +54,14 @@ impl fmt::Display for TooFew {
 impl std::error::Error for TooFew {}
 
 /// Shares out the files of a process that has `open` files open already. Refusals get [`Config::max_refusals`], at most
-/// half of the files for clients. Sessions get the rest, up to [`MOST_BY_DEFAULT`].
+/// half of the files for clients. Sessions get the rest.
 pub fn room(limit: usize, open: usize) -> Result<Room, TooFew> {
     let clients = limit.saturating_sub(open + SERVER + NEWCOMER);
     let refusals = Config::default().max_refusals.min(clients / 2);
     if refusals == 0 {
         return Err(TooFew { limit, open });
     }
-    Ok(Room { connections: (clients - refusals).min(MOST_BY_DEFAULT), refusals })
+    Ok(Room { connections: clients - refusals, refusals })
 }
 
 /// How many of the descriptors below `limit` are open. A descriptor above it, from before the limit was lowered, takes no
@@ -84,9 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_limit_is_not_followed() {
-        for limit in [1_073_741_816, usize::MAX] {
-            assert_eq!(room(limit, 3), Ok(Room { connections: MOST_BY_DEFAULT, refusals: 16 }));
+    fn the_default_does_not_follow_an_absurd_limit() {
+        for (limit, connections) in
+            [(20_000, 20_000 - 25), (1_073_741_816, MOST_BY_DEFAULT), (usize::MAX, MOST_BY_DEFAULT)]
+        {
+            let room = room(limit, 3).expect("there is room");
+            assert_eq!((room.default_connections(), room.connections), (connections, limit - 25));
         }
     }
 

@@ -1,27 +1,34 @@
 //! One measurement: a fresh server under one workload, and what the workload costs it.
 
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::compare::contender::Contender;
 use crate::compare::family::Family;
-use crate::compare::figures::{Figure, Figures, in_microseconds};
+use crate::compare::figures::{Figure, Figures};
 use crate::compare::kernel::{self, Memory as KernelMemory};
 use crate::compare::load::{Heard, Load};
 use crate::compare::workload::{Kind, Workload};
+use crate::support::candidates::Candidate;
 use crate::support::child::Descendants;
 use crate::support::client::Sources;
 use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
 use crate::support::processors::OwnProcessor;
+use crate::support::server::{Server, Setup};
 use crate::support::usage::{self, Memory, Switches};
+use crate::support::words::in_microseconds;
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
 pub const OTHER_FILES: u64 = 40;
+
+/// How long the visit before a measurement may take.
+const VISIT: Duration = Duration::from_millis(300);
 
 /// No server has so many threads for its processors.
 const MANY_THREADS: u64 = 1000;
@@ -44,7 +51,7 @@ pub struct Bench {
 
 impl Bench {
     /// Starts the contender, loads it, ends it; returns what was measured.
-    pub fn measure(&mut self, contender: &Contender, workload: &Workload) -> Result<Figures, Failure> {
+    pub fn measure(&mut self, contender: &Candidate, workload: &Workload) -> Result<Figures, Failure> {
         let needed = workload.sessions() as u64 + OTHER_FILES;
         if needed > self.file_limit {
             let limit = self.file_limit;
@@ -56,7 +63,7 @@ impl Bench {
         // never work at the same time, so they share a processor. A machine may have only one, and they share it too.
         let shared = (workload.kind == Kind::Typing).then(OwnProcessor::take).and_then(Result::ok);
         let descendants = Descendants;
-        let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupt)?;
+        let server = self.start(contender, &workload.to_string())?;
         let mut flood_sources = self.sources.clone();
         let (clients, flood) = workload.without_flood();
         let mut load = Load::new(server.address, &clients, &mut self.sources, &self.interrupt)?;
@@ -75,11 +82,31 @@ impl Bench {
         figures
     }
 
-    /// The contender's log in one measurement. Each has a file of its own, so that none overwrites the last words of
-    /// another.
-    pub fn log(&self, contender: &Contender, measurement: &str) -> PathBuf {
-        self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"))
+    /// Starts a contender for a measurement, and visits it once. Its log is a file of its own, so that no measurement
+    /// overwrites the last words of another.
+    pub fn start(&self, contender: &Candidate, measurement: &str) -> Result<Server, Failure> {
+        let log = self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"));
+        let server = Server::start(&contender.origin, Setup::Plain, &log, &self.interrupt)?;
+        match TcpStream::connect_timeout(&server.address, VISIT) {
+            Ok(visitor) => {
+                // The load checks what a server sends. This visit shows that the server accepts, and warms it up.
+                let _ = leave_in_order(visitor);
+                Ok(server)
+            }
+            Err(_) => Err(server.death_within(VISIT).map_or(Failure::NeverListened, Failure::DiedAtStart)),
+        }
     }
+}
+
+/// Ends the session as a client does, and reads on to the server's end: no reset before the measurement begins. A server
+/// that never ends its output is left after a while.
+fn leave_in_order(mut visitor: TcpStream) -> io::Result<()> {
+    let deadline = Instant::now() + VISIT;
+    visitor.set_read_timeout(Some(VISIT))?;
+    visitor.shutdown(Shutdown::Write)?;
+    let mut received = [0; 256];
+    while visitor.read(&mut received)? > 0 && Instant::now() < deadline {}
+    Ok(())
 }
 
 /// Lets the load come, play and go, and reads the server's figures in between. A flood beside it plays in a thread of its

@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use crate::compare::contender::{Contender, Server};
 use crate::compare::load::{OpenLoad, Schedule};
 use crate::compare::measure::{Bench, OTHER_FILES};
 use crate::compare::rounds::{self, Cell};
 use crate::compare::search::Search;
+use crate::support::candidates::Candidate;
 use crate::support::child::Descendants;
 use crate::support::failure::Failure;
 use crate::support::processors::OwnProcessor;
+use crate::support::server::Server;
 
 /// How many slices each server has in a round.
 pub const TURNS: usize = 20;
@@ -38,7 +39,7 @@ pub fn sessions(file_limit: u64, servers: usize) -> usize {
 /// One round. `begin` is called before each turn.
 pub fn play_round(
     bench: &mut Bench,
-    contenders: &[Contender],
+    contenders: &[Candidate],
     measured: &[Cell],
     searches: &mut [Result<Search, Failure>],
     mut begin: impl FnMut(usize),
@@ -61,8 +62,7 @@ pub fn play_round(
     for (contender, search) in contenders.iter().zip(searches) {
         let Ok(found) = search else { continue };
         found.begin_round();
-        let log = bench.log(contender, "open loop");
-        let started = processor.beside(|| contender.start(log, &bench.interrupt)).and_then(|server| {
+        let started = processor.beside(|| bench.start(contender, "open loop")).and_then(|server| {
             let load = OpenLoad::gather(server.address, sessions, &mut bench.sources, &bench.interrupt);
             Ok((load.map_err(|failure| server.explain(failure))?, server))
         });

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::cases;
 use super::trial::Trial;
+use crate::support::server::Setup;
 
 /// One fault: what a client does, and what a good server does.
 #[derive(Debug)]
@@ -60,23 +61,6 @@ pub enum Beside {
     Few,
     /// Several for each processor, because the clients wait most of the time.
     Many,
-}
-
-/// How the server is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setup {
-    /// Its output is read by us.
-    Plain,
-    /// It may have this many open files.
-    OpenFiles(u64),
-    /// Its standard output is a pipe whose reader leaves when the server listens.
-    StdoutClosed,
-    /// Its standard output is a disk without room.
-    StdoutFull,
-    /// Its standard output is a pipe that is not read after the server listens.
-    StdoutUnread,
-    /// Descriptors 0 to 2 are closed.
-    NoStandardStreams,
 }
 
 /// Cases of one kind.
@@ -253,21 +237,4 @@ pub fn shown(bytes: &[u8], most: usize) -> String {
         length if length > most => format!("\"{beginning}\" and {} more bytes", length - most),
         _ => format!("\"{beginning}\""),
     }
-}
-
-/// A time for a reader.
-pub fn time(duration: Duration) -> String {
-    let microseconds = duration.as_secs_f64() * 1e6;
-    match microseconds {
-        0.0..1e3 => format!("{microseconds:.0} µs"),
-        1e3..1e4 => format!("{:.1} ms", microseconds / 1e3),
-        1e4..1e6 => format!("{:.0} ms", microseconds / 1e3),
-        _ => format!("{:.1} s", microseconds / 1e6),
-    }
-}
-
-/// An amount of memory for a reader.
-pub fn memory(bytes: u64) -> String {
-    let kibibytes = bytes.div_ceil(1024);
-    if kibibytes < 10_000 { format!("{kibibytes} KiB") } else { format!("{} MiB", kibibytes / 1024) }
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use okloop::{BANNER, PREFIX};
+use okloop::protocols::{BANNER, PREFIX};
 use serde_json::Value;
 
+use crate::browser::Page;
 use crate::harness::{Finished, Running, lab, lab_under, program, run, start};
 
 /// The servers that come with the comparison, without the one that needs python3.
@@ -270,7 +271,7 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     assert!(!comparison.page().contains("<i>"), "the page is not the server's");
     let table = finished.stdout;
     assert_eq!(table.matches("Last words of cries: ").count(), 1, "told once: {table}");
-    assert!(table.contains("Last words of missing: \"sh: 1: /no/such/server: not found\""), "{table}");
+    assert!(table.contains("Last words of missing: \"sh: 1: exec: /no/such/server: not found\""), "{table}");
     assert!(!table.contains('\x1b'), "the terminal is not the server's: {table}");
     let deaf = table.lines().find(|line| line.starts_with("deaf ")).unwrap_or_default();
     assert!(deaf.ends_with("  never listened on its port"), "{table}");
@@ -596,17 +597,12 @@ fn wrong_arguments_end_in_one_line_and_status_2() {
 fn a_browser_draws_every_picture() {
     let comparison = Comparison::new("browser");
     comparison.run(&[FEW, "--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
-    let profile = comparison.output.join("profile");
-    let mut chromium = Command::new("chromium");
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
-    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    chromium.arg(format!("--user-data-dir={}", profile.display())).arg("--dump-dom");
-    chromium.arg(format!("file://{}/report.html", comparison.output.display()));
-    let finished = run(&mut chromium);
-
-    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    let mut page = Page::open(&comparison.output.join("report.html"));
+    page.stands_alone();
+    let page = page.run("document.documentElement.outerHTML");
+    let page = page.as_str().expect("a text");
     for picture in PICTURES {
-        let figure = figure(&finished.stdout, picture);
+        let figure = figure(page, picture);
         assert!(figure.contains("</svg>"), "{picture} is parsed as a picture: {figure}");
         let marks = ["<polyline", "<circle", "<rect"].map(|mark| figure.matches(mark).count());
         // The paper, and something for each server.

@@ -6,10 +6,10 @@
 use std::sync::LazyLock;
 
 use memchr::memchr;
-use okloop::{CHUNK, PREFIX};
 
 use crate::support::client::wrong;
 use crate::support::failure::Failure;
+use crate::support::protocol::{CHUNK, PREFIX};
 
 /// The most that one write offers to the socket.
 const WRITE: usize = 64 * 1024;

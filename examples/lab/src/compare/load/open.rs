@@ -292,7 +292,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::thread;
 
-    use okloop::{BANNER, PREFIX};
+    use okloop::protocols::{BANNER, PREFIX};
 
     use super::*;
 

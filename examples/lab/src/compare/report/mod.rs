@@ -13,7 +13,6 @@ mod sections;
 mod table;
 mod theme;
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,13 +20,14 @@ use askama::Template;
 
 use self::picture::Chart;
 use self::sections::Section;
-use crate::compare::contender::Contender;
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
+use crate::support::candidates::Candidate;
 use crate::support::failure::Failure;
 use crate::support::machine::Machine;
+use crate::support::output;
 
 /// The pictures that the project's documents show.
 const PUBLISHED: [&str; 3] = ["cpu", "memory", "rates"];
@@ -45,7 +45,7 @@ pub struct Report {
     /// How long each took.
     pub time: Duration,
     /// The servers.
-    pub contenders: Vec<Contender>,
+    pub contenders: Vec<Candidate>,
     /// The figures.
     pub cells: Vec<Cell>,
     /// How each contender answered growing rates, where it was tried.
@@ -124,12 +124,7 @@ impl Report {
 
 /// Writes all files that can be written. The error names the others.
 fn write_all(directory: &Path, files: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
-    let failed = files.filter_map(|(name, text)| {
-        let path = directory.join(name);
-        let parent = path.parent().unwrap_or(directory);
-        let error = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).err()?;
-        Some(format!("{} could not be written: {error}", path.display()))
-    });
-    let failed: Vec<_> = failed.collect();
+    let failed = files.filter_map(|(name, text)| output::write(&directory.join(name), text).err());
+    let failed: Vec<_> = failed.map(|failure| failure.to_string()).collect();
     if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
 }

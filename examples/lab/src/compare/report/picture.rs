@@ -6,9 +6,10 @@ use super::rates;
 use super::rows::{self, Row};
 use super::sections::{MEMORY, fullest};
 use super::theme::shortened;
-use crate::compare::figures::{Figure, thousands};
+use crate::compare::figures::Figure;
 use crate::compare::rounds::Cell;
 use crate::compare::workload::Kind;
+use crate::support::words::thousands;
 
 /// A picture that is ready to be shown.
 pub struct Chart {

@@ -11,11 +11,12 @@ use super::curves::{Axis, Line, Panel, draw_panel, steps};
 use super::picture::Chart;
 use super::sections::{Group, Row, Section};
 use super::theme::{Area, ROW, colour, dashes, mark, nothing, picture, shortened, text};
-use crate::compare::contender::Contender;
-use crate::compare::figures::{Figure, thousands};
+use crate::compare::figures::Figure;
 use crate::compare::rounds::Summary;
 use crate::compare::search::{Knee, Point, Sweep, Verdict};
+use crate::support::candidates::Candidate;
 use crate::support::failure::Failure;
+use crate::support::words::thousands;
 
 /// The height of one of the two panels.
 const PANEL: i32 = 250;
@@ -75,7 +76,7 @@ pub fn section(report: &Report) -> Section {
             COMPARED.iter().flat_map(|&rate| [0.5, 0.99].map(|quantile| latency(sweep, rate, quantile)));
         [knee(sweep.knee), share(sweep)].into_iter().chain(latencies).collect()
     };
-    let row = |(contender, sweep): (&Contender, &Option<Result<Sweep, Failure>>)| {
+    let row = |(contender, sweep): (&Candidate, &Option<Result<Sweep, Failure>>)| {
         let figures = sweep.as_ref()?.as_ref().map(figures).map_err(ToString::to_string);
         Some(Row { server: contender.name.clone(), figures })
     };
@@ -98,7 +99,7 @@ pub fn section(report: &Report) -> Section {
 }
 
 /// The sweeps that there are, each with its contender and its number.
-fn swept(report: &Report) -> impl Iterator<Item = (usize, &Contender, &Sweep)> {
+fn swept(report: &Report) -> impl Iterator<Item = (usize, &Candidate, &Sweep)> {
     let swept = report.contenders.iter().zip(&report.sweeps).enumerate();
     swept.filter_map(|(number, (contender, sweep))| Some((number, contender, sweep.as_ref()?.as_ref().ok()?)))
 }
@@ -124,9 +125,9 @@ fn points(sweep: &Sweep) -> impl Iterator<Item = &Point> {
     held.chain(missed.filter(|point| point.count(Verdict::LoadWasLate) < point.count(Verdict::Missed)))
 }
 
-fn panel<'a>(swept: &[(usize, &Contender, &Sweep)], name: &'a str, quantile: f64) -> Panel<'a> {
+fn panel<'a>(swept: &[(usize, &Candidate, &Sweep)], name: &'a str, quantile: f64) -> Panel<'a> {
     let value = |point: &Point| point.latency(quantile);
-    let line = |(number, _, sweep): &(usize, &Contender, &Sweep)| {
+    let line = |(number, _, sweep): &(usize, &Candidate, &Sweep)| {
         let at = |point: &Point| (point.rate, Summary::single(value(point)));
         Line { number: *number, points: points(sweep).map(at).collect() }
     };
@@ -152,7 +153,7 @@ fn panel<'a>(swept: &[(usize, &Contender, &Sweep)], name: &'a str, quantile: f64
     }
 }
 
-fn draw_legend(area: &Area<'_>, swept: &[(usize, &Contender, &Sweep)]) -> Result<(), Box<dyn Error>> {
+fn draw_legend(area: &Area<'_>, swept: &[(usize, &Candidate, &Sweep)]) -> Result<(), Box<dyn Error>> {
     let style = || text().pos(Pos::new(HPos::Left, VPos::Center));
     area.draw_text("The knee, in lines a second:", &style(), (16, ROW / 2 + 6))?;
     for (row, (number, contender, sweep)) in swept.iter().enumerate() {

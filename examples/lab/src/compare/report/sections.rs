@@ -1,9 +1,10 @@
 //! The report as headings, rows and sentences, for the terminal and for the page.
 
 use super::{Report, rates};
-use crate::compare::figures::{Figure, thousands};
+use crate::compare::figures::Figure;
 use crate::compare::rounds::{Cell, Summary};
 use crate::compare::workload::Kind;
+use crate::support::words::thousands;
 
 /// From so many busy processors on, the load is as busy as it can be: it is one thread.
 const SATURATED: f64 = 0.95;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::faults::case::{Case, Group, Outcome};
 use crate::faults::client::{Client, lines};
-use crate::faults::protocol::Framing;
 use crate::faults::trial::Trial;
+use crate::support::protocol::Framing;
 
 pub const GROUP: Group = Group {
     name: "conversation",

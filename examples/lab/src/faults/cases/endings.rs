@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::faults::case::{Beside, Case, Group, Needs, Outcome, cannot_run, check};
-use crate::faults::child::has_timer;
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
+use crate::support::sockets::has_timer;
 
 pub const GROUP: Group = Group {
     name: "endings",
@@ -68,7 +68,7 @@ pub const GROUP: Group = Group {
             client: "The client stays connected and silent, like one whose machine has lost its power.",
             server: "The server has a way to find out: TCP keepalive (the kernel's table of sockets shows its timer), or a \
                      time-out that ends the session within 2 s. Otherwise each vanished client keeps a descriptor for ever.",
-            rule: "chapter 13",
+            rule: "chapter 17",
             beside: Beside::Many,
             run: vanished,
             ..Case::PLAIN
@@ -155,10 +155,10 @@ fn vanished(trial: &Trial) -> Outcome {
     let own = client.stream().local_addr().map_err(|error| cannot_run(error.to_string()))?;
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
-        match has_timer(trial.address, own) {
+        match has_timer(trial.server.address, own) {
             Some(true) => return Ok(Some("keepalive".to_owned())),
             Some(false) => {}
-            None if trial.address.ip().is_loopback() => {
+            None if trial.server.address.ip().is_loopback() => {
                 // The server's end of the connection is closed.
                 return Ok(Some("ended by the server".to_owned()));
             }

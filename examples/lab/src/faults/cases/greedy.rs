@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Stop, check, fails, memory, time};
+use crate::faults::answers::Answers;
+use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Stop, check, fails};
 use crate::faults::client::{Client, lines};
-use crate::faults::protocol::Answers;
 use crate::faults::trial::{Trial, p99};
+use crate::support::words::{bytes, time};
 
 pub const GROUP: Group = Group {
     name: "greedy",
@@ -87,9 +88,13 @@ fn never_reads(trial: &Trial) -> Outcome {
     check(
         grown.is_none_or(|grown| grown < 4 << 20),
         "less than 4 MiB more memory",
-        format!("{} more, after the client had sent {}", memory(grown.unwrap_or(0)), memory(taken as u64)),
+        format!(
+            "{} more, after the client had sent {}",
+            bytes(grown.unwrap_or(0) as f64),
+            bytes(taken as f64)
+        ),
     )?;
-    Ok(grown.map(|grown| format!("{} more memory", memory(grown))))
+    Ok(grown.map(|grown| format!("{} more memory", bytes(grown as f64))))
 }
 
 fn reads_slowly(trial: &Trial) -> Outcome {
@@ -146,18 +151,18 @@ fn stalled_readers(trial: &Trial) -> Outcome {
     check(
         grown.is_none_or(|grown| grown < 16 << 20),
         "less than 16 MiB more memory",
-        format!("{} more", memory(grown.unwrap_or(0))),
+        format!("{} more", bytes(grown.unwrap_or(0) as f64)),
     )?;
     for (client, taken) in stalled.iter().zip(taken) {
         client.half_close()?;
         client.answers_and_end(&sent[..taken])?;
     }
-    Ok(grown.map(|grown| format!("{} more memory", memory(grown))))
+    Ok(grown.map(|grown| format!("{} more memory", bytes(grown as f64))))
 }
 
 /// How much the server's memory grows while `act` runs and shortly after.
 fn growth<T>(trial: &Trial, act: impl FnOnce() -> Result<T, Stop>) -> Result<(T, Option<u64>), Stop> {
-    let memory = || trial.child.as_ref().map(super::super::child::Child::resident_memory).transpose();
+    let memory = || trial.server.process.as_ref().map(|_| trial.memory()).transpose();
     let before = memory()?;
     let result = act()?;
     let grown = memory()?.zip(before).map(|(now, before)| now.saturating_sub(before));

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use crate::faults::case::Finding;
 use crate::faults::runner::Results;
-use crate::faults::servers::Server;
+use crate::support::candidates::Candidate;
+use crate::support::failure::Failure;
+use crate::support::output;
 
 #[derive(Serialize)]
 struct Report<'a> {
     interrupted: bool,
     seconds: f64,
-    servers: &'a [Server],
+    servers: &'a [Candidate],
     cases: Vec<Case<'a>>,
 }
 
@@ -61,6 +63,6 @@ pub fn text(results: &Results) -> String {
 }
 
 /// Writes faults.json.
-pub fn write(results: &Results, directory: &Path) -> Result<(), String> {
-    super::write(&directory.join("faults.json"), text(results))
+pub fn write(results: &Results, directory: &Path) -> Result<(), Failure> {
+    output::write(&directory.join("faults.json"), text(results))
 }

@@ -8,12 +8,11 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use okloop::config::FULL_MESSAGE;
-use okloop::{BANNER, PREFIX};
 use socket2::SockRef;
 
 use super::line::{ANSWER, answer, wrong};
 use crate::support::failure::Failure;
+use crate::support::protocol::{BANNER, FULL_MESSAGE, PREFIX};
 
 /// More than any answer is long, so that one read sees a byte too many.
 const SCRATCH: usize = 256;

@@ -1,59 +1,14 @@
-//! What a server says: its banner, and its answer to each piece of the input. [`Answers`] checks every byte of it.
+//! A server's answers, checked byte by byte.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
-use serde::Serialize;
 
 use super::case::{MOST, Stop, fails, shown};
-
-/// The conversation that a server promises.
-#[derive(Debug, Clone, Serialize)]
-pub struct Protocol {
-    /// What every client is greeted with; may be empty.
-    #[serde(serialize_with = "as_text")]
-    pub banner: Vec<u8>,
-    /// What stands before each answer; may be empty. `{n}` stands for the number of the answer, from 1.
-    #[serde(serialize_with = "as_text")]
-    pub prefix: Vec<u8>,
-    /// What is answered in one piece.
-    pub framing: Framing,
-    /// How an answer repeats the client's bytes.
-    pub answer: Answer,
-    /// The longest piece of input that one answer repeats with [`Framing::Chunks`] (bytes).
-    pub chunk: usize,
-}
+use crate::support::protocol::{Answer, Framing, Protocol};
 
 /// Where an answer's number stands in a prefix.
 const NUMBER: &[u8] = b"{n}";
-
-/// What is answered in one piece.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Framing {
-    /// Each chunk of bytes as it comes
-    Chunks,
-    /// Each line, however it was split on the way; at the end of input also the rest
-    Lines,
-    /// Each line that ends with a newline
-    WholeLines,
-}
-
-/// How an answer repeats the client's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// As they are
-    Same,
-    /// With ASCII letters in upper case
-    Upper,
-    /// Without the white space at the end of the line
-    Trimmed,
-}
-
-fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&String::from_utf8_lossy(bytes))
-}
 
 impl Protocol {
     fn repeated(&self, byte: u8) -> u8 {

@@ -1,4 +1,4 @@
-//! What a contender writes: a file of its own for each measurement, of limited size.
+//! What a server writes: a file of its own for each start, of limited size.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
+
+use crate::support::failure::Failure;
+use crate::support::output;
 
 /// A log that has grown above this size (bytes) begins again, empty. The end of a log is worth more than its beginning.
 pub const LIMIT: u64 = 16 * 1024 * 1024;
@@ -16,7 +19,7 @@ const END: u64 = 4096;
 /// How many characters of the last words are shown.
 const LAST_WORDS: usize = 100;
 
-/// A contender's log. Dropping it ends the check of its size.
+/// A server's log. Dropping it ends the check of its size.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
@@ -24,11 +27,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// Makes an empty log; returns the file that the contender is to write to.
-    pub fn create(path: PathBuf) -> io::Result<(Self, File)> {
-        File::create(&path)?;
+    /// Makes an empty log; returns the file that the server is to write to.
+    pub fn create(path: PathBuf) -> Result<(Self, File), Failure> {
+        output::write(&path, "")?;
+        let made = Self::watched(&path).map_err(Failure::system(path.display().to_string()));
+        made.map(|(file, checked)| (Self { path, _checked: checked }, file))
+    }
+
+    fn watched(path: &Path) -> io::Result<(File, Sender<()>)> {
         // In append mode every write goes to the present end, also after the file was emptied.
-        let file = File::options().append(true).open(&path)?;
+        let file = File::options().append(true).open(path)?;
         let (checked, until) = channel();
         let watched = file.try_clone()?;
         thread::spawn(move || {
@@ -39,7 +47,12 @@ impl Log {
                 }
             }
         });
-        Ok((Self { path, _checked: checked }, file))
+        Ok((file, checked))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The last line that is not blank: its beginning, in quotation marks, with control characters escaped.
