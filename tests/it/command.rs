@@ -25,7 +25,7 @@ fn help_describes_every_option_with_its_default() {
         ("-p, --port <N>", config.port.to_string()),
         ("--backlog <N>", config.backlog.to_string()),
         ("--framing <chunks|lines>", format!("{:?}", Framing::default()).to_lowercase()),
-        ("--max-connections <N>", "what the open files allow".to_owned()),
+        ("--max-connections <N>", "what the open files allow, at most 100,000".to_owned()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
         ("--linger-timeout <SECONDS>", seconds(Some(config.linger_timeout))),

@@ -122,13 +122,21 @@ fn name(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Whether a module in `directory` has the name `tests`, or is declared for tests alone.
+fn is_of_tests(directory: &Path, name: &str) -> bool {
+    let parents = [directory.join("mod.rs"), directory.join("lib.rs"), directory.with_extension("rs")];
+    let declaration = format!("#[cfg(test)]\nmod {name};");
+    let declares = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|text| text.contains(&declaration));
+    name == "tests" || parents.iter().any(declares)
+}
+
 /// All sources in `directory` but those of tests, and of the command, which is a crate of its own.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().expect("it has a name").to_string_lossy();
-        if stem == "tests" || stem == "bin" {
+        if stem == "bin" || is_of_tests(directory, &stem) {
             continue;
         }
         if path.is_dir() {
