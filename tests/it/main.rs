@@ -14,6 +14,7 @@ mod container;
 mod documents;
 mod exercises;
 mod harness;
+mod house;
 mod ladder;
 mod limits;
 mod log_lines;
