@@ -466,7 +466,8 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             self.acceptors.iter_mut().for_each(Acceptor::on_readable);
             // A queue holds one client more than its backlog (Linux `include/net/sock.h`, `sk_acceptq_is_full`). Clients
             // that go on connecting must not keep the server from stopping.
-            let accepts = (self.config.backlog as usize).saturating_add(1).saturating_mul(self.acceptors.len());
+            let accepts =
+                (self.config.backlog as usize).saturating_add(1).saturating_mul(self.acceptors.len());
             self.phase = Phase::Draining { since: self.now, accepts, next_key: Some(0) };
         }
     }
