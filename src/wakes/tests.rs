@@ -20,8 +20,8 @@ fn all_woken(wakes: &mut Wakes) -> Vec<(usize, bool)> {
 }
 
 #[test]
-fn a_waker_has_16_bytes() {
-    assert_eq!(size_of::<Waker>(), 16);
+fn a_waker_has_at_most_16_bytes() {
+    assert!(size_of::<Waker>() <= 16);
 }
 
 #[test]

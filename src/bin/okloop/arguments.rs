@@ -9,7 +9,7 @@ use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
 use okloop::Config;
-use okloop::protocols::Framing;
+use okloop::protocols::{Framing, OkSession};
 
 use crate::open_files::Room;
 
@@ -50,11 +50,16 @@ pub struct Arguments {
 
     /// What gets one answer: each chunk of up to 1024 bytes as it arrives, or each line
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "chunks|lines")]
-    pub framing: Framing,
+    framing: Framing,
 
     /// For telnet terminals: take telnet commands out of the input, refuse all options, and end lines with CR LF
     #[arg(long)]
     pub telnet: bool,
+
+    /// With lines, end sessions whose line is not whole this long after its first byte; 0: never, because people stop
+    /// in the middle of a line
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds::or_never(None))]
+    line_timeout: Seconds,
 
     /// End sessions whose client is silent for this long after it has its answers; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds::or_never(Config::default().idle_timeout))]
@@ -93,15 +98,24 @@ impl Arguments {
         arguments
     }
 
+    /// A session of the protocol.
+    pub fn session(&self) -> OkSession {
+        let session = OkSession::new(self.framing);
+        match self.line_timeout.unless_zero() {
+            Some(timeout) => session.with_line_timeout(timeout),
+            None => session,
+        }
+    }
+
     /// What these arguments ask for, with the limits that the open files set.
-    pub fn config(self, room: Room) -> Config {
+    pub fn config(&self, room: Room) -> Config {
         let mut full_message = Config::default().full_message;
         if self.telnet {
             // The refusal goes through no session, and so through no layer.
             full_message = full_message.replace('\n', "\r\n");
         }
         Config {
-            host: self.host,
+            host: self.host.clone(),
             port: self.port,
             backlog: self.backlog,
             max_connections: self.max_connections.unwrap_or(room.default_connections()),

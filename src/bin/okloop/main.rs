@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use log::{info, warn};
-use okloop::protocols::{Either, OkSession, Telnet};
+use okloop::protocols::{Either, Telnet};
 use okloop::{Ending, Server};
 
 use crate::arguments::Arguments;
@@ -35,7 +35,7 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     let limit = process::raise_file_limit()?;
     let own = if signals.is_ok() { process::SIGNAL_FILES } else { 0 };
     let room = open_files::room(limit, open_files::count_open(limit) - own)?;
-    let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
+    let config = arguments.config(room);
     info!("Limits: {limit} open files, {} connections", config.max_connections);
     // Such a limit is obeyed: the operator prefers clients that wait to clients that are refused.
     if config.max_connections > room.connections {
@@ -43,8 +43,8 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     }
     let mut server = Server::bind(config)?;
     process::watch(&mut server, signals?)?;
-    let (ending, stats) = server.run(|_| match OkSession::new(framing) {
-        session if telnet => Either::Left(Telnet::new(session)),
+    let (ending, stats) = server.run(|_| match arguments.session() {
+        session if arguments.telnet => Either::Left(Telnet::new(session)),
         session => Either::Right(session),
     })?;
     // The ends of the last sessions may have filled the log's queue, and a line that finds it full is dropped.
