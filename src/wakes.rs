@@ -324,6 +324,19 @@ impl Wakes {
         Ok(Waker { shared: Arc::clone(&self.shared), key, generation })
     }
 
+    /// The waker of a session that is not a server's. Two sessions with different generations have different numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wakes::waker`].
+    pub fn waker_of(&self, key: u32, generation: u32) -> io::Result<Waker> {
+        let waker = self.waker(key as usize)?;
+        if let Some(mark) = self.shared.mark(key) {
+            mark.store(u64::from(generation) << GENERATION | u64::from(NO_KEY), SeqCst);
+        }
+        Ok(Waker { generation, ..waker })
+    }
+
     /// The session with this key has ended. From now on its wakers do nothing.
     pub fn retire(&self, key: usize) {
         let key = u32::try_from(key).expect("keys are below MOST_KEYS");
