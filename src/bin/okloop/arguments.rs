@@ -55,6 +55,11 @@ pub struct Arguments {
     #[arg(long)]
     pub telnet: bool,
 
+    /// For a port that only a balancer can reach: each connection starts with the header of the PROXY protocol (version 1
+    /// or 2), which names the client. One without a header gets nothing
+    #[arg(long)]
+    pub proxy_protocol: bool,
+
     /// End sessions whose client is silent for this long after it has its answers; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds::or_never(Config::default().idle_timeout))]
     idle_timeout: Seconds,

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use log::{info, warn};
-use okloop::protocols::{Either, OkSession, Telnet};
-use okloop::{Ending, Server};
+use okloop::protocols::{Either, OkSession, Proxy, Telnet};
+use okloop::{Ending, Server, Session};
 
 use crate::arguments::Arguments;
 
@@ -35,7 +35,8 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     let limit = process::raise_file_limit()?;
     let own = if signals.is_ok() { process::SIGNAL_FILES } else { 0 };
     let room = open_files::room(limit, open_files::count_open(limit) - own)?;
-    let (framing, telnet, config) = (arguments.framing, arguments.telnet, arguments.config(room));
+    let (framing, telnet, is_proxied) = (arguments.framing, arguments.telnet, arguments.proxy_protocol);
+    let config = arguments.config(room);
     info!("Limits: {limit} open files, {} connections", config.max_connections);
     // Such a limit is obeyed: the operator prefers clients that wait to clients that are refused.
     if config.max_connections > room.connections {
@@ -43,9 +44,17 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     }
     let mut server = Server::bind(config)?;
     process::watch(&mut server, signals?)?;
-    let (ending, stats) = server.run(|_| match OkSession::new(framing) {
+    let new_session = move || match OkSession::new(framing) {
         session if telnet => Either::Left(Telnet::new(session)),
         session => Either::Right(session),
+    };
+    let sizes = new_session().sizes();
+    let (ending, stats) = server.run(|_| {
+        if is_proxied {
+            Either::Left(Proxy::new(sizes, move |_| new_session()))
+        } else {
+            Either::Right(new_session())
+        }
     })?;
     // The ends of the last sessions may have filled the log's queue, and a line that finds it full is dropped.
     log::logger().flush();
