@@ -20,6 +20,7 @@ mod open_files;
 mod parity;
 mod promises;
 mod protocols;
+mod proxy;
 mod shutdown;
 mod system_calls;
 mod systemd;
