@@ -151,7 +151,7 @@ pub const INPUT_BUFFER: usize = 16 * 1024;
 pub const PROXY_HEADER: usize = 4096;
 
 /// How long a proxy has to send its header. The protocol's text asks for three seconds at least, in which the kernel sends
-/// a lost segment again (HAProxy, "The PROXY protocol", section 2).
+/// a lost segment again (`HAProxy`, "The PROXY protocol", section 2).
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// High water mark: with this much pending output a session is not read (bytes). The output buffer holds this much and

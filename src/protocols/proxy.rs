@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A balancer connects to the server itself, so every client would seem to come from the balancer. With the PROXY
-//! protocol (HAProxy, "The PROXY protocol", versions 1 and 2) the balancer sends a header first, which names its client.
+//! protocol (`HAProxy`, "The PROXY protocol", versions 1 and 2) the balancer sends a header first, which names its client.
 //! The inner session is made when the header is complete.
 //!
 //! Nothing is guessed. A connection that does not start with a valid header gets no byte, and ends with

@@ -5,8 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use okloop::Config;
 use okloop::protocols::Framing;
@@ -55,8 +57,7 @@ pub struct Arguments {
     #[arg(long)]
     pub telnet: bool,
 
-    /// For a port that only a balancer can reach: each connection starts with the header of the PROXY protocol (version 1
-    /// or 2), which names the client. One without a header gets nothing
+    /// For a port that only a balancer can reach: each connection names its client in a PROXY header (version 1 or 2)
     #[arg(long)]
     pub proxy_protocol: bool,
 
@@ -76,7 +77,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Config::default().drain_timeout))]
     drain_timeout: Seconds,
 
-    /// Share the port with other okloop processes; the kernel spreads new sessions over them
+    /// Share the port with other okloop processes; the kernel spreads new sessions over them. A socket that a supervisor
+    /// passes has its own setting
     #[arg(long, hide = !Config::CAN_REUSE_PORT)]
     reuse_port: bool,
 
@@ -87,12 +89,19 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The arguments of this process. Bad ones end it.
-    pub fn from_command_line() -> Self {
-        let arguments = Self::parse();
+    /// The arguments of this process, to which the supervisor has passed so many sockets. Bad ones end it.
+    pub fn from_command_line(passed_sockets: usize) -> Self {
+        let matches = Self::command().get_matches();
+        let arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         if arguments.reuse_port && !Config::CAN_REUSE_PORT {
             let reason = "--reuse-port: this system does not spread sessions over processes\n";
-            clap::Error::raw(clap::error::ErrorKind::InvalidValue, reason).exit();
+            clap::Error::raw(ErrorKind::InvalidValue, reason).exit();
+        }
+        let is_given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        if let (Some(name), true) = (["host", "port"].into_iter().find(is_given), passed_sockets > 0) {
+            let reason =
+                format!("--{name}: the server listens on the socket that it was passed (LISTEN_FDS)\n");
+            clap::Error::raw(ErrorKind::ArgumentConflict, reason).exit();
         }
         arguments
     }

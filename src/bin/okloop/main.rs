@@ -6,14 +6,16 @@ use std::process::ExitCode;
 
 use log::{info, warn};
 use okloop::protocols::{Either, OkSession, Proxy, Telnet};
-use okloop::{Ending, Server, Session};
+use okloop::{Client, Ending, Server, Session};
 
 use crate::arguments::Arguments;
+use crate::supervisor::Sockets;
 
 mod arguments;
 mod logging;
 mod open_files;
 mod process;
+mod supervisor;
 
 fn main() -> ExitCode {
     let result = serve();
@@ -30,10 +32,11 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     // First: until then, a signal ends the process. If there is no file for it, the error below says how many are needed.
     let signals = process::signals_to_watch();
     process::survive_file_size_limit()?;
-    let arguments = Arguments::from_command_line();
+    let sockets = Sockets::passed();
+    let arguments = Arguments::from_command_line(sockets.len());
     logging::init(arguments.log_level)?;
     let limit = process::raise_file_limit()?;
-    let own = if signals.is_ok() { process::SIGNAL_FILES } else { 0 };
+    let own = sockets.len().min(1) + if signals.is_ok() { process::SIGNAL_FILES } else { 0 };
     let room = open_files::room(limit, open_files::count_open(limit) - own)?;
     let (framing, telnet, is_proxied) = (arguments.framing, arguments.telnet, arguments.proxy_protocol);
     let config = arguments.config(room);
@@ -42,20 +45,31 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     if config.max_connections > room.connections {
         warn!("The open files allow {} connections; more clients wait in the accept queue", room.connections);
     }
-    let mut server = Server::bind(config)?;
+    let mut server = if sockets.len() == 0 {
+        Server::bind(config)?
+    } else {
+        let mut server = Server::new(config)?;
+        sockets.adopt_by(&mut server)?;
+        server
+    };
     process::watch(&mut server, signals?)?;
-    let new_session = move || match OkSession::new(framing) {
+    let new_inner = move || match OkSession::new(framing) {
         session if telnet => Either::Left(Telnet::new(session)),
         session => Either::Right(session),
     };
-    let sizes = new_session().sizes();
-    let (ending, stats) = server.run(|_| {
+    let sizes = new_inner().sizes();
+    let new_session = |_: Client<'_>| {
         if is_proxied {
-            Either::Left(Proxy::new(sizes, move |_| new_session()))
+            Either::Left(Proxy::new(sizes, move |_| new_inner()))
         } else {
-            Either::Right(new_session())
+            Either::Right(new_inner())
         }
-    })?;
+    };
+    supervisor::ready();
+    let (ending, stats) = match supervisor::watchdog_period() {
+        None => server.run(new_session)?,
+        Some(period) => server.run_with_tick(new_session, period, supervisor::watchdog)?,
+    };
     // The ends of the last sessions may have filled the log's queue, and a line that finds it full is dropped.
     log::logger().flush();
     info!("{stats}");
