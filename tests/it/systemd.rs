@@ -195,10 +195,10 @@ fn a_restart_refuses_no_client_and_resets_none_before_its_greeting() {
 fn the_supervisor_hears_when_the_server_serves_and_when_it_drains() {
     let supervisor = Supervisor::listen("notify");
     let server = supervisor.start(&[]);
-    assert_eq!(supervisor.hear(), "READY=1\nSTATUS=Serving\n");
+    assert_eq!(supervisor.hear(), "READY=1\nSTATUS=Serving");
     let client = Client::greeted(server.port());
     server.signal(Signal::SIGTERM);
-    assert_eq!(supervisor.hear(), "STOPPING=1\nSTATUS=Draining: 1 sessions are open\n");
+    assert_eq!(supervisor.hear(), "STOPPING=1\nSTATUS=Draining: 1 sessions are open");
     drop(client);
     assert_eq!(server.finish().status, Some(0));
     supervisor.expect_silence();
@@ -208,18 +208,27 @@ fn the_supervisor_hears_when_the_server_serves_and_when_it_drains() {
 fn a_supervisor_that_asks_for_it_hears_that_the_loop_turns_until_the_end() {
     let supervisor = Supervisor::listen("watchdog");
     let server = supervisor.start(&[("WATCHDOG_USEC", "200000")]);
-    assert_eq!(supervisor.hear(), "READY=1\nSTATUS=Serving\n");
+    assert_eq!(supervisor.hear(), "READY=1\nSTATUS=Serving");
     let began = Instant::now();
-    (0..5).for_each(|_| assert_eq!(supervisor.hear(), "WATCHDOG=1\n"));
+    (0..5).for_each(|_| assert_eq!(supervisor.hear(), "WATCHDOG=1"));
     assert!(began.elapsed() >= Duration::from_millis(400), "each half of the time");
 
     // It still turns while it drains: the client does not end.
     let client = Client::greeted(server.port());
     server.signal(Signal::SIGTERM);
     assert!(supervisor.hear_other_news().starts_with("STOPPING=1\n"));
-    (0..3).for_each(|_| assert_eq!(supervisor.hear(), "WATCHDOG=1\n"));
+    (0..3).for_each(|_| assert_eq!(supervisor.hear(), "WATCHDOG=1"));
     drop(client);
     assert_eq!(server.finish().status, Some(0));
+}
+
+/// The queue of its socket is full after some ten datagrams. The loop must not wait for room.
+#[test]
+fn a_supervisor_that_does_not_read_does_not_hold_the_loop() {
+    let supervisor = Supervisor::listen("deaf");
+    let server = supervisor.start(&[("WATCHDOG_USEC", "2000")]);
+    server.line_with("The supervisor cannot be told: ");
+    Client::greeted(server.port()).ask(b"hello");
 }
 
 /// What a watchdog is for: the loop's thread is busy, and the supervisor hears nothing.
@@ -332,7 +341,7 @@ impl Supervisor {
     /// The next news that are not the watchdog's.
     fn hear_other_news(&self) -> String {
         let mut news = iter::repeat_with(|| self.hear());
-        news.find(|news| news != "WATCHDOG=1\n").expect("hearing ends with a time-out")
+        news.find(|news| news != "WATCHDOG=1").expect("hearing ends with a time-out")
     }
 
     fn expect_silence(&self) {

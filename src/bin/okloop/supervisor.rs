@@ -10,7 +10,10 @@ pub use windows::{Sockets, ready, stopping, watchdog, watchdog_period};
 #[cfg(unix)]
 mod unix {
     use std::error::Error;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
     use std::time::Duration;
+    use std::{env, io};
 
     use listenfd::ListenFd;
     use log::{info, warn};
@@ -68,9 +71,20 @@ mod unix {
     }
 
     fn notify(news: &[NotifyState<'_>]) {
-        if let Err(error) = sd_notify::notify(news) {
+        if let Some(path) = env::var_os("NOTIFY_SOCKET")
+            && let Err(error) = send(news, Path::new(&path))
+        {
             warn!("The supervisor cannot be told: {error}");
         }
+    }
+
+    /// `sd_notify::notify` would block the loop while the supervisor does not read: its queue holds some ten datagrams
+    /// (`net.unix.max_dgram_qlen`).
+    fn send(news: &[NotifyState<'_>], path: &Path) -> io::Result<()> {
+        let lines: Vec<String> = news.iter().map(NotifyState::to_string).collect();
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(lines.join("\n").as_bytes(), path).map(drop)
     }
 }
 

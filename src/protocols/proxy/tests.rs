@@ -126,11 +126,6 @@ fn half_a_header_is_waited_for_until_the_deadline() {
 
 #[test]
 fn a_header_stops_its_deadline_and_leaves_that_of_the_inner_session() {
-    let (mut conversation, _) = start();
-    assert_eq!(conversation.deadline(), Some(PROXY_HEADER_TIMEOUT));
-    conversation.send(b"PROXY UNKNOWN\r\n");
-    assert_eq!(conversation.deadline(), None);
-
     struct Impatient(Timer);
     impl Session for Impatient {
         fn answer(&mut self, _: &mut [u8], _: &mut Buffer) -> Step {
@@ -140,6 +135,11 @@ fn a_header_stops_its_deadline_and_leaves_that_of_the_inner_session() {
             mem::take(&mut self.0)
         }
     }
+    let (mut conversation, _) = start();
+    assert_eq!(conversation.deadline(), Some(PROXY_HEADER_TIMEOUT));
+    conversation.send(b"PROXY UNKNOWN\r\n");
+    assert_eq!(conversation.deadline(), None);
+
     let length = PROXY_HEADER_TIMEOUT * 2;
     let new_session = move |_| Impatient(Timer::Start(length));
     let mut conversation = Conversation::start(Proxy::new(Sizes::default(), new_session));
