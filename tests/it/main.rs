@@ -16,6 +16,7 @@ mod harness;
 mod ladder;
 mod limits;
 mod log_lines;
+mod metrics;
 mod open_files;
 mod parity;
 mod promises;

@@ -21,6 +21,7 @@ use okloop::protocols::{BANNER, PREFIX};
 use crate::harness::{
     Client, DEADLINE, Embedded, Process, binary, bind, eventually, loopback, lossy, session_of,
 };
+use crate::metrics::metrics_port;
 use crate::vitals::Vitals;
 
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/okloop@.service");
@@ -53,8 +54,8 @@ fn the_unit_leaves_little_exposed() {
 fn the_units_limits_have_room_for_every_session_at_its_worst() {
     /// A socket without bytes, its file and its entry in epoll.
     const IDLE: usize = 4200;
-    /// The standard streams, the files of the server itself, and clients that are being refused.
-    const OTHER_FILES: u64 = 32;
+    /// The standard streams, the files of the server and its metrics, and clients that are being refused.
+    const OTHER_FILES: u64 = 64;
     let unit = fs::read_to_string(UNIT).expect("the unit is committed");
     let of_unit = |key| value(&unit, key);
     let mut words = of_unit("ExecStart=").split(' ').skip_while(|word| *word != "--max-connections");
@@ -381,9 +382,14 @@ fn system_calls() -> BTreeSet<String> {
     command.args(["-D", "-f", "-qq", "-e", "signal=none", "-o"]).arg(&trace).arg(binary("okloop"));
     let supervisor = Supervisor::listen("strace");
     command.env("NOTIFY_SOCKET", &supervisor.path).env("WATCHDOG_USEC", "20000");
-    let server = Process::spawn(command.args(["--host", "127.0.0.1", "--port", "0", "--reuse-port"]));
+    command.args(["--host", "127.0.0.1", "--port", "0", "--reuse-port", "--metrics", "127.0.0.1:0"]);
+    let server = Process::spawn(&mut command);
     let mut client = Client::greeted(server.port());
     client.ask(b"hello");
+    let mut scraper = Client::connect(metrics_port(&server));
+    scraper.send(b"GET /metrics HTTP/1.0\r\n\r\n");
+    scraper.half_close();
+    assert!(scraper.read_to_end().starts_with(b"HTTP/1.1 200 OK"));
     server.signal(Signal::SIGUSR1);
     server.line_with("open=1 ");
     server.signal(Signal::SIGTERM);

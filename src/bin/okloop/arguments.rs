@@ -13,6 +13,7 @@ use log::LevelFilter;
 use okloop::Config;
 use okloop::protocols::Framing;
 
+use crate::metrics::Endpoint;
 use crate::open_files::Room;
 
 /// Greets every telnet session and answers `OK...` and what it received: a single-threaded readiness loop.
@@ -81,6 +82,14 @@ pub struct Arguments {
     /// passes has its own setting
     #[arg(long, hide = !Config::CAN_REUSE_PORT)]
     reuse_port: bool,
+
+    /// Serve counters for Prometheus (/metrics) and the server's health (/healthz) there, in a second thread
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<Endpoint>,
+
+    /// Serve nothing: ask the okloop whose metrics are there for its health. Exit status 0 if it serves, 1 otherwise
+    #[arg(long, value_name = "ADDR:PORT", exclusive = true)]
+    pub health: Option<Endpoint>,
 
     /// What to log; trace shows each iteration of the loop. `RUST_LOG` sets the default if it is one of these
     #[arg(long, value_name = "LEVEL", default_value = default_level(), ignore_case = true,

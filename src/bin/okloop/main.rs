@@ -9,10 +9,13 @@ use okloop::protocols::{Either, OkSession, Proxy, Telnet};
 use okloop::{Client, Ending, Server, Session};
 
 use crate::arguments::Arguments;
+use crate::metrics::Source;
 use crate::supervisor::Sockets;
 
 mod arguments;
+mod http;
 mod logging;
+mod metrics;
 mod open_files;
 mod process;
 mod supervisor;
@@ -34,10 +37,16 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     process::survive_file_size_limit()?;
     let sockets = Sockets::passed();
     let arguments = Arguments::from_command_line(sockets.len());
+    if let Some(endpoint) = &arguments.health {
+        writeln!(io::stdout(), "{}", metrics::check(endpoint)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     logging::init(arguments.log_level)?;
     let limit = process::raise_file_limit()?;
     let own = sockets.len().min(1) + if signals.is_ok() { process::SIGNAL_FILES } else { 0 };
-    let room = open_files::room(limit, open_files::count_open(limit) - own)?;
+    let metrics = arguments.metrics.clone();
+    let others = metrics.as_ref().map_or(0, |_| metrics::FILES);
+    let room = open_files::room(limit, open_files::count_open(limit) - own, others)?;
     let (framing, telnet, is_proxied) = (arguments.framing, arguments.telnet, arguments.proxy_protocol);
     let config = arguments.config(room);
     info!("Limits: {limit} open files, {} connections", config.max_connections);
@@ -45,6 +54,7 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
     if config.max_connections > room.connections {
         warn!("The open files allow {} connections; more clients wait in the accept queue", room.connections);
     }
+    let max_connections = config.max_connections;
     let mut server = if sockets.len() == 0 {
         Server::bind(config)?
     } else {
@@ -53,6 +63,9 @@ fn serve() -> Result<ExitCode, Box<dyn Error>> {
         server
     };
     process::watch(&mut server, signals?)?;
+    if let Some(endpoint) = metrics {
+        metrics::serve(endpoint, Source { handle: server.handle(), max_connections, files: limit })?;
+    }
     let new_inner = move || match OkSession::new(framing) {
         session if telnet => Either::Left(Telnet::new(session)),
         session => Either::Right(session),
