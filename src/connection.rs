@@ -98,6 +98,7 @@ impl Means {
 #[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
+    /// The client. Behind a proxy it is the proxy, until the session knows its client.
     peer: Address,
     /// `None` for a refused client.
     session: Option<S>,
@@ -137,6 +138,8 @@ pub(crate) struct Notes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
 enum OutputEnd {
+    /// The session does not know its client yet ([`Step::Introduce`]), and says nothing.
+    NotBegun,
     Open,
     /// The pending output goes first.
     Wanted,
@@ -240,6 +243,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Self {
             stream,
             peer,
+            output_end: match &session {
+                Some(session) if session.is_proxied() => OutputEnd::NotBegun,
+                _ => OutputEnd::Open,
+            },
             session,
             largest_request: sizes.request.try_into().unwrap_or(u32::MAX),
             largest_answer: sizes.answer.try_into().unwrap_or(u32::MAX),
@@ -249,7 +256,6 @@ impl<T: Stream, S: Session> Connection<T, S> {
             output: None,
             waits: false,
             owes_answers: false,
-            output_end: OutputEnd::Open,
             reads: false,
             notes: Notes::default(),
         }
@@ -582,7 +588,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     step!(Event::Waiting { peer: self.peer });
                 }
                 Step::EndOutput if self.output_end == OutputEnd::Open => self.output_end = OutputEnd::Wanted,
-                Step::More | Step::EndOutput => return Err(Reason::ProtocolError),
+                Step::Introduce(client) if self.output_end == OutputEnd::NotBegun => {
+                    self.output_end = OutputEnd::Open;
+                    step!(Level::Info, Event::Introduced { peer: self.peer, client });
+                    self.peer = client.unwrap_or(self.peer);
+                }
+                Step::More | Step::EndOutput | Step::Introduce(_) => return Err(Reason::ProtocolError),
+                Step::Abort => return Err(Reason::InvalidInput),
                 Step::Close => {
                     input.clear();
                     self.enter(State::Finishing(Reason::Closed));

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
+use std::os::unix::net::UnixListener;
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -139,6 +141,17 @@ impl Server {
     /// If the system refuses an option or the registration.
     pub fn adopt(&mut self, listener: TcpListener) -> Result<(), StartError> {
         let listener = listen::adopt(listener).map_err(StartError::Setup)?;
+        self.add(listener, false)
+    }
+
+    /// As [`Server::adopt`], for a Unix socket. Its file stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses an option or the registration.
+    #[cfg(unix)]
+    pub fn adopt_unix(&mut self, listener: UnixListener) -> Result<(), StartError> {
+        let listener = listen::adopt_unix(listener).map_err(StartError::Setup)?;
         self.add(listener, false)
     }
 

@@ -127,8 +127,12 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             Connection::refuse(socket, peer, self.config.full_message.as_bytes(), &mut self.means)
         } else {
             let waker = self.wakes.waker(key)?;
-            step!(Level::Info, Event::Opened { key, peer });
             let session = new_session(waker, &socket);
+            if session.is_proxied() {
+                step!(Level::Debug, Event::Proxied { key, peer });
+            } else {
+                step!(Level::Info, Event::Opened { key, peer });
+            }
             Connection::open(socket, peer, session, &mut self.means)
         };
         self.table.insert(connection);
@@ -420,11 +424,13 @@ mod scripted;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocols::{Either, OkSession, Telnet};
+    use crate::protocols::{Either, Framing, OkSession, Proxy, Telnet};
 
     #[test]
     fn an_idle_session_costs_the_loop_96_bytes_and_the_command_128() {
-        type Command = Either<Telnet<OkSession>, OkSession>;
+        type Inner = Either<Telnet<OkSession>, OkSession>;
+        // What the function that makes a session holds: the framing, and whether it is telnet.
+        type Command = Either<Proxy<Inner, (Framing, bool)>, Inner>;
         /// A session of one word.
         struct Word(#[expect(dead_code, reason = "it is only measured")] usize);
         const MARK: usize = size_of::<u64>();

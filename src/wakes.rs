@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     /// The loop sleeps, or is about to, and has not been woken yet.
     is_asleep: AtomicBool,
     requests: AtomicU8,
+    /// A stop was asked for, and stays so.
+    is_stopping: AtomicBool,
     /// Outgoing connections that are asked for, at most [`CONNECT_QUEUE`].
     connects: Mutex<VecDeque<(SocketAddr, u64)>>,
     waker: mio::Waker,
@@ -226,12 +228,19 @@ impl Handle {
     /// Stops the server in order: it closes the listening sockets, lets the sessions answer what has arrived, and waits
     /// until they end, at most [`Config::drain_timeout`](crate::Config::drain_timeout). A second call changes nothing.
     pub fn stop(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP);
     }
 
     /// Ends the server immediately, even while it drains: pending output is lost.
     pub fn stop_now(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP_NOW);
+    }
+
+    /// Whether the server was asked to stop. For a health check: it takes no more clients.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping.load(Relaxed)
     }
 
     /// Lets the server log its counters.
@@ -287,6 +296,7 @@ impl Wakes {
             first: AtomicU32::new(NO_KEY),
             is_asleep: AtomicBool::new(false),
             requests: AtomicU8::new(0),
+            is_stopping: AtomicBool::new(false),
             connects: Mutex::default(),
             waker: mio::Waker::new(registry, token)?,
             counters: Counters::default(),

@@ -230,6 +230,10 @@ impl<S: Session> Session for Telnet<S> {
         Sizes { answer, ..inner }
     }
 
+    fn is_proxied(&self) -> bool {
+        self.inner.is_proxied()
+    }
+
     fn connect_failed(&mut self, error: &io::Error) {
         self.inner.connect_failed(error);
     }
