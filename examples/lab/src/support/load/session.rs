@@ -5,10 +5,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::net::TcpStream;
-use socket2::SockRef;
 
 use super::line::{ANSWER, answer, wrong};
 use crate::support::failure::Failure;
@@ -41,7 +40,7 @@ enum Expected {
 
 /// What one read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum Heard {
     /// The socket is empty, or not connected yet.
     Nothing,
     /// Not all of the expected bytes yet.
@@ -64,11 +63,6 @@ impl Session {
     /// The socket.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
-    }
-
-    /// Its number in the load.
-    pub fn number(&self) -> u32 {
-        self.number
     }
 
     /// When the present answer became due.
@@ -100,22 +94,15 @@ impl Session {
         self.stream.shutdown(Shutdown::Write).map_err(|error| self.failure(&error))
     }
 
-    /// Makes the coming close a reset, which leaves no `TIME_WAIT`. For the time after a measurement only: a measured
-    /// server sees clients leave as clients do.
-    pub fn reset_at_close(&self) {
-        // It fails only where the server has closed already, and then no reset is needed.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-    }
-
     /// One read. It empties the socket, but an end of input may stand behind the bytes: when readiness says so, read on
-    /// to [`News::Ended`].
-    pub fn read(&mut self) -> Result<News, Failure> {
+    /// to [`Heard::Ended`].
+    pub fn read(&mut self) -> Result<Heard, Failure> {
         let mut scratch = [0; SCRATCH];
         loop {
             return match self.stream.read(&mut scratch) {
-                Ok(0) => Ok(News::Ended),
+                Ok(0) => Ok(Heard::Ended),
                 Ok(count) => self.check(&scratch[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(News::Nothing),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Heard::Nothing),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => Err(self.failure(&error)),
             };
@@ -130,7 +117,7 @@ impl Session {
         }
     }
 
-    fn check(&mut self, bytes: &[u8]) -> Result<News, Failure> {
+    fn check(&mut self, bytes: &[u8]) -> Result<Heard, Failure> {
         let answer: [u8; ANSWER];
         let expected = match self.expected {
             Expected::Banner if bytes == FULL_MESSAGE.as_bytes() => {
@@ -150,9 +137,9 @@ impl Session {
         }
         if bytes.len() < rest.len() {
             self.received = u8::try_from(received + bytes.len()).expect("no expected text is that long");
-            return Ok(News::Part);
+            return Ok(Heard::Part);
         }
-        let news = if self.is_greeted() { News::Answered } else { News::Greeted };
+        let news = if self.is_greeted() { Heard::Answered } else { Heard::Greeted };
         (self.expected, self.received) = (Expected::Nothing, 0);
         Ok(news)
     }
@@ -169,7 +156,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut session = Session::new(TcpStream::from_std(stream), 7);
-        assert_eq!(session.check(BANNER), Ok(News::Greeted));
+        assert_eq!(session.check(BANNER), Ok(Heard::Greeted));
         session.say(Instant::now()).unwrap();
         (session, listener, answer(7, 1))
     }
@@ -177,8 +164,8 @@ mod tests {
     #[test]
     fn an_answer_may_come_in_pieces() {
         let (mut session, _listener, answer) = asked();
-        assert_eq!(session.check(&answer[..3]), Ok(News::Part));
-        assert_eq!(session.check(&answer[3..]), Ok(News::Answered));
+        assert_eq!(session.check(&answer[..3]), Ok(Heard::Part));
+        assert_eq!(session.check(&answer[3..]), Ok(Heard::Answered));
     }
 
     #[test]

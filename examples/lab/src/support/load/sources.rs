@@ -8,28 +8,30 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
-/// The addresses and ports of one load, and which of them is the next.
+/// Addresses and ports, and which of them is the next. A clone goes on where the other one is.
 #[derive(Debug, Clone)]
 pub struct Sources {
     first_host: Ipv4Addr,
     hosts: u32,
     ports: RangeInclusive<u16>,
-    next: u32,
+    next: Arc<AtomicU32>,
 }
 
 impl Sources {
     /// All these ports of each of these addresses.
     pub fn new(first_host: Ipv4Addr, hosts: u32, ports: RangeInclusive<u16>) -> Self {
-        Self { first_host, hosts, ports, next: 0 }
+        Self { first_host, hosts, ports, next: Arc::default() }
     }
 
     /// Starts a connection to `target`, without waiting for it: readiness tells its result. A pair of addresses and
     /// ports that is in use is passed over.
-    pub fn connect(&mut self, target: SocketAddr) -> io::Result<TcpStream> {
+    pub fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
         if !matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
             return TcpStream::connect(target);
         }
@@ -45,11 +47,11 @@ impl Sources {
         result
     }
 
-    fn next(&mut self) -> SocketAddr {
-        let host = Ipv4Addr::from_bits(self.first_host.to_bits() + self.next % self.hosts);
+    fn next(&self) -> SocketAddr {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        let host = Ipv4Addr::from_bits(self.first_host.to_bits() + next % self.hosts);
         let ports = u32::from(self.ports.end() - self.ports.start()) + 1;
-        let offset = u16::try_from(self.next / self.hosts % ports).expect("there are at most 2^16 ports");
-        self.next = self.next.wrapping_add(1);
+        let offset = u16::try_from(next / self.hosts % ports).expect("there are at most 2^16 ports");
         (host, self.ports.start() + offset).into()
     }
 }

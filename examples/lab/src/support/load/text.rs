@@ -1,4 +1,4 @@
-//! The text that a flood sends without end, and the check of what comes back. Knows no socket and no clock.
+//! A text without end, and the check of what comes back. Knows no socket and no clock.
 //!
 //! The text has no capital letter, so each `O` in the answers begins a prefix. Without the prefixes, the answers must be
 //! the text itself. The server and the network may cut it into any pieces that are not longer than a chunk.
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use memchr::memchr;
 
-use crate::support::client::wrong;
+use super::line::wrong;
 use crate::support::failure::Failure;
 use crate::support::protocol::{CHUNK, PREFIX};
 
@@ -26,9 +26,9 @@ static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..PERIOD + WRITE).map(letter).collect()
 });
 
-/// One flood's place in the text, in both directions.
+/// A client's place in the text, in both directions.
 #[derive(Debug, Default)]
-pub struct Flood {
+pub struct Text {
     /// Bytes of the text that were sent.
     sent: u64,
     /// Bytes of the text that came back.
@@ -53,8 +53,8 @@ impl Default for Expected {
     }
 }
 
-impl Flood {
-    /// A flood whose text begins so many bytes later.
+impl Text {
+    /// A text that begins so many bytes later.
     pub fn starting_at(position: u64) -> Self {
         Self { sent: position, answered: position, ..Self::default() }
     }
@@ -76,7 +76,7 @@ impl Flood {
     }
 
     /// What to send next.
-    pub fn text(&self) -> &'static [u8] {
+    pub fn next(&self) -> &'static [u8] {
         text_at(self.sent, WRITE)
     }
 
@@ -156,7 +156,7 @@ mod tests {
     fn answers_are_right_however_they_are_cut_and_joined() {
         let pieces = [1024, 1, 1024, 63, 500];
         for step in [1, 2, 5, 6, 700, 1029, 4096] {
-            let mut flood = Flood::default();
+            let mut flood = Text::default();
             flood.sent(pieces.iter().sum());
             let received: u64 = answers(&pieces).chunks(step).map(|bytes| flood.check(bytes).unwrap()).sum();
             assert_eq!(received, flood.sent);
@@ -171,7 +171,7 @@ mod tests {
             let lost = [&right[..from], &right[to..]].concat();
             let doubled = [&right[..to], &right[from..]].concat();
             for wrong in [lost, doubled] {
-                let mut flood = Flood::default();
+                let mut flood = Text::default();
                 flood.sent(3 * 1024);
                 assert!(flood.check(&wrong).is_err() || !flood.is_complete(), "{from}..{to}");
             }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_piece_is_never_longer_than_the_protocol_allows_nor_empty() {
-        assert!(Flood::default().check(&answers(&[1025])).is_err());
-        assert!(Flood::default().check(b"OK...OK...a").is_err());
+        assert!(Text::default().check(&answers(&[1025])).is_err());
+        assert!(Text::default().check(b"OK...OK...a").is_err());
     }
 }
