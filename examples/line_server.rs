@@ -43,7 +43,7 @@ impl Session for LineSession {
             return Step::Close;
         }
         self.lines += 1;
-        output.push(format!("{}: ", self.lines).as_bytes());
+        write!(output, "{}: ", self.lines);
         output.push(line);
         output.push(b"\n");
         Step::Consumed(end + 1)
@@ -58,8 +58,8 @@ fn main() {
 }
 
 fn serve(port: u16) -> Result<(), Box<dyn Error>> {
-    let server = Server::bind(Config { port, ..Config::default() }, |_| LineSession::default())?;
+    let server = Server::bind(Config { port, ..Config::default() })?;
     terminal::say(format_args!("Socket now listening on {}", server.local_addr()?));
-    server.run()?;
+    server.run(|_| LineSession::default())?;
     Ok(())
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use okloop::{BANNER, CHUNK, PREFIX};
+use okloop::protocols::{BANNER, CHUNK, PREFIX};
 use slab::Slab;
 
 mod listening;

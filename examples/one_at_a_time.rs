@@ -22,7 +22,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use okloop::PREFIX;
+use okloop::protocols::PREFIX;
 
 mod listening;
 mod terminal;

@@ -26,7 +26,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use okloop::{BANNER, CHUNK, PREFIX};
+use okloop::protocols::{BANNER, CHUNK, PREFIX};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 

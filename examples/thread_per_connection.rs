@@ -31,7 +31,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use okloop::{BANNER, CHUNK, Framing, PREFIX};
+use okloop::protocols::{BANNER, CHUNK, Framing, PREFIX};
 
 mod listening;
 mod terminal;

@@ -32,8 +32,8 @@ fn main() {
 }
 
 fn serve(port: u16) -> Result<(), Box<dyn Error>> {
-    let server = Server::bind(Config { port, ..Config::default() }, |_| Upper)?;
+    let server = Server::bind(Config { port, ..Config::default() })?;
     terminal::say(format_args!("Socket now listening on {}", server.local_addr()?));
-    server.run()?;
+    server.run(|_| Upper)?;
     Ok(())
 }

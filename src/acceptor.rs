@@ -1,24 +1,25 @@
-//! When to accept new clients. It knows no session.
+//! When to accept new clients from one listening socket. It knows no session.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use log::warn;
-use mio::net::{TcpListener, TcpStream};
+use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
-use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, CROWD, Config};
-use crate::error::StartError;
+use crate::address::Address;
+use crate::config::{ACCEPT_BUDGET, ACCEPT_RETRY, CROWD};
+use crate::socket::{Listener, Socket};
 use crate::trace::{Event, step};
-use crate::{listen, platform};
 
-/// The listening socket, and when to accept from it.
+/// A listening socket, and when to accept from it.
 #[derive(Debug)]
-pub struct Acceptor {
-    listener: TcpListener,
-    /// [`Config::urgent_inline`].
-    urgent_inline: bool,
+pub(crate) struct Acceptor {
+    listener: Listener,
+    token: Token,
+    /// Whether the server opened it. A listening socket that was passed in keeps its queue at a stop: the queue belongs
+    /// to the next process.
+    is_own: bool,
     state: State,
     /// How many clients were accepted since the last `accept` that failed, mostly because the queue was empty.
     in_a_row: usize,
@@ -33,24 +34,35 @@ enum State {
     Ready,
     /// The system has no room for one more connection. Accepting goes on when a session ends, or at this time.
     Paused(Instant),
+    /// The server stops, and the queue is empty.
+    Ended,
 }
 
 impl Acceptor {
-    /// Opens the listening socket.
-    pub fn bind(config: &Config) -> Result<Self, StartError> {
-        let listener = TcpListener::from_std(listen::listen(config)?.into());
-        let urgent_inline = config.urgent_inline;
-        Ok(Self { listener, urgent_inline, state: State::Waiting, in_a_row: 0 })
+    /// Asks the kernel for an event when a client is in the listener's queue.
+    pub fn register(
+        mut listener: Listener,
+        registry: &Registry,
+        token: Token,
+        is_own: bool,
+    ) -> io::Result<Self> {
+        listener.register(registry, token, Interest::READABLE)?;
+        Ok(Self { listener, token, is_own, state: State::Waiting, in_a_row: 0 })
     }
 
     /// The address that clients connect to.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub fn local_addr(&self) -> io::Result<Address> {
         self.listener.local_addr()
     }
 
-    /// Asks the kernel for an event when a client is in the queue.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.listener, token, Interest::READABLE)
+    /// Its token.
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Whether the server opened it itself.
+    pub fn is_own(&self) -> bool {
+        self.is_own
     }
 
     /// Remembers the listener's event. It does not end a pause: the system has as little room as before.
@@ -72,7 +84,7 @@ impl Acceptor {
         match self.state {
             State::Ready => events.clamp(in_a_crowd, ACCEPT_BUDGET),
             State::Paused(until) if ended > 0 || until <= now => ACCEPT_BUDGET,
-            State::Waiting | State::Paused(_) => 0,
+            State::Waiting | State::Paused(_) | State::Ended => 0,
         }
     }
 
@@ -80,24 +92,37 @@ impl Acceptor {
     pub fn next_due(&self) -> Option<Instant> {
         match self.state {
             State::Paused(until) => Some(until),
-            State::Waiting | State::Ready => None,
+            State::Waiting | State::Ready | State::Ended => None,
         }
     }
 
+    /// Whether clients may be in the queue.
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    /// Accepts no more: the server stops, and the queue is empty.
+    pub fn end(&mut self) {
+        self.state = State::Ended;
+    }
+
+    /// Whether it accepts no more.
+    pub fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
     /// Accepts one client.
-    pub fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub fn accept(&mut self) -> io::Result<(Socket, Address)> {
         let result = self.listener.accept();
         self.in_a_row = if result.is_ok() { self.in_a_row + 1 } else { 0 };
-        let (stream, peer) = result.inspect_err(|error| step!(Event::accept_failed(error)))?;
-        platform::set_session_options(&stream, self.urgent_inline);
-        Ok((stream, canonical(peer)))
+        result.inspect_err(|error| step!(Event::accept_failed(error)))
     }
 
     /// Asks the kernel again for an event, because the last one is used up. If clients still wait, the event comes
     /// immediately: the kernel looks at the queue when it is asked.
-    pub fn rearm(&mut self, registry: &Registry, token: Token, now: Instant) {
+    pub fn rearm(&mut self, registry: &Registry, now: Instant) {
         step!(Event::ListenerRearmed);
-        self.state = match registry.reregister(&mut self.listener, token, Interest::READABLE) {
+        self.state = match self.listener.reregister(registry, self.token, Interest::READABLE) {
             Ok(()) => State::Waiting,
             Err(error) => {
                 warn!("The listening socket cannot be registered: {error}");
@@ -115,36 +140,27 @@ impl Acceptor {
     }
 }
 
-/// A dual-stack socket reports an IPv4 client as `::ffff:127.0.0.1`. The log says 127.0.0.1.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    match peer {
-        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(peer, |ip| SocketAddr::from((ip, v6.port()))),
-        SocketAddr::V4(_) => peer,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_pause_ends_when_a_session_ends_or_its_time_is_over() {
-        let (mut acceptor, _client) = with_one_waiting();
-        let (poll, now) = (mio::Poll::new().expect("epoll"), Instant::now());
-        acceptor.register(poll.registry(), Token(0)).expect("a listening socket can be registered");
+        let (mut acceptor, _client, poll) = with_one_waiting();
+        let now = Instant::now();
         assert!(acceptor.pause(now));
         assert!(!acceptor.pause(now), "the pause goes on");
         acceptor.on_readable();
         assert_eq!(acceptor.accept_quota(now, 1, 0), 0);
         assert_eq!(acceptor.accept_quota(now, 1, 1), ACCEPT_BUDGET);
         assert_eq!(acceptor.accept_quota(now + ACCEPT_RETRY, 1, 0), ACCEPT_BUDGET);
-        acceptor.rearm(poll.registry(), Token(0), now);
+        acceptor.rearm(poll.registry(), now);
         assert_eq!((acceptor.next_due(), acceptor.accept_quota(now, 1, 1)), (None, 0));
     }
 
     #[test]
     fn new_clients_and_open_sessions_share_the_loop_equally() {
-        let (mut acceptor, _client) = with_one_waiting();
+        let (mut acceptor, _client, _poll) = with_one_waiting();
         assert_eq!(acceptor.accept_quota(Instant::now(), 5, 5), 0, "there was no event");
         acceptor.on_readable();
         let quotas = [1, 5, 1000].map(|events| acceptor.accept_quota(Instant::now(), events, 0));
@@ -153,8 +169,8 @@ mod tests {
 
     #[test]
     fn a_crowd_is_accepted_several_at_a_time_until_the_queue_is_empty() {
-        let (mut acceptor, _first) = with_one_waiting();
-        let address = acceptor.local_addr().expect("a bound socket has an address");
+        let (mut acceptor, _first, _poll) = with_one_waiting();
+        let address = acceptor.local_addr().expect("a bound socket has an address").ip().expect("TCP");
         let connect = |_| std::net::TcpStream::connect(address).expect("the backlog has room");
         let _others: Vec<_> = (1..CROWD).map(connect).collect();
         acceptor.on_readable();
@@ -169,10 +185,13 @@ mod tests {
     }
 
     /// An acceptor, and a client in its queue.
-    fn with_one_waiting() -> (Acceptor, std::net::TcpStream) {
-        let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
-        let acceptor = Acceptor::bind(&config).expect("a free port on loopback");
-        let address = acceptor.local_addr().expect("a bound socket has an address");
-        (acceptor, std::net::TcpStream::connect(address).expect("the backlog has room"))
+    fn with_one_waiting() -> (Acceptor, std::net::TcpStream, mio::Poll) {
+        let listener =
+            mio::net::TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a free port on loopback");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let poll = mio::Poll::new().expect("a descriptor is left");
+        let acceptor = Acceptor::register(Listener::Tcp(listener), poll.registry(), Token(0), true);
+        let client = std::net::TcpStream::connect(address).expect("the backlog has room");
+        (acceptor.expect("a listening socket can be registered"), client, poll)
     }
 }

@@ -89,8 +89,8 @@ impl Buffer {
     ///
     /// # Panics
     ///
-    /// If they do not fit: ask [`Buffer::free`] first. A session need not ask as long as it keeps to its
-    /// [`LARGEST_ANSWER`](crate::Session::LARGEST_ANSWER).
+    /// If they do not fit: ask [`Buffer::free`] first. A session need not ask as long as it keeps to its largest answer
+    /// ([`Sizes`](crate::Sizes)).
     pub fn push(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.free(), "push({}) with {} bytes free", bytes.len(), self.free());
         if self.pages.len() - self.end < bytes.len() {
@@ -100,18 +100,43 @@ impl Buffer {
         self.end += bytes.len();
     }
 
-    /// One `read` into all the free space. Returns the number of bytes that it brought; 0 is the end of input.
+    /// Puts in formatted text: `write!(output, "{number}: ")` calls it. It needs no memory beside the buffer.
+    ///
+    /// ```
+    /// # let mut output = okloop::Buffer::with_capacity(100)?;
+    /// write!(output, "{}: ", 42);
+    /// assert_eq!(output.unread(), b"42: ");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`Buffer::push`].
+    pub fn write_fmt(&mut self, text: fmt::Arguments<'_>) {
+        struct Pusher<'a>(&'a mut Buffer);
+        impl fmt::Write for Pusher<'_> {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                self.0.push(part.as_bytes());
+                Ok(())
+            }
+        }
+        let result = fmt::Write::write_fmt(&mut Pusher(self), text);
+        result.expect("only an implementation of Display can fail here");
+    }
+
+    /// One `read` of at most `most` bytes. Returns the number of bytes that it returned; 0 is the end of input.
     ///
     /// # Errors
     ///
-    /// Those of `read`. A full buffer is an error too, because a read into no space returns 0, which would look like
-    /// the end of input.
-    pub(crate) fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
-        if self.is_full() {
+    /// Those of `read`. A read into no space is an error too, because it returns 0, which would look like the end of
+    /// input.
+    pub(crate) fn read_from(&mut self, source: &mut impl Read, most: usize) -> io::Result<usize> {
+        let most = most.min(self.free());
+        if most == 0 {
             return Err(io::Error::other("a read into a full buffer"));
         }
         self.move_to_front();
-        let count = uninterrupted(|| source.read(&mut self.pages[self.end..]))?;
+        let count = uninterrupted(|| source.read(&mut self.pages[self.end..][..most]))?;
         self.end += count;
         Ok(count)
     }
@@ -149,62 +174,73 @@ impl fmt::Debug for Buffer {
     }
 }
 
-/// The bytes that a session has in flight: on their way from its read to its write.
-#[derive(Debug)]
-pub struct Buffers {
-    /// Read from the socket, not answered yet.
-    pub input: Buffer,
-    /// Answers that are not written yet: the pending output.
-    pub output: Buffer,
+/// The tests of all schedules keep connections as they were, and go back to them.
+#[cfg(test)]
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::with_capacity(self.pages.len()).expect("a few bytes of memory");
+        copy.push(self.unread());
+        copy
+    }
 }
 
-/// A session's own pointer to its pair of buffers.
+#[cfg(test)]
+impl std::hash::Hash for Buffer {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.unread().hash(state);
+    }
+}
+
+/// A connection's own pointer to a buffer.
 ///
 /// An array in a box, because a `Vec` can report that memory is out, where `Box::new` would end the process.
-pub type BoxedBuffers = Box<[Buffers; 1]>;
+pub(crate) type BoxedBuffer = Box<[Buffer; 1]>;
 
-/// Spare buffers. A session takes a pair when it is readable, and puts it back when nothing is in flight. Ten thousand
-/// idle sessions share the few pairs that the busy ones need.
+/// Spare buffers of one direction. A connection takes a buffer for its turn, and puts it back when it is empty. Ten
+/// thousand idle sessions share the few buffers that the busy ones need.
 #[derive(Debug)]
-pub struct Pool {
-    input: usize,
-    output: usize,
+pub(crate) struct Pool {
+    capacity: usize,
     keep: usize,
-    spare: Vec<BoxedBuffers>,
+    spare: Vec<BoxedBuffer>,
 }
 
 impl Pool {
-    /// A pool of pairs with `input` and `output` bytes of capacity. It keeps at most `keep` spare pairs.
-    pub fn new(input: usize, output: usize, keep: usize) -> Self {
-        Self { input, output, keep, spare: Vec::with_capacity(keep) }
+    /// A pool of buffers for `capacity` bytes. It keeps at most `keep` spare ones.
+    pub fn new(capacity: usize, keep: usize) -> Self {
+        Self { capacity, keep, spare: Vec::with_capacity(keep) }
     }
 
-    /// An empty pair.
+    /// Makes the buffers of the next connections at least this large (bytes).
+    pub fn grow(&mut self, capacity: usize) {
+        if capacity > self.capacity {
+            self.capacity = capacity;
+            self.spare.clear();
+        }
+    }
+
+    /// An empty buffer.
     ///
     /// # Errors
     ///
-    /// If no pair is spare and the system has no memory for a new one.
-    pub fn take(&mut self) -> io::Result<BoxedBuffers> {
-        if let Some(buffers) = self.spare.pop() {
-            return Ok(buffers);
+    /// If no buffer is spare and the system has no memory for a new one.
+    pub fn take(&mut self) -> io::Result<BoxedBuffer> {
+        if let Some(buffer) = self.spare.pop() {
+            return Ok(buffer);
         }
-        let mut pair = Vec::new();
-        pair.try_reserve_exact(1)?;
-        pair.push(Buffers {
-            input: Buffer::with_capacity(self.input)?,
-            output: Buffer::with_capacity(self.output)?,
-        });
-        Ok(pair.into_boxed_slice().try_into().expect("one pair was pushed"))
+        let mut single = Vec::new();
+        single.try_reserve_exact(1)?;
+        single.push(Buffer::with_capacity(self.capacity)?);
+        Ok(single.into_boxed_slice().try_into().expect("one buffer was pushed"))
     }
 
-    /// Takes the pair back if nothing is in flight in it. Otherwise the session keeps it.
-    pub fn put_back(&mut self, buffers: BoxedBuffers) -> Option<BoxedBuffers> {
-        let [Buffers { input, output }] = &*buffers;
-        if !(input.is_empty() && output.is_empty()) {
-            return Some(buffers);
+    /// Takes the buffer back if it is empty. Otherwise the connection keeps it.
+    pub fn put_back(&mut self, buffer: BoxedBuffer) -> Option<BoxedBuffer> {
+        if !buffer[0].is_empty() {
+            return Some(buffer);
         }
-        if self.spare.len() < self.keep {
-            self.spare.push(buffers);
+        if self.spare.len() < self.keep && buffer[0].free() == self.capacity {
+            self.spare.push(buffer);
         }
         None
     }
@@ -233,15 +269,22 @@ mod tests {
         let mut buffer = buffer(4);
         buffer.push(b"ab");
         buffer.consume(1);
-        assert_eq!(buffer.read_from(&mut &b"cdefgh"[..]).unwrap(), 3);
+        assert_eq!(buffer.read_from(&mut &b"cdefgh"[..], 9).unwrap(), 3);
         assert_eq!(buffer.unread(), b"bcde");
+    }
+
+    #[test]
+    fn a_read_takes_no_more_than_it_is_told() {
+        let mut buffer = buffer(4);
+        assert_eq!(buffer.read_from(&mut &b"abcd"[..], 2).unwrap(), 2);
+        assert_eq!(buffer.unread(), b"ab");
     }
 
     #[test]
     fn a_read_into_a_full_buffer_is_an_error_and_not_the_end_of_input() {
         let mut buffer = buffer(2);
         buffer.push(b"ab");
-        assert!(buffer.read_from(&mut &b"c"[..]).is_err());
+        assert!(buffer.read_from(&mut &b"c"[..], 9).is_err());
         assert_eq!(buffer.unread(), b"ab");
     }
 
@@ -268,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_keeps_a_limited_number_of_pairs() {
-        let mut pool = Pool::new(1, 1, 1);
+    fn the_pool_keeps_a_limited_number_of_buffers() {
+        let mut pool = Pool::new(1, 1);
         let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
         assert!(pool.put_back(first).is_none());
         assert!(pool.put_back(second).is_none());
@@ -277,15 +320,25 @@ mod tests {
     }
 
     #[test]
-    fn a_session_keeps_a_pair_with_bytes_in_flight() {
-        let mut pool = Pool::new(1, 1, 1);
-        let mut buffers = pool.take().unwrap();
-        buffers[0].output.push(b"x");
-        assert!(pool.put_back(buffers).is_some());
+    fn a_connection_keeps_a_buffer_with_bytes_in_flight() {
+        let mut pool = Pool::new(1, 1);
+        let mut buffer = pool.take().unwrap();
+        buffer[0].push(b"x");
+        assert!(pool.put_back(buffer).is_some());
     }
 
     #[test]
-    fn a_pair_that_cannot_be_had_is_an_error() {
-        assert!(Pool::new(1, usize::MAX / 2, 1).take().is_err());
+    fn buffers_of_before_the_pool_grew_are_not_given_out_again() {
+        let mut pool = Pool::new(1, 2);
+        let (spare, taken) = (pool.take().unwrap(), pool.take().unwrap());
+        pool.put_back(spare);
+        pool.grow(2);
+        pool.put_back(taken);
+        assert_eq!(pool.take().unwrap()[0].free(), 2);
+    }
+
+    #[test]
+    fn a_buffer_that_cannot_be_had_is_an_error() {
+        assert!(Pool::new(usize::MAX, 1).take().is_err());
     }
 }

@@ -5,24 +5,30 @@ use std::time::Duration;
 /// What an operator chooses. `Config::default()` is the tutorial's server at today's size.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The address or name to listen on. `0.0.0.0` is the tutorial's `HOST = ''`: every IPv4 interface.
+    /// The address or name to listen on. A name that has several addresses is served on all of them. Default:
+    /// `0.0.0.0`, the tutorial's `HOST = ''`: every IPv4 interface.
     pub host: String,
-    /// The TCP port. With 0 the system chooses a free one; [`crate::Server::local_addr`] says which.
+    /// The TCP port. With 0 the system chooses a free one; [`crate::Server::local_addr`] says which. Default: 8888.
     pub port: u16,
     /// How many complete handshakes may wait to be accepted (connections). The kernel lowers this to
     /// `net.core.somaxconn`. The tutorial's `listen(10)` overflows when eleven clients connect at the same time.
+    /// Default: 4096.
     pub backlog: u32,
-    /// How many sessions may be open at the same time (connections). Memory for their table is reserved at the start.
+    /// How many sessions may be open at the same time (connections). Their table grows with the sessions, so a large
+    /// number costs nothing. Default: 10,000.
     pub max_connections: usize,
     /// How many clients may be told at the same time that the server is full (connections). One more, and the oldest
-    /// of them is closed.
+    /// of them is closed. Default: 16.
     pub max_refusals: usize,
-    /// What a client above `max_connections` is told. What exceeds the output buffer is cut off.
+    /// What a client above `max_connections` is told. What exceeds the output buffer is cut off. Default:
+    /// [`FULL_MESSAGE`].
     pub full_message: String,
-    /// How long a client may be silent while no output is pending. `None` is for ever: an idle telnet session is the
-    /// normal case.
+    /// How long a client may be silent. The time starts with the client's last byte, or when the answers to it have
+    /// left the output buffer. What other sessions cause to be sent does not count. `None` is for ever: an idle telnet
+    /// session is the normal case. Default: `None`.
     pub idle_timeout: Option<Duration>,
-    /// How long pending output may wait while the server's kernel takes none of it. `None` is for ever.
+    /// How long pending output may wait while the server's kernel takes none of it, and how long the kernel may wait
+    /// at the end of a session while the client's kernel takes none of it. `None` is for ever. Default: 60 s.
     ///
     /// The kernel takes output in steps, so a slow reader must read one step within this time. The step is half of
     /// [`NOTSENT_LOWAT`]. If it is more, the step is a sixteenth of the client's receive buffer: a client's kernel
@@ -30,15 +36,25 @@ pub struct Config {
     /// `__tcp_select_window`). With 60 s a client must read 550 B/s if its receive buffer has 128 KiB, and 35 kB/s if
     /// it has 32 MiB.
     pub write_timeout: Option<Duration>,
-    /// How long a stopping server waits until clients have read their answers and ended the connection.
+    /// How long an outgoing connection may take to open ([`Handle::connect`](crate::Handle::connect)). Default: 10 s.
+    pub connect_timeout: Duration,
+    /// How long a client has to end its direction after the server has ended its own, because the protocol closed the
+    /// session or because the client was refused. The time starts when the client's kernel has everything. Where a
+    /// kernel cannot tell that (all but Linux), it starts with the server's end. Default: 2 s.
+    pub linger_timeout: Duration,
+    /// How long a stopping server waits until clients have read their answers and ended the connection. Supervisors
+    /// have a patience of their own (`docker stop`: 10 s), and this must be shorter. Default: 8 s.
     pub drain_timeout: Duration,
     /// Whether other processes of the same user may listen on the same port. The kernel then spreads new sessions over
-    /// them (`SO_REUSEPORT`, socket(7)).
+    /// them (`SO_REUSEPORT`, socket(7)). Default: no.
     pub reuse_port: bool,
-    /// Whether urgent data stays in its place in the stream (`SO_OOBINLINE`, RFC 6093, section 7). Otherwise the kernel
-    /// takes the last urgent byte out of the stream (tcp(7)). Telnet needs it: its Synch sends half a command as
-    /// urgent.
-    pub urgent_inline: bool,
+}
+
+impl Config {
+    /// Whether this system has [`Config::reuse_port`]. macOS gives all sessions to one process, and Windows lets another
+    /// program take the port.
+    pub const CAN_REUSE_PORT: bool =
+        cfg!(any(target_os = "linux", target_os = "android", target_os = "freebsd"));
 }
 
 impl Default for Config {
@@ -52,19 +68,16 @@ impl Default for Config {
             full_message: FULL_MESSAGE.to_owned(),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
-            drain_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            linger_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(8),
             reuse_port: false,
-            urgent_inline: false,
         }
     }
 }
 
 /// What refused clients are told if nothing else is configured.
 pub const FULL_MESSAGE: &str = "The server is full. Please try again later\n";
-
-/// How long a refused client has to read its message and end the connection, and how long a client has to end it after
-/// the protocol has.
-pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much a session may read in one turn (bytes). The read that reaches the budget may exceed it by the size of the
 /// input buffer. After that a flood waits for the turns of the other sessions.
@@ -78,10 +91,14 @@ pub const READS: usize = 16;
 /// that answers far more than it reads reaches it. More than the output buffer holds.
 pub const WRITE_BUDGET: usize = 256 * 1024;
 
+/// How many answers a session may make in one turn. A read budget of empty lines is 65,536 answers, some milliseconds,
+/// and the other sessions would wait for all of them.
+pub const ANSWER_BUDGET: usize = 1024;
+
 /// How much input of a session is still answered after the server has started to drain (bytes). The input that had
 /// arrived by then is at most what the kernel holds for one socket (`net.ipv4.tcp_rmem`: 32 MiB by default, 6 MiB in
 /// older kernels). A client that sends without a pause would never be finished. More than [`READ_BUDGET`].
-pub const DRAIN_BUDGET: usize = 64 * 1024 * 1024;
+pub const DRAIN_BUDGET: u32 = 64 * 1024 * 1024;
 
 /// The most clients that one iteration accepts (connections), while the sessions wait. In a quiet iteration it is fewer
 /// (`Acceptor::accept_quota`).
@@ -91,9 +108,10 @@ pub const ACCEPT_BUDGET: usize = 64;
 /// an iteration for each client, and costs one `accept` more when the crowd ends.
 pub const CROWD: usize = 8;
 
-/// The most clients that are still accepted after a stop (connections): as many as the default backlog holds. Without
-/// a limit, clients that go on connecting would keep the server from stopping.
-pub const LAST_ACCEPTS: usize = 4096;
+/// After a stop, a session that has read something within this time before is read for as long again: more of it may be
+/// on its way. A session that the server had held back (its window was closed) is read until nothing has come for this
+/// long.
+pub const QUIET: Duration = Duration::from_secs(1);
 
 /// How long accepting pauses when the system has no room for one more connection, unless a session ends first.
 pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
@@ -102,16 +120,39 @@ pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 /// wait. To close a socket that never was read costs the kernel some 40 µs.
 pub const END_BUDGET: usize = 64;
 
-/// Requests to stop within this time are one request. GNU `timeout` sends SIGTERM to its child, then to the child's
-/// process group, so the child gets it twice. A person who presses Ctrl-C again takes longer.
-pub const STOP_WINDOW: Duration = Duration::from_millis(200);
+/// How many places of the table one iteration looks at when sessions start to drain (places). Most may be empty, after
+/// a crowd that has left.
+pub const DRAIN_SCAN: usize = 4096;
+
+/// The most woken sessions that get a turn in one iteration (sessions), while the sessions with events wait. A broadcast
+/// wakes all sessions together.
+pub const WAKE_BUDGET: usize = 64;
+
+/// How many outgoing connections may be asked for and not begun yet (connections). One more is an error to the session
+/// that asks.
+pub const CONNECT_QUEUE: usize = 1024;
+
+/// How many outgoing connections may be under way at one time (connections). More wait until one of them has opened or
+/// failed.
+pub const MOST_CONNECTING: usize = 1024;
+
+/// The most outgoing connections that one iteration begins (connections), while the sessions wait.
+pub const CONNECT_BUDGET: usize = 64;
 
 /// How many events one `poll` returns at most (events). More stay in the kernel for the next iteration.
 pub const EVENTS: usize = 1024;
 
-/// The input buffer of a session (bytes). It is also the longest request that a session can get in one piece. A larger
-/// one (64 KiB) made a flood no faster.
+/// The longest request of a session that asks for no other length (bytes, [`Sizes`](crate::Sizes)). A larger input
+/// buffer (64 KiB) made a flood no faster.
 pub const INPUT_BUFFER: usize = 16 * 1024;
+
+/// The longest header of the PROXY protocol (bytes). One of version 1 has 107 at most. One of version 2 may hold fields
+/// beside the addresses, such as the name in a client's certificate.
+pub const PROXY_HEADER: usize = 4096;
+
+/// How long a proxy has to send its header. The protocol's text asks for three seconds at least, in which the kernel sends
+/// a lost segment again (`HAProxy`, "The PROXY protocol", section 2).
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// High water mark: with this much pending output a session is not read (bytes). The output buffer holds this much and
 /// the largest answer, so below the mark there is always room for one more answer.
@@ -125,10 +166,35 @@ pub const HIGH_WATER: usize = 64 * 1024;
 /// that reads 10 kB a second would look like one that does not read.
 pub const NOTSENT_LOWAT: u32 = 64 * 1024;
 
-/// Spare pairs of buffers that are kept for the next sessions (pairs). One pair serves all sessions of an iteration
-/// that have no pending output. More are kept for bursts.
+/// Spare buffers of each direction that are kept for the next sessions (buffers). One pair serves all sessions of an
+/// iteration that have nothing in flight. More are kept for bursts.
 pub const SPARE_BUFFERS: usize = 16;
 
 /// How long a connection may be silent before the kernel asks whether the client is still there (`TCP_KEEPIDLE`,
 /// tcp(7)). Short enough to find a vanished client within the hour, long enough to cost nothing.
 pub const KEEPALIVE: Duration = Duration::from_secs(300);
+
+/// The limits of one turn, and where backpressure starts. The tests of all schedules use smaller ones.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budgets {
+    pub high_water: usize,
+    pub read: usize,
+    pub reads: usize,
+    pub write: usize,
+    pub answers: usize,
+    pub drain: u32,
+    /// For all sessions together, in one iteration.
+    pub woken: usize,
+}
+
+impl Budgets {
+    pub const DEFAULT: Self = Self {
+        high_water: HIGH_WATER,
+        read: READ_BUDGET,
+        reads: READS,
+        write: WRITE_BUDGET,
+        answers: ANSWER_BUDGET,
+        drain: DRAIN_BUDGET,
+        woken: WAKE_BUDGET,
+    };
+}

@@ -1,41 +1,54 @@
-//! One session's state machine, over any [`Stream`].
+//! One connection's state machine, over any [`Stream`].
 //!
 //! ```text
-//!   New ── greeted ─► Open ── end of input ────► HalfClosed ── no pending output ───────────────► Closed
-//!                      │ │                            ▲                                             ▲
-//!                      │ └─ drain() ─► Draining ──────┘                                             │
-//!                      │                  │ what had arrived is answered                            │
-//!                      │ Step::Close      ▼                                                         │
-//!                      └──────────────► Finishing ── no pending output ─► Lingering ── end of input ┘
+//!   New ── greeted ─► Open ── the client's end ──────────────────► InputEnded ── all answered ─┐
+//!                     │  │                                          ▲       ▲                  │
+//!                     │  └─ stop ─► Draining ── the client's end ───┘       │                  │
+//!                     │                └── nothing more is on its way ──────┘                  │
+//!                     │                                                                        ▼
+//!                     └─ Step::Close, a time-out, Waker::end ────────────────────────────► Finishing
+//!                                                                                              │
+//!                           Closed ◄── the client has everything, and has ended ── Lingering ◄─┘ no pending output
 //! ```
 //!
-//! An error or [`Connection::close`] leads from every state to Closed. A refused client starts in Finishing.
+//! An error, or the server's end, leads from every state to Closed. A refused client starts in Finishing. An outgoing
+//! connection starts in Connecting, before New. The protocol is called in Open, Draining and
+//! `InputEnded`.
 //!
-//! A connection knows no `Poll`, no slab, no clock and no other session. The server calls [`Connection::turn`] when the
+//! A connection knows no `Poll`, no slab, no clock and no other connection. The loop calls [`Connection::turn`] when the
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use log::Level;
 use mio::Interest;
-use mio::net::TcpStream;
-use strum::IntoStaticStr;
 
-use crate::buffer::{BoxedBuffers, Buffers, Pool};
-use crate::config::{DRAIN_BUDGET, HIGH_WATER, READ_BUDGET, READS, WRITE_BUDGET};
-use crate::deadlines::Timeout;
-use crate::platform::{self, Kernel};
-use crate::readiness::{Readable, Readiness};
-use crate::reason::Reason;
-use crate::session::{Session, Step};
-use crate::trace::{Event, step};
+use crate::address::Address;
+use crate::buffer::{BoxedBuffer, Buffer, Pool};
+use crate::config::Budgets;
+use crate::readiness::{Kernel, READ, Readable, Readiness};
+use crate::reason::{Reason, Timeout};
+use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
+use crate::socket::Socket;
+use crate::trace::{self, Cause, Event, step};
 
 /// What a connection needs from its socket. The tests use a scripted one.
-pub trait Stream: Read + Write {
+pub(crate) trait Stream: Read + Write {
+    /// Whether a connection that was begun is open now. The error says why it has failed.
+    fn is_connected(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Ends our direction of the stream: the client reads what was written, then the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Whether the client's kernel has everything, after the shutdown. `None`: the system cannot tell.
+    fn is_delivered(&self) -> io::Result<Option<bool>>;
+
+    /// Lets the connection fail with `TimedOut` if the client's kernel takes nothing for this long.
+    fn limit_delivery(&self, timeout: Duration);
 
     /// The kernel whose rules hold for it.
     fn kernel(&self) -> Kernel {
@@ -43,87 +56,213 @@ pub trait Stream: Read + Write {
     }
 }
 
-impl Stream for TcpStream {
+impl Stream for Socket {
+    fn is_connected(&self) -> io::Result<bool> {
+        Self::is_connected(self)
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
+        Self::shutdown_write(self)
+    }
+
+    fn is_delivered(&self) -> io::Result<Option<bool>> {
+        Self::is_delivered(self)
+    }
+
+    fn limit_delivery(&self, timeout: Duration) {
+        Self::limit_delivery(self, timeout);
     }
 }
 
-/// One session: its socket, its protocol, its buffers, and its state.
+/// What all connections of a server share.
 #[derive(Debug)]
-pub struct Connection<T, S> {
-    stream: T,
-    peer: SocketAddr,
-    /// `None` if nothing is answered any more: the client is refused, or the protocol has ended the session.
-    session: Option<S>,
-    state: State,
-    /// Taken from the pool while bytes are in flight: read and not answered, or answered and not written. An idle
-    /// session has none.
-    buffers: Option<BoxedBuffers>,
+pub(crate) struct Means {
+    pub input: Pool,
+    pub output: Pool,
+    pub budgets: Budgets,
+    /// [`Config::write_timeout`](crate::Config::write_timeout).
+    pub write_timeout: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+impl Means {
+    /// Makes the buffers of the next connections large enough.
+    fn make_room_for(&mut self, sizes: Sizes) {
+        self.input.grow(sizes.request);
+        self.output.grow(self.budgets.high_water.saturating_add(sizes.answer));
+    }
+}
+
+/// One connection: its socket, its protocol's session, its buffers, and its state.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
+#[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
+pub(crate) struct Connection<T, S> {
+    stream: T,
+    /// The client. Behind a proxy it is the proxy, until the session knows its client.
+    peer: Address,
+    /// `None` for a refused client.
+    session: Option<S>,
+    /// [`Sizes::request`], [`Sizes::answer`] and [`Sizes::independent`].
+    largest_request: u32,
+    largest_answer: u32,
+    is_independent: bool,
+    state: State,
+    /// Read and not answered. Taken from the pool while there are such bytes: an idle connection has no buffer.
+    input: Option<BoxedBuffer>,
+    /// Answered and not written: the pending output. Taken from the pool in the same way.
+    output: Option<BoxedBuffer>,
+    /// The protocol waits for an answer that is made elsewhere ([`Step::Wait`]).
+    waits: bool,
+    /// The client has sent something, and its answers have not left yet.
+    owes_answers: bool,
+    /// How far the session's own end of output has come ([`Step::EndOutput`]).
+    output_end: OutputEnd,
+    /// Whether it reads, as far as its state and its buffers say: backpressure.
+    reads: bool,
+    /// What the loop notes of it. The connection does not look at it.
+    pub notes: Notes,
+}
+
+/// What the loop notes of a connection. It stands in the connection because there it costs no memory.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Notes {
+    /// What the kernel reports. `None` before the first turn.
+    pub interest: Option<Interest>,
+    /// Whether the server has opened it itself.
+    pub is_outgoing: bool,
+    /// When it last read something, in a unit of the loop's. 0 is never.
+    pub last_read: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
+enum OutputEnd {
+    /// The session does not know its client yet ([`Step::Introduce`]), and says nothing.
+    NotBegun,
+    Open,
+    /// The pending output goes first.
+    Wanted,
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum State {
+    /// An outgoing connection is not open yet.
+    Connecting,
     /// The protocol has not greeted yet.
     New,
     /// The session reads and answers.
     Open,
-    /// The server stops. The session reads and answers what has arrived, at most this many bytes, then finishes.
+    /// The server stops. The session reads and answers what the client had sent, at most this many bytes more.
     Draining {
-        budget: usize,
+        budget: u32,
+        /// The client had just sent something, so more may be on its way.
+        has_just_read: bool,
+        /// The client was held back, and what it could not send starts its way only when we read.
+        was_held_back: bool,
     },
-    /// The client has ended its direction. It may still read, so the server sends all pending output first.
-    HalfClosed,
-    /// The server ends the session. It sends the pending output, and reads nothing.
+    /// No more input follows: the client has ended its direction (`Finished`), or the drain has (`Drained`). The session
+    /// answers what it has.
+    InputEnded(Reason),
+    /// The protocol has said everything. The pending output is sent, and nothing is read.
     Finishing(Reason),
     /// The server has ended its direction. It reads and discards what the client still sends. A close with unread input
     /// would make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
-    /// 2.17).
-    Lingering(Reason),
+    /// 2.17). The connection is over when the client's kernel has everything and the client has ended its direction.
+    Lingering {
+        reason: Reason,
+        has_input_ended: bool,
+        /// The client's kernel has everything, or ours cannot tell.
+        is_delivered: bool,
+    },
     Closed(Reason),
 }
 
-/// What one turn of a session did.
+/// What one turn of a connection did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Turn {
+#[expect(clippy::struct_excessive_bools, reason = "facts of a turn, each on its own")]
+pub(crate) struct Turn {
     /// Bytes read.
     pub read: usize,
     /// Bytes written.
     pub written: usize,
-    /// The socket may still be ready, but its edge is used up: the session must be re-armed.
+    /// The socket may still be ready, but its edge is used up: the connection must be re-armed.
     pub stopped_early: bool,
+    /// The answer budget is used up, and unanswered input has no edge: the connection must be woken again.
+    pub goes_on: bool,
+    /// What the session wants with its own deadline.
+    pub timer: Timer,
+    answers: usize,
+    /// The answers to all that the client has sent have left.
+    has_paid: bool,
+    /// Reading was stopped before this turn, and goes on now.
+    has_resumed: bool,
 }
 
-impl Turn {
-    /// Whether the turn brought what `timeout` waits for.
-    pub fn restarts(self, timeout: Timeout) -> bool {
-        match timeout {
-            Timeout::Idle => self.read + self.written > 0,
-            Timeout::Write => self.written > 0,
-            Timeout::Linger => false,
-        }
-    }
+/// A time-out that runs after a turn, and whether it starts again if it is running already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Clock {
+    pub timeout: Timeout,
+    pub restarts: bool,
+}
+
+/// The buffers of one turn, and what the turn may use and has done.
+struct Exchange<'a> {
+    input: BoxedBuffer,
+    output: BoxedBuffer,
+    turn: Turn,
+    means: &'a Means,
 }
 
 impl<T: Stream, S: Session> Connection<T, S> {
-    /// A session at its start.
-    pub fn open(stream: T, peer: SocketAddr, session: S) -> Self {
-        let session = Some(session);
-        Self { stream, peer, session, state: State::New, buffers: None }
+    /// A connection at its start.
+    pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
+        let sizes = session.sizes();
+        means.make_room_for(sizes);
+        Self::new(stream, peer, Some(session), sizes, State::New)
     }
 
-    /// A session that only sends `message`, as much of it as an output buffer holds.
-    pub fn refuse(stream: T, peer: SocketAddr, message: &[u8], pool: &mut Pool) -> Self {
-        let mut buffers = pool.take().ok();
-        if let Some(output) = buffers.as_mut().map(|buffers| &mut buffers[0].output) {
+    /// An outgoing connection that was begun.
+    pub fn connect(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
+        Self { state: State::Connecting, ..Self::open(stream, peer, session, means) }
+    }
+
+    /// A connection that only sends `message`, as much of it as an output buffer holds.
+    pub fn refuse(stream: T, peer: Address, message: &[u8], means: &mut Means) -> Self {
+        let state = State::Finishing(Reason::Refused);
+        let mut output = means.output.take().ok();
+        if let Some([output]) = output.as_deref_mut() {
             output.push(&message[..message.len().min(output.free())]);
         }
-        let state = State::Finishing(Reason::Refused);
-        Self { stream, peer, session: None, state, buffers }
+        Self { output, ..Self::new(stream, peer, None, Sizes::default(), state) }
+    }
+
+    fn new(stream: T, peer: Address, session: Option<S>, sizes: Sizes, state: State) -> Self {
+        Self {
+            stream,
+            peer,
+            output_end: match &session {
+                Some(session) if session.is_proxied() => OutputEnd::NotBegun,
+                _ => OutputEnd::Open,
+            },
+            session,
+            largest_request: sizes.request.try_into().unwrap_or(u32::MAX),
+            largest_answer: sizes.answer.try_into().unwrap_or(u32::MAX),
+            is_independent: sizes.independent,
+            state,
+            input: None,
+            output: None,
+            waits: false,
+            owes_answers: false,
+            reads: false,
+            notes: Notes::default(),
+        }
     }
 
     /// The client's address.
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> Address {
         self.peer
     }
 
@@ -132,7 +271,17 @@ impl<T: Stream, S: Session> Connection<T, S> {
         &mut self.stream
     }
 
-    /// Why the session ended, once it has.
+    /// The protocol's session. `None` for a refused client.
+    pub fn session_mut(&mut self) -> Option<&mut S> {
+        self.session.as_mut()
+    }
+
+    /// Whether it is an outgoing connection that is not open yet.
+    pub fn is_connecting(&self) -> bool {
+        self.state == State::Connecting
+    }
+
+    /// Why the connection ended, once it has.
     pub fn closed(&self) -> Option<Reason> {
         match self.state {
             State::Closed(reason) => Some(reason),
@@ -140,194 +289,356 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
-    /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed session.
+    #[cfg(test)]
+    pub fn state(&self) -> trace::State {
+        self.state.into()
+    }
+
+    /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed connection.
     ///
-    /// An idle socket is always writable, so WRITABLE would bring an event without a use. It is in the interest only
-    /// while output is pending.
+    /// An idle socket is always writable, so WRITABLE would cause an event without a use. It is in the interest only
+    /// while output is pending, here or in the kernel.
     pub fn interest(&self) -> Option<Interest> {
-        if self.closed().is_some() {
-            return None;
-        }
-        // A draining session must learn that no more input has arrived, and no event says that. Its socket is or becomes
-        // writable, so WRITABLE brings its next turn.
-        let writes = self.has_pending_output() || self.is_draining();
-        let buffers = self.buffers.as_ref().map(|buffers| &buffers[0]);
-        Some(match (self.reads(buffers), writes) {
-            (true, false) => platform::READ,
-            (true, true) => platform::READ.add(Interest::WRITABLE),
-            // A session that neither reads nor writes does not exist: `advance_state` has moved it on.
-            (false, _) => Interest::WRITABLE,
+        let writes = match self.state {
+            State::Closed(_) => return None,
+            State::Connecting | State::Lingering { is_delivered: false, .. } => true,
+            _ => self.has_pending_output(),
+        };
+        Some(match (self.reads, writes) {
+            (true, false) => READ,
+            (true, true) => READ.add(Interest::WRITABLE),
+            (false, true) => Interest::WRITABLE,
+            (false, false) => self.stream.kernel().no_interest(),
         })
     }
 
-    /// The time-out that applies now.
-    pub fn timeout(&self) -> Timeout {
-        match self.state {
-            State::Finishing(Reason::Refused) | State::Lingering(Reason::Closed | Reason::Refused) => {
-                Timeout::Linger
+    /// The time-out on what the client sends, after this turn.
+    pub fn input_clock(&self, turn: Turn) -> Option<Clock> {
+        let (timeout, restarts) = match self.state {
+            State::Open if !self.owes_answers => (Timeout::Idle, turn.read > 0 || turn.has_paid),
+            State::Draining { was_held_back, .. } if self.expects_input() && self.reads => {
+                (Timeout::Quiet, was_held_back && (turn.read > 0 || turn.has_resumed))
             }
-            _ if self.has_pending_output() => Timeout::Write,
-            _ => Timeout::Idle,
-        }
+            _ => return None,
+        };
+        Some(Clock { timeout, restarts })
     }
 
-    /// Ends the session politely, because the server stops. The session answers what has arrived, then finishes.
-    pub fn drain(&mut self) {
-        if self.state == State::Open {
-            self.enter(State::Draining { budget: DRAIN_BUDGET });
-        }
+    /// The time-out on what the client reads, after this turn.
+    ///
+    /// There is none while the client's kernel lacks something at the end: our kernel counts then, because it alone sees
+    /// what the client takes ([`Stream::limit_delivery`]). A drain has a time-out of its own.
+    pub fn output_clock(&self, turn: Turn) -> Option<Clock> {
+        let (timeout, restarts) = match self.state {
+            State::Connecting => (Timeout::Connect, false),
+            State::Finishing(Reason::Refused) | State::Lingering { reason: Reason::Refused, .. } => {
+                (Timeout::Linger, false)
+            }
+            _ if self.has_pending_output() => (Timeout::Write, turn.written > 0),
+            State::Lingering { reason, is_delivered: true, .. } if reason != Reason::Drained => {
+                (Timeout::Linger, false)
+            }
+            _ => return None,
+        };
+        Some(Clock { timeout, restarts })
     }
 
-    /// Ends the session immediately. Pending output is lost.
+    /// Ends the connection immediately. Pending output is lost.
     pub fn close(&mut self, reason: Reason) {
         self.enter(State::Closed(reason));
-        self.buffers = None;
+        (self.input, self.output) = (None, None);
     }
 
-    /// One turn: reads and answers at most [`READ_BUDGET`], and writes as much as the socket takes. If the protocol
-    /// panics, only this session ends: its code never runs again.
-    pub fn turn(&mut self, ready: Readiness, pool: &mut Pool) -> Turn {
-        let mut turn = Turn::default();
-        let Some(mut buffers) = self.buffers.take().or_else(|| pool.take().ok()) else {
-            self.enter(State::Closed(Reason::OutOfMemory));
-            return turn;
+    /// Tells the session that its closed connection is removed.
+    pub fn tell_closed(&mut self) {
+        if let (Some(reason), Some(session)) = (self.closed(), &mut self.session)
+            && reason != Reason::ProtocolError
+        {
+            // The panic hook has told.
+            let _ = catch_unwind(AssertUnwindSafe(|| session.closed(reason)));
+        }
+    }
+
+    /// One turn: reads and answers at most the read budget, and writes as much as the socket takes. If the protocol
+    /// panics, only this connection ends: the session's code never runs again.
+    pub fn turn(&mut self, cause: Cause, means: &mut Means) -> Turn {
+        let input = self.input.take().or_else(|| means.input.take().ok());
+        let output = self.output.take().or_else(|| means.output.take().ok());
+        let (Some(input), Some(output)) = (input, output) else {
+            self.close(Reason::OutOfMemory);
+            return Turn::default();
         };
-        let advance = AssertUnwindSafe(|| self.advance(ready, &mut buffers[0], &mut turn));
+        let mut exchange = Exchange { input, output, turn: Turn::default(), means };
+        let advance = AssertUnwindSafe(|| self.advance(cause, &mut exchange));
         if let Err(reason) = catch_unwind(advance).unwrap_or(Err(Reason::ProtocolError)) {
             self.enter(State::Closed(reason));
         }
+        let Exchange { mut input, mut output, turn, .. } = exchange;
         if self.closed().is_some() {
-            buffers[0].input.clear();
-            buffers[0].output.clear();
+            input[0].clear();
+            output[0].clear();
         }
-        self.buffers = pool.put_back(buffers);
+        self.input = means.input.put_back(input);
+        self.output = means.output.put_back(output);
         turn
     }
 
     /// Writes, reads and answers, writes again. The first write may make room for the answers to what is read.
-    fn advance(&mut self, ready: Readiness, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
+    fn advance(&mut self, cause: Cause, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+        // Output that was pending before this turn filled the socket. Write again only if the event says writable.
+        let was_full = !exchange.output[0].is_empty();
+        let did_read = self.reads;
+        if self.is_connecting() && !self.finish_connecting(cause)? {
+            return Ok(());
+        }
         if self.state == State::New {
             self.enter(State::Open);
             if let Some(session) = &mut self.session {
-                session.greet(&mut buffers.output);
+                session.greet(&mut exchange.output[0]);
             }
         }
-        // Output that was pending before this turn filled the socket. Write again only if the event says writable.
-        let may_write = ready.writable || buffers.output.is_empty();
-        let has_room = may_write && self.flush(buffers, turn)?;
+        let ready = self.begin(cause, exchange)?;
+        let has_room = if ready.writable || !was_full {
+            self.flush(exchange)?
+        } else {
+            self.answer(exchange)?;
+            false
+        };
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
-        if until != Readable::No && self.reads(Some(buffers)) {
-            self.read(until, buffers, turn)?;
+        if until != Readable::No && self.can_read(exchange) {
+            self.read(until, exchange)?;
             if has_room {
-                self.flush(buffers, turn)?;
+                self.flush(exchange)?;
             }
         }
-        self.advance_state(buffers, turn)
-    }
-
-    /// Answers and writes until no output is pending, the socket is full, or [`WRITE_BUDGET`] is used up. Returns
-    /// whether the socket may have room for more.
-    fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn) -> Result<bool, Reason> {
-        loop {
-            self.answer(buffers);
-            if buffers.output.is_empty() {
-                return Ok(true);
-            }
-            if turn.written >= WRITE_BUDGET {
-                turn.stopped_early = true;
-                return Ok(false);
-            }
-            let result = buffers.output.write_to(&mut self.stream);
-            let written = self.outcome("write", result)?;
-            step!(Event::call(self.peer, "write", written, buffers));
-            turn.written += written.unwrap_or(0);
-            let is_short = !buffers.output.is_empty();
-            if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
-                return Ok(false);
-            }
+        if exchange.output[0].is_empty() {
+            self.advance_state(exchange)?;
         }
-    }
-
-    /// Reads and answers until the socket is empty, the input ends, or the turn's read budget is used up.
-    fn read(&mut self, until: Readable, buffers: &mut Buffers, turn: &mut Turn) -> Result<(), Reason> {
-        for _ in 0..READS {
-            if !self.reads(Some(buffers)) || turn.read >= READ_BUDGET {
-                break;
-            }
-            let result = buffers.input.read_from(&mut self.stream);
-            let count = self.outcome("read", result)?;
-            step!(Event::call(self.peer, "read", count, buffers));
-            match count {
-                Some(0) => {
-                    self.end_input(match self.state {
-                        State::Lingering(reason) => State::Closed(reason),
-                        _ => State::HalfClosed,
-                    });
-                    self.answer(buffers);
-                    return Ok(());
-                }
-                Some(count) => {
-                    turn.read += count;
-                    let is_last = until == Readable::UntilShort && !buffers.input.is_full();
-                    self.answer(buffers);
-                    if self.uses_up_drain_budget(count) {
-                        self.end_input(State::Finishing(Reason::Drained));
-                    } else if is_last {
-                        return Ok(());
-                    }
-                }
-                None => {
-                    if self.is_draining() {
-                        self.end_input(State::Finishing(Reason::Drained));
-                    }
-                    return Ok(());
-                }
-            }
+        self.reads = self.can_read(exchange);
+        let (turn, expects_input, is_answered) =
+            (&mut exchange.turn, self.expects_input(), self.is_answered());
+        turn.has_resumed = self.reads && !did_read;
+        if let State::Draining { was_held_back, .. } = &mut self.state {
+            *was_held_back |= !self.reads;
+            // It must learn that nothing more has arrived, and no event says that.
+            turn.goes_on |= self.reads && !expects_input;
         }
-        turn.stopped_early = true;
+        turn.timer = match &mut self.session {
+            Some(session) if is_answered => session.timer(),
+            _ => Timer::Stop,
+        };
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the pending output reaches high water.
-    fn answer(&mut self, buffers: &mut Buffers) {
-        let Buffers { input, output } = buffers;
-        if matches!(self.state, State::Lingering(_)) {
-            input.clear();
-        }
-        let before = output.len();
-        while let Some(session) = self.session.as_mut().filter(|_| output.len() < HIGH_WATER) {
-            let pending = output.len();
-            match session.answer(input.unread_mut(), output) {
-                Step::NeedInput => break,
-                Step::Consumed(0) if output.len() == pending => break,
-                Step::Consumed(count) => input.consume(count),
-                Step::Close => {
-                    self.session = None;
-                    self.enter(State::Finishing(Reason::Closed));
-                    input.clear();
-                }
+    /// Looks whether an outgoing connection is open now. "Writable" alone does not say it.
+    fn finish_connecting(&mut self, cause: Cause) -> Result<bool, Reason> {
+        let result = match cause {
+            Cause::End => return Err(Reason::Ended),
+            Cause::Stop(_) => return Err(Reason::Drained),
+            Cause::Timeout(Timeout::Connect) => Err(ErrorKind::TimedOut.into()),
+            _ => self.stream.is_connected(),
+        };
+        if let Err(error) = &result {
+            self.failed("connect", error);
+            if let Some(session) = &mut self.session {
+                session.connect_failed(error);
             }
         }
-        if output.len() > before {
-            step!(Event::Answered { peer: self.peer, input: input.len(), output: output.len() });
+        let is_open = result.map_err(|_| Reason::ConnectFailed)?;
+        if is_open {
+            self.enter(State::New);
+        }
+        Ok(is_open)
+    }
+
+    /// Does what the turn was given for. Returns what the socket may be ready for.
+    fn begin(&mut self, cause: Cause, exchange: &mut Exchange<'_>) -> Result<Readiness, Reason> {
+        match cause {
+            Cause::Ready(ready) => return Ok(ready),
+            Cause::Woken => self.waits = false,
+            Cause::End => self.finish(Reason::Ended, exchange),
+            Cause::Stop(has_just_read) if self.state == State::Open => {
+                let (budget, was_held_back) = (exchange.means.budgets.drain, !self.reads);
+                self.enter(State::Draining { budget, has_just_read, was_held_back });
+                return Ok(Readiness::READABLE);
+            }
+            Cause::Stop(_) | Cause::Timeout(Timeout::Connect) => {}
+            Cause::Timeout(Timeout::Idle) => self.finish(Reason::IdleTimeout, exchange),
+            Cause::Timeout(Timeout::Quiet) => self.stop_input(),
+            Cause::Timeout(Timeout::Own) => match self.session.as_mut().map(Session::deadline) {
+                Some(AtDeadline::GoOn) => self.waits = false,
+                _ => self.finish(Reason::Deadline, exchange),
+            },
+            Cause::Timeout(Timeout::Write) => return Err(Reason::WriteTimeout),
+            Cause::Timeout(Timeout::Linger) => {
+                return Err(match self.state {
+                    State::Lingering { reason: Reason::Closed, .. } => Reason::LingerTimeout,
+                    State::Finishing(reason) | State::Lingering { reason, .. } => reason,
+                    _ => Reason::Failed,
+                });
+            }
+        }
+        Ok(Readiness::NONE)
+    }
+
+    /// Answers and writes until no output is pending, the socket is full, or the write budget is used up. Returns
+    /// whether the socket may have room for more.
+    fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
+        loop {
+            let goes_on = self.answer(exchange)?;
+            if exchange.output[0].is_empty() {
+                return Ok(true);
+            }
+            if exchange.turn.written >= exchange.means.budgets.write {
+                exchange.turn.stopped_early = true;
+                return Ok(false);
+            }
+            let result = exchange.output[0].write_to(&mut self.stream);
+            let written = self.outcome("write", result, exchange)?;
+            exchange.turn.written += written.unwrap_or(0);
+            // There is room again, and an independent session asks for it itself.
+            self.waits &= !self.is_independent;
+            let is_short = !exchange.output[0].is_empty();
+            if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
+                return Ok(false);
+            }
+            if !is_short && !goes_on {
+                return Ok(true);
+            }
         }
     }
 
-    /// Moves on from a state whose work is done.
-    fn advance_state(&mut self, Buffers { input, output }: &Buffers, turn: &mut Turn) -> Result<(), Reason> {
-        match self.state {
-            _ if !output.is_empty() => {}
-            State::HalfClosed => self.enter(State::Closed(Reason::Finished)),
-            State::Finishing(reason) => {
-                self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
-                self.enter(State::Lingering(reason));
-                self.session = None;
-                // Input may wait whose edge is used up: a session that finishes does not read.
-                turn.stopped_early = true;
+    /// Reads and answers until the socket is empty, the input ends, or a budget of the turn is used up.
+    fn read(&mut self, until: Readable, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+        for _ in 0..exchange.means.budgets.reads {
+            let budget = exchange.means.budgets.read;
+            if !self.can_read(exchange) || exchange.turn.read >= budget || exchange.turn.goes_on {
+                break;
             }
-            // The protocol needs more input, and neither a read nor a write can make room for it.
-            _ if input.is_full() => return Err(Reason::ProtocolError),
-            _ => {}
+            let most = self.input_room(&exchange.input[0]).min(budget);
+            let result = exchange.input[0].read_from(&mut self.stream, most);
+            match self.outcome("read", result, exchange)? {
+                Some(0) => {
+                    match &mut self.state {
+                        State::Lingering { has_input_ended, .. } => *has_input_ended = true,
+                        _ => self.end_input(EndOfInput::Client, Reason::Finished),
+                    }
+                    return self.answer(exchange).map(drop);
+                }
+                Some(count) => {
+                    exchange.turn.read += count;
+                    self.owes_answers = true;
+                    self.answer(exchange)?;
+                    if self.uses_up_drain_budget(count) {
+                        self.stop_input();
+                        return self.answer(exchange).map(drop);
+                    } else if until == Readable::UntilShort && count < most {
+                        return Ok(());
+                    }
+                }
+                None if self.is_draining() && !self.expects_input() => {
+                    self.stop_input();
+                    return self.answer(exchange).map(drop);
+                }
+                None => return Ok(()),
+            }
+        }
+        exchange.turn.stopped_early = true;
+        Ok(())
+    }
+
+    /// Lets the session answer its input, request by request, until the pending output reaches high water. Returns
+    /// whether it goes on when a write has made room.
+    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
+        if matches!(self.state, State::Lingering { .. }) {
+            exchange.input[0].clear();
+        }
+        let before = exchange.output[0].len();
+        let mut goes_on = self.is_independent;
+        while self.is_answered() && !self.waits {
+            let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
+            let Some(session) = &mut self.session else { break };
+            if pending >= budgets.high_water && !self.is_independent {
+                goes_on = true;
+                break;
+            }
+            if exchange.turn.answers >= budgets.answers {
+                exchange.turn.goes_on = true;
+                break;
+            }
+            exchange.turn.answers += 1;
+            let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
+            let step = session.answer(input.unread_mut(), output);
+            if self.output_end != OutputEnd::Open && output.len() > pending {
+                return Err(Reason::ProtocolError);
+            }
+            match step {
+                Step::Consumed(count) if count > 0 => input.consume(count),
+                Step::More if output.len() > pending => {}
+                Step::NeedInput | Step::Consumed(_) => {
+                    match self.state {
+                        State::InputEnded(reason) => self.finish(reason, exchange),
+                        _ if self.input_room(input) == 0 => self.finish(Reason::RequestTooLarge, exchange),
+                        _ => {}
+                    }
+                    break;
+                }
+                Step::Wait => {
+                    self.waits = true;
+                    step!(Event::Waiting { peer: self.peer });
+                }
+                Step::EndOutput if self.output_end == OutputEnd::Open => self.output_end = OutputEnd::Wanted,
+                Step::Introduce(client) if self.output_end == OutputEnd::NotBegun => {
+                    self.output_end = OutputEnd::Open;
+                    step!(Level::Info, Event::Introduced { peer: self.peer, client });
+                    self.peer = client.unwrap_or(self.peer);
+                }
+                Step::More | Step::EndOutput | Step::Introduce(_) => return Err(Reason::ProtocolError),
+                Step::Abort => return Err(Reason::InvalidInput),
+                Step::Close => {
+                    input.clear();
+                    self.enter(State::Finishing(Reason::Closed));
+                }
+            }
+        }
+        let (input, output) = (exchange.input[0].len(), exchange.output[0].len());
+        if output > before {
+            step!(Event::Answered { peer: self.peer, input, output });
+        }
+        Ok(goes_on)
+    }
+
+    /// Moves on from a state whose work is done: no output is pending.
+    fn advance_state(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+        let Exchange { turn, means, .. } = exchange;
+        if self.owes_answers && !self.waits && !turn.goes_on {
+            self.owes_answers = false;
+            turn.has_paid = true;
+        }
+        let is_finishing = matches!(self.state, State::Finishing(_));
+        if is_finishing && self.output_end != OutputEnd::Done || self.output_end == OutputEnd::Wanted {
+            self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
+            self.output_end = OutputEnd::Done;
+        }
+        if let State::Finishing(reason) = self.state {
+            let has_input_ended = reason == Reason::Finished;
+            self.enter(State::Lingering { reason, has_input_ended, is_delivered: false });
+            // Input may wait whose edge is used up: a session that finishes does not read.
+            turn.stopped_early |= !has_input_ended;
+        }
+        let State::Lingering { reason, has_input_ended, mut is_delivered } = self.state else {
+            return Ok(());
+        };
+        if !is_delivered {
+            let delivered = self.stream.is_delivered().map_err(|error| self.failed("shutdown", &error))?;
+            is_delivered = delivered.unwrap_or(true);
+            if let (false, Some(timeout)) = (is_delivered, means.write_timeout) {
+                self.stream.limit_delivery(timeout);
+            }
+            self.state = State::Lingering { reason, has_input_ended, is_delivered };
+        }
+        if is_delivered && has_input_ended {
+            self.enter(State::Closed(reason));
         }
         Ok(())
     }
@@ -337,47 +648,123 @@ impl<T: Stream, S: Session> Connection<T, S> {
         step!(Event::State { peer: self.peer, state: state.into() });
     }
 
-    /// No more input follows for the protocol.
-    fn end_input(&mut self, next: State) {
-        self.enter(next);
+    /// No more input follows for the protocol. `reason` is why the session ends when it has answered.
+    fn end_input(&mut self, end: EndOfInput, reason: Reason) {
+        self.enter(State::InputEnded(reason));
         if let Some(session) = &mut self.session {
-            session.end_of_input();
+            session.end_of_input(end);
         }
     }
 
-    /// Counts `count` bytes that were read. Returns whether a draining session has read its last ones.
+    /// The drain has read what it reads.
+    fn stop_input(&mut self) {
+        if self.is_draining() {
+            self.end_input(EndOfInput::Stop, Reason::Drained);
+        }
+    }
+
+    /// The protocol is called no more, but for a last word if the server ends the session.
+    fn finish(&mut self, reason: Reason, exchange: &mut Exchange<'_>) {
+        if !self.is_answered() {
+            return;
+        }
+        let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
+        let has_room = output.free() >= self.largest_answer as usize;
+        let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
+        if let (Some(session), true) = (&mut self.session, may_speak) {
+            session.ending(reason, output);
+        }
+        input.clear();
+        self.waits = false;
+        self.enter(State::Finishing(reason));
+    }
+
+    /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
     fn uses_up_drain_budget(&mut self, count: usize) -> bool {
-        let State::Draining { budget } = &mut self.state else { return false };
-        *budget = budget.saturating_sub(count);
+        let State::Draining { budget, has_just_read, .. } = &mut self.state else { return false };
+        *has_just_read = true;
+        *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         *budget == 0
     }
 
     fn has_pending_output(&self) -> bool {
-        self.buffers.as_ref().is_some_and(|buffers| !buffers[0].output.is_empty())
+        self.output.as_ref().is_some_and(|output| !output[0].is_empty())
     }
 
     fn is_draining(&self) -> bool {
         matches!(self.state, State::Draining { .. })
     }
 
-    /// Whether the session reads. Backpressure: it does not while pending output is above high water, or while the
-    /// input buffer is full.
-    fn reads(&self, buffers: Option<&Buffers>) -> bool {
-        let has_room = buffers.is_none_or(|b| b.output.len() < HIGH_WATER && !b.input.is_full());
-        has_room && matches!(self.state, State::Open | State::Draining { .. } | State::Lingering(_))
+    /// While draining: whether more may be on its way. The session is then read for a quiet time.
+    fn expects_input(&self) -> bool {
+        matches!(
+            self.state,
+            State::Draining { has_just_read: true, .. } | State::Draining { was_held_back: true, .. }
+        )
+    }
+
+    /// Whether the protocol is called in this state.
+    fn is_answered(&self) -> bool {
+        matches!(self.state, State::Open | State::Draining { .. } | State::InputEnded(_))
+    }
+
+    /// Backpressure: a session does not read while pending output is above high water, while its request fills the input
+    /// buffer, or while it waits for an answer.
+    fn can_read(&self, exchange: &Exchange<'_>) -> bool {
+        let ([input], [output]) = (&*exchange.input, &*exchange.output);
+        match self.state {
+            State::Open | State::Draining { .. } => {
+                let has_room = output.len() < exchange.means.budgets.high_water || self.is_independent;
+                has_room && self.input_room(input) > 0 && !self.waits
+            }
+            State::Lingering { has_input_ended, .. } => !has_input_ended,
+            _ => false,
+        }
+    }
+
+    /// How much more input the session takes (bytes).
+    fn input_room(&self, input: &Buffer) -> usize {
+        (self.largest_request as usize).saturating_sub(input.len()).min(input.free())
     }
 
     /// How many bytes a call moved, or `None` if it would have blocked.
-    fn outcome(&self, call: &'static str, result: io::Result<usize>) -> Result<Option<usize>, Reason> {
-        match result {
-            Ok(count) => Ok(Some(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(self.failed(call, &error)),
-        }
+    fn outcome(
+        &self,
+        call: &'static str,
+        result: io::Result<usize>,
+        exchange: &Exchange<'_>,
+    ) -> Result<Option<usize>, Reason> {
+        let bytes = match result {
+            Ok(count) => Some(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => return Err(self.failed(call, &error)),
+        };
+        let (input, output) = (exchange.input[0].len(), exchange.output[0].len());
+        step!(Event::Call { peer: self.peer, call, bytes, input, output });
+        Ok(bytes)
     }
 
     fn failed(&self, call: &'static str, error: &io::Error) -> Reason {
         step!(Level::Debug, Event::CallFailed { peer: self.peer, call, error: error.to_string() });
-        Reason::of(error)
+        match (self.state, error.kind()) {
+            // The kernel has counted: the client took nothing for this long.
+            (State::Lingering { is_delivered: false, .. }, ErrorKind::TimedOut) => Reason::WriteTimeout,
+            _ => Reason::of(error),
+        }
+    }
+}
+
+impl From<State> for trace::State {
+    fn from(state: State) -> Self {
+        match state {
+            State::Connecting => Self::Connecting,
+            State::New => Self::New,
+            State::Open => Self::Open,
+            State::Draining { .. } => Self::Draining,
+            State::InputEnded(_) => Self::InputEnded,
+            State::Finishing(_) => Self::Finishing,
+            State::Lingering { .. } => Self::Lingering,
+            State::Closed(_) => Self::Closed,
+        }
     }
 }

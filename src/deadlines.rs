@@ -1,136 +1,199 @@
-//! The time-outs of all sessions, in the order in which they fall due.
+//! The time-outs of all sessions, and which one is due next.
 //!
-//! A session has one time-out at a time. All time-outs of one kind have the same length, so a later start is always due
-//! later, and each kind is a sorted list. The first of each list says how long `poll` may wait. To start again means to
-//! move to the end. Each operation takes constant time. (Time-outs of many lengths would need a heap or a wheel.)
-//!
-//! The lists are doubly linked, through one vector with a place for each key:
+//! A session has several time-outs, which run side by side. To start one again is the most common operation, so it only
+//! writes the new time into the session's node. A heap orders the sessions by the time at which each of them was last
+//! looked at. This time may be too early, but never too late:
 //!
 //! ```text
-//!   idle:   first ──► key 7, due 10.0 ◄──► key 2, due 10.4 ◄──► key 5, due 11.9 ◄── last
-//!   write:  first ──► key 3, due 61.2 ◄── last
+//!   heap:   key 7, look at 10.0        key 7:  idle 40.0, write never, own 12.5, …
+//!            ├── key 2, look at 12.0
+//!            └── key 5, look at 11.9
 //! ```
+//!
+//! [`Deadlines::next_due`] looks at the first one. If its time-outs are later than its place, it moves down, and the next
+//! one becomes the first, until the first place is right. So `poll` never wakes for a time-out that is not due.
 
 use std::collections::TryReserveError;
 use std::time::{Duration, Instant};
 
-use crate::reason::Reason;
-use crate::trace::{Event, step};
+use crate::reason::Timeout;
 
-/// The kinds of time-out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timeout {
-    /// No output is pending: the client must send something.
-    Idle,
-    /// Output is pending: the client must read.
-    Write,
-    /// The protocol has ended the session, or the client is refused: the client must end its direction.
-    Linger,
-}
+/// A time, in nanoseconds since the start.
+type Nanos = u64;
 
-impl Timeout {
-    /// Why a session ends that is late.
-    pub fn reason(self) -> Reason {
-        match self {
-            Self::Idle => Reason::IdleTimeout,
-            Self::Write => Reason::WriteTimeout,
-            Self::Linger => Reason::Closed,
-        }
+const NEVER: Nanos = Nanos::MAX;
+
+/// How many time-outs of a session run side by side. Some share a slot, because a session has only one of them at a time:
+/// a draining session has no idle time-out, and one that lingers or is being opened has no pending output.
+const SLOTS: usize = 3;
+
+fn slot(kind: Timeout) -> usize {
+    match kind {
+        Timeout::Idle | Timeout::Quiet => 0,
+        Timeout::Write | Timeout::Linger | Timeout::Connect => 1,
+        Timeout::Own => 2,
     }
 }
 
 /// The time-outs that are running, by the keys of their sessions.
 #[derive(Debug)]
-pub struct Deadlines {
-    lists: [List; 3],
-    nodes: Vec<Option<Node>>,
+pub(crate) struct Deadlines {
+    start: Instant,
+    nodes: Vec<Node>,
+    /// A binary heap of keys: each is due no earlier than the one at half its index.
+    heap: Vec<u32>,
 }
 
-/// All time-outs of one kind.
-#[derive(Debug, Clone, Copy)]
-struct List {
-    /// How long after its start a time-out is due; `None` is never.
-    length: Option<Duration>,
-    first: Option<u32>,
-    last: Option<u32>,
-}
-
+/// One session's time-outs.
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    due: Instant,
-    kind: Timeout,
-    previous: Option<u32>,
-    next: Option<u32>,
+    due: [Nanos; SLOTS],
+    kinds: [Timeout; SLOTS],
+    /// The time that its place in the heap stands for: no time-out is due before it.
+    look_at: Nanos,
+    place: u32,
+}
+
+impl Node {
+    const EMPTY: Self = Self {
+        due: [NEVER; SLOTS],
+        kinds: [Timeout::Idle, Timeout::Write, Timeout::Own],
+        look_at: NEVER,
+        place: u32::MAX,
+    };
+
+    fn first_due(&self) -> Nanos {
+        self.due.into_iter().min().unwrap_or(NEVER)
+    }
+
+    fn is_in_heap(&self) -> bool {
+        self.place != u32::MAX
+    }
 }
 
 impl Deadlines {
-    /// No running time-out. `lengths` are those of the kinds, in the order of [`Timeout`]; `None` is never. Keys are below
-    /// `capacity`: the memory for them is reserved here, and used when the first time-out of a key starts.
-    pub fn new(lengths: [Option<Duration>; 3], capacity: usize) -> Result<Self, TryReserveError> {
-        let mut nodes = Vec::new();
-        nodes.try_reserve_exact(capacity)?;
-        Ok(Self { lists: lengths.map(|length| List { length, first: None, last: None }), nodes })
+    /// No running time-out. No time before `start` is used.
+    pub fn new(start: Instant) -> Self {
+        Self { start, nodes: Vec::new(), heap: Vec::new() }
     }
 
-    /// Brings the time-out of a session up to date: `kind` is the one that applies now, and `restart` says whether it
-    /// starts again if it is running. `now` never goes back between calls.
-    pub fn update(&mut self, key: usize, kind: Timeout, restart: bool, now: Instant) {
-        let is_running = self.nodes.get(key).copied().flatten().is_some_and(|node| node.kind == kind);
-        if restart || !is_running {
-            self.start(key, kind, now);
-        }
-    }
-
-    fn start(&mut self, key: usize, kind: Timeout, now: Instant) {
-        self.stop(key);
-        let list = self.lists[kind as usize];
-        // A time beyond the end of the clock is never, too.
-        let Some(due) = list.length.and_then(|length| now.checked_add(length)) else { return };
-        step!(Event::TimeoutStarted { key, timeout: kind, length: due - now });
-        let link = u32::try_from(key).expect("keys number open files, of which Linux allows at most 2^30");
+    /// Starts a time-out of a session that is over at `due`, or starts it again.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for it.
+    pub fn start(&mut self, key: usize, kind: Timeout, due: Instant) -> Result<(), TryReserveError> {
         if key >= self.nodes.len() {
-            self.nodes.resize(key + 1, None);
+            self.nodes.try_reserve(key + 1 - self.nodes.len())?;
+            self.nodes.resize(key + 1, Node::EMPTY);
         }
-        self.nodes[key] = Some(Node { due, kind, previous: list.last, next: None });
-        match list.last {
-            Some(before) => self.node(before).next = Some(link),
-            None => self.lists[kind as usize].first = Some(link),
+        if !self.nodes[key].is_in_heap() {
+            self.heap.try_reserve(1)?;
         }
-        self.lists[kind as usize].last = Some(link);
+        let due = Nanos::try_from(due.saturating_duration_since(self.start).as_nanos()).unwrap_or(NEVER - 1);
+        let node = &mut self.nodes[key];
+        (node.due[slot(kind)], node.kinds[slot(kind)]) = (due, kind);
+        if !node.is_in_heap() {
+            node.look_at = due;
+            self.heap.push(u32::try_from(key).expect("keys are below 2^29"));
+            self.move_up(self.heap.len() - 1);
+        } else if due < node.look_at {
+            node.look_at = due;
+            let place = node.place;
+            self.move_up(place as usize);
+        }
+        Ok(())
     }
 
-    /// Stops the time-out of a session, if one is running.
-    pub fn stop(&mut self, key: usize) {
-        let Some(node) = self.nodes.get_mut(key).and_then(Option::take) else { return };
-        let list = node.kind as usize;
-        match node.previous {
-            Some(previous) => self.node(previous).next = node.next,
-            None => self.lists[list].first = node.next,
+    /// Whether this time-out of a session is running.
+    pub fn is_running(&self, key: usize, kind: Timeout) -> bool {
+        let is_running = |node: &Node| node.due[slot(kind)] != NEVER && node.kinds[slot(kind)] == kind;
+        self.nodes.get(key).is_some_and(is_running)
+    }
+
+    /// Stops a time-out of a session, if it is running.
+    pub fn stop(&mut self, key: usize, kind: Timeout) {
+        if self.is_running(key, kind) {
+            self.nodes[key].due[slot(kind)] = NEVER;
         }
-        match node.next {
-            Some(next) => self.node(next).previous = node.previous,
-            None => self.lists[list].last = node.previous,
+    }
+
+    /// Stops all time-outs of a session.
+    pub fn stop_all(&mut self, key: usize) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.due = [NEVER; SLOTS];
         }
     }
 
     /// When the first time-out is due; `None` if none is running.
-    pub fn next_due(&self) -> Option<Instant> {
-        self.firsts().map(|(_, node)| node.due).min()
+    pub fn next_due(&mut self) -> Option<Instant> {
+        self.find_first().map(|(_, due)| self.start + Duration::from_nanos(due))
     }
 
-    /// A session whose time-out is due at `now`, if there is one. It stays due until it is stopped.
-    pub fn next_late(&self, now: Instant) -> Option<(usize, Timeout)> {
-        self.firsts().find(|(_, node)| node.due <= now).map(|(key, node)| (key, node.kind))
+    /// A session whose time-out is due at `now`, if there is one, and since when. It is stopped.
+    pub fn take_late(&mut self, now: Instant) -> Option<(usize, Timeout, Instant)> {
+        let (key, due) = self.find_first()?;
+        let since = self.start + Duration::from_nanos(due);
+        if since > now {
+            return None;
+        }
+        let node = &mut self.nodes[key];
+        let index = node.due.iter().position(|&at| at == due)?;
+        node.due[index] = NEVER;
+        Some((key, node.kinds[index], since))
     }
 
-    /// The first of each list.
-    fn firsts(&self) -> impl Iterator<Item = (usize, Node)> {
-        let keys = self.lists.iter().filter_map(|list| list.first);
-        keys.filter_map(|link| Some((link as usize, self.nodes[link as usize]?)))
+    /// The session whose time-out is due first. The first place of the heap is right then.
+    fn find_first(&mut self) -> Option<(usize, Nanos)> {
+        loop {
+            let key = *self.heap.first()? as usize;
+            let (due, looked_at) = (self.nodes[key].first_due(), self.nodes[key].look_at);
+            if due == NEVER {
+                self.nodes[key].place = u32::MAX;
+                self.heap.swap_remove(0);
+            } else if due == looked_at {
+                return Some((key, due));
+            } else {
+                self.nodes[key].look_at = due;
+            }
+            self.move_down();
+        }
     }
 
-    fn node(&mut self, link: u32) -> &mut Node {
-        self.nodes[link as usize].as_mut().expect("links lead to running time-outs only")
+    /// Moves the key at `place` up, before all that are later.
+    fn move_up(&mut self, mut place: usize) {
+        while place > 0 && self.look_at(place) < self.look_at((place - 1) / 2) {
+            self.heap.swap(place, (place - 1) / 2);
+            self.note_place(place);
+            place = (place - 1) / 2;
+        }
+        self.note_place(place);
+    }
+
+    /// Moves the first key down, behind all that are earlier.
+    fn move_down(&mut self) {
+        let mut place = 0;
+        loop {
+            let children = (2 * place + 1..2 * place + 3).filter(|&child| child < self.heap.len());
+            let Some(first) = children.min_by_key(|&child| self.look_at(child)) else { break };
+            if self.look_at(place) <= self.look_at(first) {
+                break;
+            }
+            self.heap.swap(place, first);
+            self.note_place(place);
+            place = first;
+        }
+        self.note_place(place);
+    }
+
+    fn look_at(&self, place: usize) -> Nanos {
+        self.nodes[self.heap[place] as usize].look_at
+    }
+
+    fn note_place(&mut self, place: usize) {
+        if let Some(&key) = self.heap.get(place) {
+            self.nodes[key as usize].place = u32::try_from(place).expect("there are fewer than 2^29 keys");
+        }
     }
 }
 
@@ -139,75 +202,62 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn seconds(count: u64) -> Duration {
-        Duration::from_secs(count)
-    }
-
-    /// Idle after 10 s, unread output after 20 s, no linger time-out; and the time at which this starts.
-    fn deadlines() -> (Deadlines, Instant) {
-        let lengths = [Some(seconds(10)), Some(seconds(20)), None];
-        (Deadlines::new(lengths, 8).expect("a few bytes of memory"), Instant::now())
+    #[test]
+    fn all_time_outs_of_a_session_cost_48_bytes_together() {
+        assert!(size_of::<Node>() + size_of::<u32>() <= 48);
     }
 
     #[test]
-    fn a_time_out_that_is_off_uses_no_memory_and_never_falls_due() {
-        let (mut deadlines, start) = deadlines();
-        deadlines.update(3, Timeout::Linger, true, start);
-        assert_eq!((deadlines.next_due(), deadlines.nodes.len()), (None, 0));
+    fn a_session_without_time_outs_uses_no_memory() {
+        let mut deadlines = Deadlines::new(Instant::now());
+        deadlines.stop(3, Timeout::Idle);
+        deadlines.stop_all(3);
+        assert_eq!((deadlines.next_due(), deadlines.nodes.capacity()), (None, 0));
     }
 
-    #[test]
-    fn a_time_out_starts_again_only_when_it_is_told_to() {
-        let (mut deadlines, start) = deadlines();
-        deadlines.update(1, Timeout::Write, true, start);
-        deadlines.update(1, Timeout::Write, false, start + seconds(19));
-        assert_eq!(deadlines.next_late(start + seconds(19)), None);
-        assert_eq!(deadlines.next_late(start + seconds(20)), Some((1, Timeout::Write)));
-        deadlines.update(1, Timeout::Write, true, start + seconds(20));
-        assert_eq!(deadlines.next_due(), Some(start + seconds(40)));
-    }
-
-    #[test]
-    fn a_session_with_pending_output_has_the_write_time_out_only() {
-        let (mut deadlines, start) = deadlines();
-        deadlines.update(1, Timeout::Idle, true, start);
-        deadlines.update(1, Timeout::Write, false, start + seconds(5));
-        assert_eq!(deadlines.next_due(), Some(start + seconds(25)));
-        deadlines.update(1, Timeout::Idle, false, start + seconds(6));
-        assert_eq!(deadlines.next_due(), Some(start + seconds(16)));
-    }
+    const ALL: [Timeout; 6] =
+        [Timeout::Idle, Timeout::Write, Timeout::Own, Timeout::Linger, Timeout::Connect, Timeout::Quiet];
 
     proptest! {
-        /// The linked lists against the plainest model: a vector of (due, key, kind), searched.
+        /// The heap against the plainest model: a vector of (due, key, kind), searched.
         #[test]
         fn any_sequence_of_calls_agrees_with_a_sorted_vector(
-            calls in prop::collection::vec((0..3usize, 0..6usize, any::<bool>(), 0..15u64), 1..200)
+            calls in prop::collection::vec((0..4usize, 0..12usize, 0..ALL.len(), 0..30u64, 0..15u64), 1..300)
         ) {
-            let ((mut deadlines, mut now), mut model) = (deadlines(), Vec::<(Instant, usize, usize)>::new());
-            for (action, key, progress, passed) in calls {
-                now += seconds(passed);
-                let is_running = model.iter().any(|&(_, k, kind)| (k, kind) == (key, action));
-                if action == 2 {
-                    deadlines.stop(key);
-                } else {
-                    deadlines.update(key, [Timeout::Idle, Timeout::Write][action], progress, now);
+            let start = Instant::now();
+            let at = |seconds| start + Duration::from_secs(seconds);
+            let (mut deadlines, mut model, mut now) = (Deadlines::new(start), Vec::new(), 0);
+            for (action, key, kind, length, passed) in calls {
+                now += passed;
+                let timeout = ALL[kind];
+                match action {
+                    0 => {
+                        model.retain(|&(_, k, other)| (k, other) != (key, kind));
+                        deadlines.stop(key, timeout);
+                    }
+                    1 => {
+                        model.retain(|&(_, k, _)| k != key);
+                        deadlines.stop_all(key);
+                    }
+                    _ => {
+                        model.retain(|&(_, k, other)| k != key || slot(ALL[other]) != slot(timeout));
+                        model.push((now + length, key, kind));
+                        deadlines.start(key, timeout, at(now + length)).unwrap();
+                    }
                 }
-                if action == 2 || progress || !is_running {
-                    model.retain(|&(_, k, _)| k != key);
-                }
-                if action < 2 && (progress || !is_running) {
-                    model.push((now + seconds(10 * (action as u64 + 1)), key, action));
-                }
-                prop_assert_eq!(deadlines.next_due(), model.iter().map(|&(due, ..)| due).min());
-                // All late ones, as the server ends them.
+                let is_running = model.iter().any(|&(_, k, other)| (k, other) == (key, kind));
+                prop_assert_eq!(deadlines.is_running(key, timeout), is_running);
+                prop_assert_eq!(deadlines.next_due(), model.iter().map(|&(due, ..)| at(due)).min());
+                // All late ones, as the server takes them.
                 let mut late = Vec::new();
-                while let Some((key, kind)) = deadlines.next_late(now) {
-                    deadlines.stop(key);
-                    late.push((key, kind as usize));
+                while let Some((key, kind, due)) = deadlines.take_late(at(now)) {
+                    late.push((due, key, kind as usize));
                 }
-                let mut expected: Vec<_> =
-                    model.iter().filter(|&&(due, ..)| due <= now).map(|&(_, key, kind)| (key, kind)).collect();
-                expected.sort_by_key(|&(_, kind)| kind);
+                prop_assert!(late.is_sorted_by_key(|&(due, ..)| due), "in the order in which they are due");
+                late.sort_unstable();
+                let due_now = model.iter().filter(|&&(due, ..)| due <= now);
+                let mut expected: Vec<_> = due_now.map(|&(due, key, kind)| (at(due), key, kind)).collect();
+                expected.sort_unstable();
                 prop_assert_eq!(late, expected);
                 model.retain(|&(due, ..)| due > now);
             }

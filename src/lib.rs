@@ -2,7 +2,7 @@
 //!
 //! The loop waits in one call, `poll`, until the kernel reports that sockets are ready. Then each ready session gets a
 //! short turn. The loop knows no protocol: a program brings its own, as a type that implements [`Session`]. The command
-//! `okloop` serves [`OkSession`], which answers `OK...` and the bytes that the client sent.
+//! `okloop` serves [`OkSession`](protocols::OkSession), which answers `OK...` and the bytes that the client sent.
 //!
 //! # A protocol of your own
 //!
@@ -30,7 +30,7 @@
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // On port 8888, until the process ends.
-//!     Server::bind(Config::default(), |_address| Upper)?.run()?;
+//!     Server::bind(Config::default())?.run(|_client| Upper)?;
 //!     Ok(())
 //! }
 //! ```
@@ -66,7 +66,7 @@
 //!             return Step::Close;
 //!         };
 //!         self.total = self.total.saturating_add(number);
-//!         output.push(format!("{}\n", self.total).as_bytes());
+//!         writeln!(output, "{}", self.total);
 //!         Step::Consumed(end + 1)
 //!     }
 //! }
@@ -74,9 +74,9 @@
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // Port 0: the system chooses a free one.
 //!     let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
-//!     let server = Server::bind(config, |_address| Sum::default())?;
+//!     let server = Server::bind(config)?;
 //!     let (address, handle) = (server.local_addr()?, server.handle());
-//!     let running = thread::spawn(move || server.run());
+//!     let running = thread::spawn(move || server.run(|_client| Sum::default()));
 //!
 //!     let mut client = TcpStream::connect(address)?;
 //!     client.write_all(b"20\n22\nbye\n")?;
@@ -85,7 +85,7 @@
 //!     assert_eq!(received, "One number a line\n20\n42\nThat is no number. Goodbye\n");
 //!     drop(client);
 //!
-//!     handle.stop()?;
+//!     handle.stop();
 //!     let (ending, stats) = running.join().expect("the loop does not panic")?;
 //!     assert_eq!(ending, Ending::Drained);
 //!     assert_eq!(stats.closed(Reason::Closed), 1);
@@ -93,25 +93,26 @@
 //! }
 //! ```
 //!
-//! What each part of the trait is for:
+//! [`Session`] says when the loop calls each method. Four rules are most important:
 //!
-//! | part | when the loop calls it | what it does |
-//! |---|---|---|
-//! | [`greet`](Session::greet) | once, first | appends what the client reads first |
-//! | [`answer`](Session::answer) | when input has arrived, and after each write | answers a request, or asks for more input, or ends the session |
-//! | [`end_of_input`](Session::end_of_input) | when no more input follows | notes it; then the loop calls `answer` |
-//! | [`LARGEST_ANSWER`](Session::LARGEST_ANSWER) | | the most that one call appends, 32 KiB by default |
+//! - **A session never blocks.** It shares its thread with all others.
+//! - **Input is limited** to the largest request, 16 KiB by default ([`Session::sizes`]). A longer request ends the
+//!   session.
+//! - **Output is limited** to the largest answer for each call, 32 KiB by default. Above that, [`Buffer::push`] panics,
+//!   and the panic ends this session only ([more](Session#a-session-that-goes-wrong)). An answer that is larger goes out in
+//!   parts: [`Step::More`].
+//! - **Sessions that concern each other** share data in an `Rc<RefCell<…>>` or an `Arc<Mutex<…>>`. A session that has
+//!   something for another one changes this data and then wakes the other ([`Waker`]), which gets a turn and takes what
+//!   is for it.
 //!
-//! Only `answer` is required. It must know three things:
+//! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from. A layer is
+//! a session around a session: [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. A layer
+//! that needs scratch memory makes one [`Buffer`] for all its sessions, and shares it in an `Rc<RefCell<Buffer>>`.
 //!
-//! - **Input is limited to 16 KiB** ([`INPUT_BUFFER`]). A longer request ends the session without a message. The example
-//!   `line_server` sends a message and closes before that.
-//! - **Input can be empty**: at the start, after a write, and at the end of input.
-//! - **Output is limited to `LARGEST_ANSWER` for each call.** Above that, [`Buffer::push`] panics. The panic ends this
-//!   session only ([more](Session#a-session-that-goes-wrong)).
+//! # What the library does not do
 //!
-//! The example `line_server` is one more server to copy from. A layer is a session around a session: [`Telnet::new`]
-//! takes telnet commands out of the input of any other.
+//! It serves TCP and Unix sockets, and no UDP. It has no TLS, and asks no name servers. One loop uses one processor: start
+//! several processes on one port ([`Config::reuse_port`]), or several servers in threads.
 //!
 //! What the server does for every protocol:
 //!
@@ -122,13 +123,15 @@
 //! - **Turns.** Each session gets short turns, and each turn has a budget. A client that sends without a pause (a flood)
 //!   stops at its budget, and the other sessions get their turns.
 //! - **Time-outs.** [`Config::idle_timeout`] ends silent sessions. [`Config::write_timeout`] ends those whose client does
-//!   not read.
-//! - **A polite end.** After [`Step::Close`] the client gets all pending output, although it may still be sending.
-//! - **Drain.** [`Handle::stop`] closes the listening socket, lets the sessions answer what has arrived, and waits until
-//!   they end, at most [`Config::drain_timeout`].
+//!   not read. A session has a deadline of its own ([`Session::timer`]).
+//! - **An end in order.** After [`Step::Close`] the client gets all pending output, although it may still be sending. A
+//!   session keeps its place until the client's kernel has everything.
+//! - **Drain.** [`Handle::stop`] closes the listening sockets, lets the sessions answer what the clients had sent, and
+//!   waits until they end, at most [`Config::drain_timeout`].
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
 //!
-//! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so. The log goes
+//! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so, with
+//! [`Server::watch`] and without a second thread. The log goes
 //! through the [log] crate, to the logger that the program sets up.
 //!
 //! # The way of a byte
@@ -136,8 +139,8 @@
 //! ```text
 //!      kernel                                okloop
 //!  ┌────────────┐  token    ┌──────────────────────────────────────────────┐
-//!  │ epoll      ├──────────►│ Server ──── turn(readiness) ────► Connection │
-//!  │            │◄──────────┤        ◄──── interest() ─────────            │
+//!  │ epoll      ├──────────►│ Sessions ─── turn(cause) ───────► Connection │
+//!  │            │◄──────────┤          ◄── interest() ────────             │
 //!  ├────────────┤  interest │                                              │
 //!  │ the        │  read     │                                              │
 //!  │ client's   ├──────────►│ input Buffer ──────┐                         │
@@ -146,7 +149,7 @@
 //!  └────────────┘           └──────────────────────────────────────────────┘
 //! ```
 //!
-//! The kernel reports that a socket may be ready, with the session's token. [`Server::run`] finds the session in the
+//! The kernel reports that a socket may be ready, with the session's token. The loop finds the session in the
 //! slab and gives it one turn. The connection reads into its input buffer. The protocol takes the bytes from there and
 //! appends its answer to the output buffer. The connection writes as much of it as the socket takes. If output is
 //! pending after that, WRITABLE joins the interest, and the next event continues there. Bytes move in one direction only,
@@ -155,20 +158,23 @@
 //! # The order to read in
 //!
 //! First NOTES.md, the course, with the programs in `examples`: chapters 1 to 9, from `google_get` to `loop_deadlines`.
-//! Then, with chapter 10, these files:
+//! Then, with chapters 10 to 15, these files:
 //!
-//! 1. `session.rs`: the trait between the loop and a protocol. `ok.rs`: the protocol of the command. Neither knows a
-//!    socket or a clock.
+//! 1. `session.rs`: the trait between the loop and a protocol. `protocols/ok.rs`: the protocol of the command. Neither
+//!    knows a socket or a clock.
 //! 2. `buffer.rs`: the byte queue for both directions, and the pool that idle sessions return theirs to.
-//! 3. `readiness.rs` and `connection.rs`: what an event says, and the state machine of one session.
+//! 3. `readiness.rs` and `connection.rs`: what an event says, and the state machine of one connection.
 //! 4. `deadlines.rs` and `caught_up.rs`: the time-outs in the order in which they are due, and the time up to which the
 //!    loop has handled everything.
-//! 5. `acceptor.rs`: the listening socket, and what each accept error means.
-//! 6. `server.rs`: the loop, which joins all of these. After it, only details are left:
-//! 7. `control.rs` (signals and handles), `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions
-//!    ended, and how many), `listen.rs` and `error.rs` (how a server starts, and why it cannot), `telnet.rs` (a layer).
+//! 5. `acceptor.rs`: a listening socket, and what each accept error means. `wakes.rs`: what reaches the loop from other
+//!    sessions and threads.
+//! 6. `sessions.rs`: the table of all sessions. `server.rs`: the loop, which joins all of these. After it, only details
+//!    are left:
+//! 7. `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions ended, and how many), `socket.rs`,
+//!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `protocols/telnet.rs` (a layer), `trace.rs`
+//!    (each step, for the log and a recorder).
 //!
-//! Then chapter 11 of NOTES.md, the rules of readiness in one table. Chapter 15 has exercises.
+//! Then chapter 16 of NOTES.md, the rules of readiness in one table. Chapter 19 has exercises.
 //!
 //! # Invariants
 //!
@@ -180,45 +186,41 @@
 //! - Every buffer, queue, batch (the events of one `poll`) and retry has a limit, and the limits are in `config.rs`.
 //! - One place closes sockets, after the batch.
 //! - The loop reads the clock once an iteration (one `poll` and what follows) and passes the time down.
-//! - An idle session costs its slab entry (at most 128 bytes), and no heap.
+//! - An idle session costs its slab entry and its mark (at most 96 bytes beside the session's own value), and no heap.
 //! - With nothing to do, the process makes no system call.
 //!
 //! [mio]: https://docs.rs/mio
 //! [log]: https://docs.rs/log
 
-#[doc(hidden)]
-pub mod acceptor;
-#[doc(hidden)]
-pub mod buffer;
+mod acceptor;
+mod address;
+mod buffer;
 mod caught_up;
-#[doc(hidden)]
+mod client;
 pub mod config;
-#[doc(hidden)]
-pub mod connection;
-mod control;
-#[doc(hidden)]
-pub mod deadlines;
+mod connection;
+pub mod conversation;
+mod deadlines;
 mod error;
 mod listen;
-mod ok;
-#[doc(hidden)]
-pub mod platform;
-#[doc(hidden)]
-pub mod readiness;
+pub mod protocols;
+mod readiness;
 mod reason;
 mod server;
 mod session;
+mod sessions;
+mod socket;
 mod stats;
-mod telnet;
 pub mod trace;
+mod wakes;
 
+pub use address::Address;
 pub use buffer::Buffer;
-pub use config::{Config, INPUT_BUFFER};
-pub use control::Handle;
+pub use client::{Client, Origin};
+pub use config::Config;
 pub use error::StartError;
-pub use ok::{BANNER, CHUNK, Framing, OkSession, PREFIX};
 pub use reason::Reason;
 pub use server::{Ending, Server};
-pub use session::{Session, Step};
+pub use session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
 pub use stats::{ParseStatsError, Stats};
-pub use telnet::Telnet;
+pub use wakes::{ConnectQueueFull, Handle, Waker};

@@ -1,4 +1,4 @@
-//! Why a session ended: its name in the log, and its counter.
+//! Why a session ended, and which time-outs it can have.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -6,17 +6,20 @@ use std::io::{self, ErrorKind};
 use log::Level;
 use strum::{IntoStaticStr, VariantArray};
 
-use crate::platform;
-
 /// Why a session ended. Its name in the log and among the counters is the same word in `snake_case`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+///
+/// After `Finished`, `Closed` and `Drained` the client has every answer. Where the kernel can tell (Linux), that is
+/// certain: the client's kernel has acknowledged all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
     /// The client ended it, and got every answer.
     Finished,
-    /// The protocol ended it, and the client got every answer.
+    /// The protocol ended it ([`Step::Close`](crate::Step::Close)), and the client got every answer.
     Closed,
+    /// A [`Waker`](crate::Waker) ended it.
+    Ended,
     /// The client was above the connection limit, and was told that the server is full.
     Refused,
     /// The client reset it.
@@ -27,14 +30,26 @@ pub enum Reason {
     IdleTimeout,
     /// The client read none of its answers for longer than the write time-out.
     WriteTimeout,
+    /// The protocol had ended it, and the client did not end its direction within the linger time-out.
+    LingerTimeout,
+    /// The session's own deadline was over ([`Session::deadline`](crate::Session::deadline)).
+    Deadline,
     /// The server stopped. The client got every answer and ended the connection.
     Drained,
-    /// The server ended before the client did: the drain time-out was over, or the stop was immediate.
+    /// The server stopped, and the drain time-out was over before the client had got every answer or had ended.
     DrainTimeout,
+    /// The server was stopped immediately.
+    Forced,
+    /// The request is longer than the protocol's largest ([`Sizes`](crate::Sizes)).
+    RequestTooLarge,
+    /// What the client sent is not of this protocol ([`Step::Abort`](crate::Step::Abort)). It got nothing more.
+    InvalidInput,
     /// The system had no memory for the session's buffers.
     OutOfMemory,
     /// The protocol made a mistake ([`Session`](crate::Session#a-session-that-goes-wrong) lists them).
     ProtocolError,
+    /// An outgoing connection could not be opened.
+    ConnectFailed,
     /// The system refused an operation on the socket.
     Failed,
 }
@@ -51,7 +66,8 @@ impl Reason {
             ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
                 Self::PeerUnreachable
             }
-            _ if platform::is_keepalive_failure(error) => Self::PeerUnreachable,
+            // The client did not answer the keepalive probes: `WSAENETRESET` (winsock2.h), where Unix says ETIMEDOUT.
+            _ if cfg!(windows) && error.raw_os_error() == Some(10052) => Self::PeerUnreachable,
             _ => Self::Failed,
         }
     }
@@ -60,7 +76,7 @@ impl Reason {
     pub(crate) fn level(self) -> Level {
         match self {
             Self::OutOfMemory | Self::ProtocolError | Self::Failed => Level::Warn,
-            Self::WriteTimeout | Self::IdleTimeout | Self::DrainTimeout => Level::Info,
+            Self::WriteTimeout | Self::IdleTimeout | Self::DrainTimeout | Self::LingerTimeout => Level::Info,
             _ => Level::Debug,
         }
     }
@@ -70,4 +86,22 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.into())
     }
+}
+
+/// The time-outs of a session. They run side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// The client must send something.
+    Idle,
+    /// Output is pending: the client must read.
+    Write,
+    /// The session's own deadline.
+    Own,
+    /// The server has ended its direction: the client must end its own.
+    Linger,
+    /// An outgoing connection must open.
+    Connect,
+    /// The server stops: input may still be on its way.
+    Quiet,
 }

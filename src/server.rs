@@ -1,74 +1,271 @@
 //! The readiness loop. Each iteration waits for events, gives every ready session one turn, removes the sessions that
 //! have ended, and accepts new clients.
 //!
-//! This is the only file that knows the slab. It knows no byte of the protocol: what a session does in its turn is in
-//! [`Connection`]. It knows no system either: what differs between them is in [`platform`].
+//! It knows no byte of the protocol: what a session does in its turn is in `connection.rs`. It knows no system either:
+//! what differs between them is in `readiness.rs` and `socket.rs`.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::net::{SocketAddr, TcpListener};
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use log::{Level, debug, info, warn};
-use mio::net::TcpStream;
+use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
-use slab::Slab;
 
 use crate::acceptor::Acceptor;
-use crate::buffer::Pool;
+use crate::address::Address;
 use crate::caught_up::CaughtUp;
-use crate::config::{
-    ACCEPT_BUDGET, Config, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, LAST_ACCEPTS, LINGER_TIMEOUT,
-    SPARE_BUFFERS, STOP_WINDOW,
-};
-use crate::connection::{Connection, Turn};
-use crate::control::{Control, Handle};
-use crate::deadlines::Deadlines;
+use crate::client::{Client, Origin};
+use crate::config::{CONNECT_BUDGET, Config, EVENTS};
 use crate::error::StartError;
-use crate::platform::{self, Kernel};
-use crate::readiness::Readiness;
+use crate::listen;
+use crate::readiness::{Kernel, Readiness};
 use crate::reason::Reason;
 use crate::session::Session;
-use crate::stats::Stats;
-use crate::trace::{Event, step};
+use crate::sessions::{Now, Sessions};
+use crate::socket::{self, Listener, Socket};
+use crate::stats::{Counters, Stats};
+use crate::trace::{Cause, Event, step};
+use crate::wakes::{Handle, Wakes};
 
-/// The token of the listener. The token of a session is its key in the slab, which counts from 0, so they never meet.
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
-const SIGNALS: Token = Token(usize::MAX - 2);
+/// The tokens from the top down: the waker, the listeners, the watched sources. The token of a session is its key in the
+/// slab, which counts from 0.
+const WAKER: Token = Token(usize::MAX);
+const FIRST_LISTENER: usize = usize::MAX - 1;
+const FIRST_WATCHED: usize = FIRST_LISTENER - MOST_LISTENERS;
+const MOST_LISTENERS: usize = 1 << 16;
 
-/// A server whose sessions speak the protocol `S`. One thread runs it, and only `poll` blocks.
-pub struct Server<S> {
+/// A server that listens, and does not serve yet. [`Server::run`] serves: one thread, in which only `poll` blocks.
+pub struct Server {
     poll: Poll,
-    /// The listening socket. After a stop it is dropped, and the port is free.
-    acceptor: Option<Acceptor>,
-    /// Makes the protocol's side of a new session, for a client with this address.
-    new_session: Box<dyn FnMut(SocketAddr) -> S + Send>,
-    /// All sessions by their keys, which are also their tokens. Its memory is reserved at the start.
-    sessions: Slab<Registered<S>>,
-    /// Sessions that have ended in this iteration. They keep their keys until the batch is over. If a key were reused
-    /// during the batch, the new session would get the old session's events.
-    ended: Vec<usize>,
-    /// Clients that are told that the server is full, the oldest first. They are in the slab too.
-    refused: VecDeque<usize>,
-    pool: Pool,
-    deadlines: Deadlines,
-    control: Control,
-    phase: Phase,
-    /// When `poll` returned in this iteration. The loop reads the clock once an iteration.
-    now: Instant,
-    caught_up: CaughtUp,
-    started: Instant,
+    acceptors: Vec<Acceptor>,
+    /// What happens when a watched source is ready.
+    watched: Vec<Box<dyn FnMut() + Send>>,
+    #[cfg(unix)]
+    paths: Vec<RemovedFile>,
+    wakes: Wakes,
     config: Config,
-    stats: Stats,
 }
 
-/// A session, and its registration.
-#[derive(Debug)]
-struct Registered<S> {
-    connection: Connection<TcpStream, S>,
-    /// What the kernel reports. `None` before the first turn.
-    interest: Option<Interest>,
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("acceptors", &self.acceptors).finish_non_exhaustive()
+    }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// It was stopped, and all its sessions ended in order.
+    Drained,
+    /// It was stopped, and the drain time-out was over before all sessions had ended.
+    TimedOut,
+    /// It was stopped immediately.
+    Forced,
+}
+
+impl Server {
+    /// A server that listens on [`Config::host`] and [`Config::port`]. Clients can connect from now on.
+    ///
+    /// ```
+    /// # use okloop::{Config, Server};
+    /// let config = Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() };
+    /// let server = Server::bind(config)?;
+    /// println!("listening on {}", server.local_addr()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the name has no address, an address is in use, or the system has no room.
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        let (host, port) = (config.host.clone(), config.port);
+        let mut server = Self::new(config)?;
+        server.listen(&host, port)?;
+        Ok(server)
+    }
+
+    /// A server without a listener. [`Config::host`] and [`Config::port`] are not used.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no room.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        let poll = Poll::new().map_err(StartError::Setup)?;
+        let wakes = Wakes::new(poll.registry(), WAKER).map_err(StartError::Setup)?;
+        Ok(Self {
+            poll,
+            acceptors: Vec::new(),
+            watched: Vec::new(),
+            #[cfg(unix)]
+            paths: Vec::new(),
+            wakes,
+            config,
+        })
+    }
+
+    /// Listens on one more name or address. [`Origin::Accepted`](crate::Origin::Accepted) counts the listeners in the order in
+    /// which they were added; a name with several addresses has one for each of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::bind`].
+    pub fn listen(&mut self, host: &str, port: u16) -> Result<(), StartError> {
+        let listeners = listen::listen(host, port, &self.config)?;
+        listeners.into_iter().try_for_each(|listener| self.add(listener, true))
+    }
+
+    /// Listens on a Unix socket. Its file must not exist. It is removed when the server stops.
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot be bound.
+    #[cfg(unix)]
+    pub fn listen_unix(&mut self, path: impl AsRef<Path>) -> Result<(), StartError> {
+        let listener = listen::listen_unix(path.as_ref(), &self.config)?;
+        self.paths.push(RemovedFile(path.as_ref().to_owned()));
+        self.add(listener, true)
+    }
+
+    /// Serves a listening socket that exists already: one that a supervisor has opened, or a test. At a stop, clients that
+    /// are still in its queue stay there, for the next process that has the socket.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses an option or the registration.
+    pub fn adopt(&mut self, listener: TcpListener) -> Result<(), StartError> {
+        let listener = listen::adopt(listener).map_err(StartError::Setup)?;
+        self.add(listener, false)
+    }
+
+    /// As [`Server::adopt`], for a Unix socket. Its file stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses an option or the registration.
+    #[cfg(unix)]
+    pub fn adopt_unix(&mut self, listener: UnixListener) -> Result<(), StartError> {
+        let listener = listen::adopt_unix(listener).map_err(StartError::Setup)?;
+        self.add(listener, false)
+    }
+
+    fn add(&mut self, listener: Listener, is_own: bool) -> Result<(), StartError> {
+        let token = Token(FIRST_LISTENER - self.acceptors.len().min(MOST_LISTENERS - 1));
+        let acceptor = Acceptor::register(listener, self.poll.registry(), token, is_own);
+        self.acceptors.push(acceptor.map_err(StartError::Setup)?);
+        Ok(())
+    }
+
+    /// Calls `when_ready` on the loop's thread whenever `source` is readable: signals, a timer, a pipe. It must read until
+    /// `WouldBlock`, and it must not block.
+    ///
+    /// # Errors
+    ///
+    /// If the source cannot be registered.
+    pub fn watch<E: Source + Send + 'static>(
+        &mut self,
+        mut source: E,
+        mut when_ready: impl FnMut(&mut E) + Send + 'static,
+    ) -> io::Result<()> {
+        let token = Token(FIRST_WATCHED - self.watched.len());
+        source.register(self.poll.registry(), token, Interest::READABLE)?;
+        self.watched.push(Box::new(move || when_ready(&mut source)));
+        Ok(())
+    }
+
+    /// The address that clients connect to. If there are several, it is the first one.
+    ///
+    /// # Errors
+    ///
+    /// If there is no listener, or if it is a Unix socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let acceptor = self.acceptors.first().ok_or(ErrorKind::NotConnected)?;
+        acceptor.local_addr()?.ip().ok_or_else(|| ErrorKind::Unsupported.into())
+    }
+
+    /// The addresses of all listeners, in the order in which they were added.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell one.
+    pub fn local_addrs(&self) -> io::Result<Vec<Address>> {
+        self.acceptors.iter().map(Acceptor::local_addr).collect()
+    }
+
+    /// A handle that controls the server, also from another thread.
+    pub fn handle(&self) -> Handle {
+        self.wakes.handle()
+    }
+
+    /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
+    ///
+    /// `new_session` is called for each client, on this thread, and returns the protocol's side of the session. It must not
+    /// block and must not panic. Sessions of one server may share an `Rc`.
+    ///
+    /// # Errors
+    ///
+    /// Only if `poll` itself fails, or a listening socket has no address. No client and no lack of resources ends the
+    /// loop.
+    pub fn run<S: Session>(self, new_session: impl FnMut(Client<'_>) -> S) -> io::Result<(Ending, Stats)> {
+        self.run_with(new_session, None)
+    }
+
+    /// As [`Server::run`], and calls `tick` again and again, each time after `period`, with clients or without. Ticks do
+    /// not drift. One that is missed by more than a period is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::run`].
+    pub fn run_with_tick<S: Session>(
+        self,
+        new_session: impl FnMut(Client<'_>) -> S,
+        period: Duration,
+        mut tick: impl FnMut(),
+    ) -> io::Result<(Ending, Stats)> {
+        let next = Instant::now() + period;
+        self.run_with(new_session, Some(Tick { next, period, call: &mut tick }))
+    }
+
+    fn run_with<S: Session>(
+        self,
+        new_session: impl FnMut(Client<'_>) -> S,
+        tick: Option<Tick<'_>>,
+    ) -> io::Result<(Ending, Stats)> {
+        let Self { poll, acceptors, watched, wakes, config, .. } = self;
+        for acceptor in &acceptors {
+            // Logged here and not in `bind`, because signals are watched by now: a supervisor may rely on both.
+            info!("Socket now listening on {}", acceptor.local_addr()?);
+        }
+        let now = Instant::now();
+        let sessions = Sessions::new(config.clone(), wakes, now);
+        let (phase, caught_up) = (Phase::Serving, CaughtUp::new(now));
+        Loop { poll, acceptors, watched, sessions, new_session, tick, phase, now, caught_up, config }.run()
+    }
+}
+
+/// A call that is due again and again.
+struct Tick<'a> {
+    next: Instant,
+    period: Duration,
+    call: &'a mut dyn FnMut(),
+}
+
+/// The file of a Unix socket.
+#[cfg(unix)]
+struct RemovedFile(PathBuf);
+
+#[cfg(unix)]
+impl Drop for RemovedFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,133 +273,92 @@ enum Phase {
     Serving,
     Draining {
         since: Instant,
-        /// How many more clients may be accepted from the queue.
+        /// How many more clients may be accepted from the queues.
         accepts: usize,
-        /// Sessions with smaller keys drain already.
-        next_key: usize,
+        /// Sessions with smaller keys drain already. `None`: all do.
+        next_key: Option<usize>,
+        /// Whether the outgoing connections drain. The accepted ones come first, because they may need those.
+        outgoing: bool,
     },
-    /// Ends immediately.
-    Over,
+    Over(Ending),
 }
 
-/// How a server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It was stopped, and waited for its sessions to end, at most for the drain time-out.
-    Drained,
-    /// It was stopped immediately, or a second time.
-    Forced,
+/// A server that runs.
+struct Loop<'a, S, F> {
+    poll: Poll,
+    /// The listening sockets. After a stop they are dropped, and the ports are free.
+    acceptors: Vec<Acceptor>,
+    watched: Vec<Box<dyn FnMut() + Send>>,
+    sessions: Sessions<S>,
+    /// Makes the protocol's side of a new session.
+    new_session: F,
+    tick: Option<Tick<'a>>,
+    phase: Phase,
+    /// When `poll` returned in this iteration. The loop reads the clock once an iteration.
+    now: Instant,
+    caught_up: CaughtUp,
+    config: Config,
 }
 
-impl<S: Session> Server<S> {
-    /// Opens the listening socket. Clients can connect from now on; [`Server::run`] serves them.
-    ///
-    /// `new_session` is called for each client. It returns the protocol's side of the session. It runs in the loop, so it
-    /// must not panic.
-    pub fn bind(
-        config: Config,
-        new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
-    ) -> Result<Self, StartError> {
-        let mut acceptor = Acceptor::bind(&config)?;
-        let poll = Poll::new().map_err(StartError::Setup)?;
-        acceptor.register(poll.registry(), LISTENER).map_err(StartError::Setup)?;
-        let control = Control::new(poll.registry(), WAKER).map_err(StartError::Setup)?;
-
-        // One client more than may be refused is in the table for a moment.
-        let capacity = config.max_connections.saturating_add(config.max_refusals).saturating_add(1);
-        let out_of_memory = |error| StartError::Setup(io::Error::from(error));
-        let mut ended = Vec::new();
-        ended.try_reserve_exact(capacity).map_err(out_of_memory)?;
-        // `Slab::with_capacity` cannot report that memory is out, so a vector that is at least as large tries it first.
-        Vec::<(usize, Registered<S>)>::new().try_reserve_exact(capacity).map_err(out_of_memory)?;
-        let timeouts = [config.idle_timeout, config.write_timeout, Some(LINGER_TIMEOUT)];
-        let now = Instant::now();
-        Ok(Self {
-            poll,
-            acceptor: Some(acceptor),
-            new_session: Box::new(new_session),
-            sessions: Slab::with_capacity(capacity),
-            ended,
-            refused: VecDeque::with_capacity(config.max_refusals + 1),
-            pool: Pool::new(INPUT_BUFFER, HIGH_WATER.saturating_add(S::LARGEST_ANSWER), SPARE_BUFFERS),
-            deadlines: Deadlines::new(timeouts, capacity).map_err(out_of_memory)?,
-            control,
-            phase: Phase::Serving,
-            now,
-            caught_up: CaughtUp::new(now),
-            started: now,
-            config,
-            stats: Stats::default(),
-        })
-    }
-
-    /// The address that clients connect to.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.acceptor.as_ref().map_or_else(|| Err(ErrorKind::NotConnected.into()), Acceptor::local_addr)
-    }
-
-    /// A handle with which another thread controls the server.
-    pub fn handle(&self) -> Handle {
-        self.control.handle()
-    }
-
-    /// Lets these signals do what a [`Handle`] does: SIGUSR1 reports, all others stop. On Windows, Ctrl-C stops. Signals
-    /// belong to the whole process: from now on, and after the server's end too, none of them ends the process.
-    #[cfg(feature = "cli")]
-    #[doc(hidden)]
-    pub fn watch_signals(&mut self, signals: &[i32]) -> Result<(), StartError> {
-        self.control.watch_signals(self.poll.registry(), SIGNALS, signals).map_err(StartError::Setup)
-    }
-
-    /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
-    ///
-    /// # Errors
-    ///
-    /// Only if `poll` itself fails, or the listening socket has no address. No client and no lack of resources ends
-    /// the loop.
-    pub fn run(mut self) -> io::Result<(Ending, Stats)> {
-        // Logged here and not in `bind`, because signals are watched by now: a supervisor may rely on both.
-        info!("Socket now listening on {}", self.local_addr()?);
+impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
+    fn run(mut self) -> io::Result<(Ending, Stats)> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.is_over() {
+        let ending = loop {
+            if let Some(ending) = self.ending() {
+                break ending;
+            }
             self.wait(&mut events)?;
-            let mut is_asked = false;
+            let now = Now { time: self.now, registry: self.poll.registry() };
             for event in &events {
                 match event.token() {
-                    LISTENER => self.acceptor.iter_mut().for_each(Acceptor::on_readable),
-                    WAKER | SIGNALS => is_asked = true,
-                    Token(key) => self.turn(key, Readiness::from(event)),
+                    WAKER => {}
+                    Token(number) if number > FIRST_WATCHED => {
+                        self.acceptors
+                            .iter_mut()
+                            .filter(|acceptor| acceptor.token().0 == number)
+                            .for_each(Acceptor::on_readable);
+                    }
+                    Token(number) => match self.watched.get_mut(FIRST_WATCHED - number) {
+                        Some(when_ready) => when_ready(),
+                        None => self.sessions.turn(number, Cause::Ready(Readiness::from(event)), now),
+                    },
                 }
             }
-            // Only from here on, after the batch, are keys freed and given out.
-            self.end_late_sessions();
+            self.sessions.turn_woken(now);
+            self.sessions.turn_late(self.caught_up.to(), now);
+            self.call_tick();
             self.continue_drain();
-            let ended = self.remove_closed();
+            // Only from here on, after the batch, are keys freed and given out.
+            let ended = self.sessions.remove_closed();
             self.accept_new(events.iter().count(), ended);
-            if is_asked {
-                self.handle_requests();
-            }
-        }
-        let ending = if self.phase == Phase::Over { Ending::Forced } else { Ending::Drained };
-        for key in 0..self.sessions.capacity() {
-            self.close(key, Reason::DrainTimeout);
-        }
-        self.remove_closed();
-        Ok((ending, self.stats()))
+            self.begin_connects();
+            self.handle_requests();
+        };
+        let reason = if ending == Ending::Forced { Reason::Forced } else { Reason::DrainTimeout };
+        self.sessions.close_all(reason);
+        Ok((ending, self.sessions.wakes.counters().read()))
     }
 
-    fn is_over(&self) -> bool {
+    /// How the server ends, if it ends now.
+    fn ending(&self) -> Option<Ending> {
         match self.phase {
-            Phase::Serving => false,
-            Phase::Draining { .. } if self.acceptor.is_none() && self.sessions.is_empty() => true,
-            Phase::Draining { .. } => self.drain_deadline().is_some_and(|end| end <= self.caught_up.to()),
-            Phase::Over => true,
+            Phase::Serving => None,
+            Phase::Draining { .. } if self.acceptors.is_empty() && self.sessions.is_empty() => {
+                Some(Ending::Drained)
+            }
+            Phase::Draining { .. } => {
+                self.drain_deadline().filter(|&end| end <= self.caught_up.to()).map(|_| Ending::TimedOut)
+            }
+            Phase::Over(ending) => Some(ending),
         }
     }
 
-    /// Blocks until a socket is ready or something is due.
+    /// Blocks until a socket is ready, something is due, or a session is woken.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let timeout = self.next_due().map(|due| due.saturating_duration_since(self.now));
+        let may_connect = self.sessions.may_connect();
+        let may_sleep = self.sessions.wakes.fall_asleep(may_connect);
+        let due = if may_sleep { self.next_due() } else { Some(self.now) };
+        let timeout = due.map(|due| due.saturating_duration_since(self.now));
         let asked = self.now;
         step!(Event::PollStart { timeout });
         match self.poll.poll(events, timeout) {
@@ -210,65 +366,90 @@ impl<S: Session> Server<S> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(()) => {
                 let may_be_full = Kernel::HERE.may_be_full(events.iter().count());
-                // The listener, the waker and the signals are registered too.
-                let sources = (self.sessions.len() + 3) * Kernel::HERE.events_per_socket();
+                let others = self.acceptors.len() + self.watched.len() + 1;
+                let sources = (self.sessions.len() + others) * Kernel::HERE.events_per_socket();
                 self.caught_up.note(asked, may_be_full, sources);
             }
             result => result?,
         }
+        self.sessions.wakes.wake_up();
         self.now = Instant::now();
         step!(Event::PollEnd { events: events.iter().count(), after: self.now - asked });
         Ok(())
     }
 
-    /// When the loop must go on although no socket is ready. With no time-out running this is `None`: there is no tick,
-    /// and an idle server makes no system call.
-    fn next_due(&self) -> Option<Instant> {
-        if matches!(self.phase, Phase::Draining { next_key, .. } if next_key < self.sessions.capacity()) {
+    /// When the loop must go on although no socket is ready. With no time-out running this is `None`: an idle server
+    /// makes no system call.
+    fn next_due(&mut self) -> Option<Instant> {
+        if let Phase::Draining { next_key, .. } = self.phase
+            && (next_key.is_some() || self.acceptors.iter().any(Acceptor::is_ready))
+        {
             return Some(self.now);
         }
-        let accepting = self.acceptor.as_ref().and_then(Acceptor::next_due);
-        [self.deadlines.next_due(), accepting, self.drain_deadline()].into_iter().flatten().min()
+        let accepting = self.acceptors.iter().filter_map(Acceptor::next_due).min();
+        let tick = self.tick.as_ref().map(|tick| tick.next);
+        [self.sessions.next_due(), accepting, tick, self.drain_deadline()].into_iter().flatten().min()
     }
 
     /// `None` while the server does not drain, and where the deadline is further off than the clock goes.
     fn drain_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Draining { since, .. } => since.checked_add(self.config.drain_timeout),
-            Phase::Serving | Phase::Over => None,
+            Phase::Serving | Phase::Over(_) => None,
         }
     }
 
-    /// Accepts new clients after a batch of `events`, in which `ended` sessions have made room.
+    /// Accepts new clients after a batch of `events`, in which `ended` sessions have made room. A server that stops closes
+    /// a listening socket when its queue is empty.
     fn accept_new(&mut self, events: usize, ended: usize) {
-        let quota =
-            self.acceptor.as_ref().map_or(0, |acceptor| acceptor.accept_quota(self.now, events, ended));
-        if quota == 0 || self.phase != Phase::Serving {
-            return;
-        }
-        step!(Event::Accepting { quota });
-        let result = self.accept_up_to(quota);
-        let open = self.open();
-        let Some(acceptor) = &mut self.acceptor else { return };
-        match result {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                if acceptor.pause(self.now) {
-                    self.stats.accept_pauses += 1;
-                    step!(Level::Warn, Event::AcceptPaused { open, error: error.to_string() });
-                }
+        for index in 0..self.acceptors.len() {
+            let quota = self.acceptors[index].accept_quota(self.now, events, ended);
+            if quota == 0 {
+                continue;
             }
-            _ => acceptor.rearm(self.poll.registry(), LISTENER, self.now),
+            step!(Event::Accepting { quota });
+            let result = self.accept_up_to(quota, index);
+            let (open, acceptor) = (self.sessions.open(), &mut self.acceptors[index]);
+            match result {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && self.phase != Phase::Serving => {
+                    acceptor.end();
+                }
+                Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                    if acceptor.pause(self.now) {
+                        Counters::add(&self.sessions.wakes.counters().accept_pauses, 1);
+                        step!(Level::Warn, Event::AcceptPaused { open, error: error.to_string() });
+                    }
+                }
+                // A server that stops asks until the queue is empty.
+                _ if self.phase != Phase::Serving => {}
+                _ => acceptor.rearm(self.poll.registry(), self.now),
+            }
         }
+        self.acceptors.retain(|acceptor| !acceptor.has_ended());
     }
 
     /// Accepts `quota` clients. An error says why it stopped before: the queue is empty (`WouldBlock`), or the system has
     /// no room.
-    fn accept_up_to(&mut self, quota: usize) -> io::Result<()> {
+    fn accept_up_to(&mut self, quota: usize, index: usize) -> io::Result<()> {
         for _ in 0..quota {
-            let Some(acceptor) = &mut self.acceptor else { break };
-            match acceptor.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer)?,
-                Err(error) if platform::is_one_clients(&error) => {
+            if let Phase::Draining { accepts, .. } = &mut self.phase {
+                *accepts = accepts.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
+            }
+            match self.acceptors[index].accept() {
+                Ok((socket, peer)) => {
+                    let now = Now { time: self.now, registry: self.poll.registry() };
+                    let new_session = |waker, socket: &Socket| {
+                        let origin = Origin::Accepted(index);
+                        (self.new_session)(Client::new(peer, origin, waker, Some(socket)))
+                    };
+                    let key = self.sessions.admit((socket, peer), new_session, now)?;
+                    if self.phase != Phase::Serving {
+                        self.sessions.turn(key, Cause::Stop(true), now);
+                    }
+                    // The session may have ended already. Its place must be free before the next one is accepted.
+                    self.sessions.remove_closed();
+                }
+                Err(error) if socket::is_one_clients(&error) => {
                     debug!("A client was lost before it was accepted: {error}");
                 }
                 Err(error) => return Err(error),
@@ -277,164 +458,70 @@ impl<S: Session> Server<S> {
         Ok(())
     }
 
-    /// Adds a session. Its first turn writes the greeting, which nearly always fits in the empty socket. So WRITABLE is
-    /// not needed, and the session costs `accept4`, `sendto` and `epoll_ctl`.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        self.stats.accepted += 1;
-        let is_full = self.open() >= self.config.max_connections;
-        let connection = if is_full {
-            step!(Level::Debug, Event::Refused { key: self.sessions.vacant_key(), peer, open: self.open() });
-            Connection::refuse(stream, peer, self.config.full_message.as_bytes(), &mut self.pool)
-        } else {
-            step!(Level::Info, Event::Opened { key: self.sessions.vacant_key(), peer });
-            Connection::open(stream, peer, (self.new_session)(peer))
-        };
-        let key = self.sessions.insert(Registered { connection, interest: None });
-        if is_full {
-            self.refused.push_back(key);
-        }
-        self.stats.peak = self.stats.peak.max(self.open() as u64);
-        self.turn(key, Readiness::WRITABLE);
-        let has_no_memory = self.sessions[key].connection.closed() == Some(Reason::OutOfMemory);
-        if self.refused.len() > self.config.max_refusals
-            && let Some(&oldest) = self.refused.front()
-        {
-            self.close(oldest, Reason::Refused);
-        }
-        // The session may have ended already. Its place must be free before the next one is accepted.
-        self.remove_closed();
-        if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(()) }
-    }
-
-    /// Gives a session its turn. Events are hints: the key may belong to a session that has ended, or to none.
-    fn turn(&mut self, key: usize, ready: Readiness) {
-        let Some(session) = self.sessions.get_mut(key).filter(|s| s.connection.closed().is_none()) else {
-            return;
-        };
-        step!(Event::Turn { key, peer: session.connection.peer(), ready });
-        let turn = session.connection.turn(ready, &mut self.pool);
-        self.stats.bytes_in += turn.read as u64;
-        self.stats.bytes_out += turn.written as u64;
-        self.update_registration(key, turn);
-    }
-
-    /// Brings what the kernel reports, and the session's time-out, in line with the session's state after a turn.
-    fn update_registration(&mut self, key: usize, turn: Turn) {
-        let Registered { connection, interest } = &mut self.sessions[key];
-        let Some(wanted) = connection.interest() else {
-            self.ended.push(key);
-            return;
-        };
-        if *interest != Some(wanted) || turn.stopped_early {
-            step!(Event::interest(key, connection.peer(), *interest, wanted));
-            let (registry, stream) = (self.poll.registry(), connection.stream_mut());
-            let result = match interest {
-                None => registry.register(stream, Token(key), wanted),
-                // This also re-arms a session that stopped early: the kernel looks at the socket again, and reports it
-                // if it is ready.
-                Some(_) => registry.reregister(stream, Token(key), wanted),
-            };
-            if let Err(error) = result {
-                warn!("{} cannot be registered: {error}", connection.peer());
-                self.close(key, Reason::Failed);
+    /// Begins outgoing connections that are asked for.
+    fn begin_connects(&mut self) {
+        let now = Now { time: self.now, registry: self.poll.registry() };
+        for _ in 0..CONNECT_BUDGET {
+            if !self.sessions.may_connect() {
                 return;
             }
-            *interest = Some(wanted);
-        }
-        let timeout = connection.timeout();
-        self.deadlines.update(key, timeout, turn.restarts(timeout), self.now);
-    }
-
-    /// Ends sessions whose time-out is over, at most [`END_BUDGET`] of them. Late is judged by [`CaughtUp`].
-    fn end_late_sessions(&mut self) {
-        let now = self.caught_up.to();
-        for _ in 0..END_BUDGET {
-            let Some((key, timeout)) = self.deadlines.next_late(now) else { return };
-            step!(Event::TimeoutFired { key, timeout });
-            self.deadlines.stop(key);
-            self.close(key, timeout.reason());
-        }
-    }
-
-    fn close(&mut self, key: usize, reason: Reason) {
-        if let Some(session) = self.sessions.get_mut(key)
-            && session.connection.closed().is_none()
-        {
-            session.connection.close(reason);
-            self.ended.push(key);
-        }
-    }
-
-    /// Removes the sessions that have ended: the only place where a socket is closed. Closing it also removes it from
-    /// epoll (epoll(7), "Questions and answers"), so nothing must be deregistered. Returns how many there were.
-    fn remove_closed(&mut self) -> usize {
-        let count = self.ended.len();
-        while let Some(key) = self.ended.pop() {
-            let connection = self.sessions.remove(key).connection;
-            let mut reason = connection.closed().expect("only closed sessions are removed");
-            self.deadlines.stop(key);
-            if let Some(index) = self.refused.iter().position(|&refused| refused == key) {
-                self.refused.remove(index);
-                // However it ended.
-                reason = Reason::Refused;
+            let Some(connect) = self.sessions.wakes.next_connect() else { return };
+            if let Err(error) = self.sessions.connect(connect, &mut self.new_session, now) {
+                warn!("No connection to {}: {error}", connect.0);
             }
-            self.stats.count_closed(reason);
-            step!(reason.level(), Event::Closed { key, peer: connection.peer(), reason });
+            // It may have failed already, and its session is to know.
+            self.sessions.remove_closed();
         }
-        count
+    }
+
+    fn call_tick(&mut self) {
+        if let Some(tick) = &mut self.tick
+            && tick.next <= self.now
+        {
+            (tick.call)();
+            tick.next += tick.period;
+            if tick.next <= self.now {
+                tick.next = self.now + tick.period;
+            }
+        }
     }
 
     /// Does what the operator or another thread has asked for.
     fn handle_requests(&mut self) {
-        let requests = self.control.requests();
+        let Some(requests) = self.sessions.wakes.requests() else { return };
         step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
         if requests.report {
-            info!("{}", self.stats());
+            info!("{}", self.sessions.wakes.counters().read());
         }
-        match self.phase {
-            _ if requests.stop_now => self.phase = Phase::Over,
-            Phase::Serving if requests.stop => {
-                step!(Level::Info, Event::Stopping { open: self.open(), timeout: self.config.drain_timeout });
-                self.phase = Phase::Draining { since: self.now, accepts: LAST_ACCEPTS, next_key: 0 };
-            }
-            Phase::Draining { since, .. } if requests.stop && self.now - since > STOP_WINDOW => {
-                self.phase = Phase::Over;
-            }
-            _ => {}
+        if requests.stop_now {
+            self.phase = Phase::Over(Ending::Forced);
+        } else if requests.stop && self.phase == Phase::Serving {
+            step!(
+                Level::Info,
+                Event::Stopping { open: self.sessions.open(), timeout: self.config.drain_timeout }
+            );
+            self.acceptors.retain(Acceptor::is_own);
+            self.acceptors.iter_mut().for_each(Acceptor::on_readable);
+            // A queue holds one client more than its backlog (Linux `include/net/sock.h`, `sk_acceptq_is_full`). Clients
+            // that go on connecting must not keep the server from stopping.
+            let accepts =
+                (self.config.backlog as usize).saturating_add(1).saturating_mul(self.acceptors.len());
+            self.phase = Phase::Draining { since: self.now, accepts, next_key: Some(0), outgoing: false };
         }
     }
 
-    /// One iteration's part of the drain. First the server accepts the clients in the accept queue and frees the port.
-    /// Then the sessions start to drain.
+    /// One iteration's part of the drain: sessions start to drain.
     fn continue_drain(&mut self) {
-        let Phase::Draining { since, mut accepts, mut next_key } = self.phase else { return };
-        if self.acceptor.is_some() {
-            let quota = accepts.min(ACCEPT_BUDGET);
-            accepts -= quota;
-            if self.accept_up_to(quota).is_err() || accepts == 0 {
-                self.acceptor = None;
+        if let Phase::Draining { next_key, outgoing, .. } = &mut self.phase {
+            if next_key.is_none()
+                && self.acceptors.is_empty()
+                && self.sessions.has_only_outgoing()
+                && !*outgoing
+            {
+                (*next_key, *outgoing) = (Some(0), true);
             }
-        } else {
-            for _ in 0..END_BUDGET {
-                let mut keys = next_key..self.sessions.capacity();
-                let Some(key) = keys.find(|&key| self.sessions.contains(key)) else {
-                    next_key = self.sessions.capacity();
-                    break;
-                };
-                next_key = key + 1;
-                self.sessions[key].connection.drain();
-                self.turn(key, Readiness::READABLE);
-            }
+            let now = Now { time: self.now, registry: self.poll.registry() };
+            *next_key = next_key.and_then(|key| self.sessions.turn_to_drain(key, *outgoing, now));
         }
-        self.phase = Phase::Draining { since, accepts, next_key };
-    }
-
-    /// How many sessions are open, without the clients that are being refused.
-    fn open(&self) -> usize {
-        self.sessions.len() - self.refused.len()
-    }
-
-    fn stats(&self) -> Stats {
-        Stats { open: self.open() as u64, uptime: self.now - self.started, ..self.stats.clone() }
     }
 }

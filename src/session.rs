@@ -4,42 +4,171 @@
 //! answers to a buffer, and the loop writes them. Python's asyncio calls such an object a protocol, and libraries
 //! without I/O of their own (quinn-proto, h11) are built in the same way.
 
+use std::io;
+use std::time::Duration;
+
+use crate::address::Address;
 use crate::buffer::Buffer;
 use crate::config::INPUT_BUFFER;
+use crate::reason::Reason;
 
 /// What a session did in one step, and what the loop does next.
+///
+/// A layer that gets a step which it does not know passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Step {
-    /// The session took this many bytes from the front of its input. The loop calls `answer` again while there is room
-    /// for another answer. 0 without an answer means the same as [`Step::NeedInput`].
+    /// The session took this many bytes from the front of its input. The loop calls `answer` again. A session that took
+    /// none needs more input: `Consumed(0)` is [`Step::NeedInput`].
     Consumed(usize),
-    /// The session needs more input before it can go on. The loop calls again when more has arrived.
+    /// The session has appended a part of its answer, and took no input. The loop calls `answer` again when there is room
+    /// for another part. A session sends an answer of any length in this way. A step that appends nothing is a mistake.
+    More,
+    /// The session needs more input before it can go on. The loop calls again when more has arrived, or when the session
+    /// is woken. After the end of input this ends the session: it has answered everything.
     NeedInput,
-    /// The session ends. The loop sends all pending output, then ends the connection politely: the client gets
+    /// Another session, a thread or a deadline makes the answer. The loop does not read from the client and does not call
+    /// `answer` before the session is woken ([`Waker`](crate::Waker)) or its deadline is over. So later requests keep
+    /// their order. After the end of input the session stays open until it returns another step.
+    Wait,
+    /// The session has said everything, and still listens. The loop sends all pending output and then ends the server's
+    /// direction. It goes on to give the client's input to `answer`, which must not append anything from then on.
+    EndOutput,
+    /// The session has learned who its client is, behind a proxy. It took no input. The log and all reports name this
+    /// address from now on. `None`: the proxy does not tell, and they go on to name the proxy. Only a session that
+    /// [is proxied](Session::is_proxied) does this, and only once.
+    Introduce(Option<Address>),
+    /// The client's input is not of this protocol. The loop closes the connection immediately, with
+    /// [`Reason::InvalidInput`]: the client gets nothing more, and pending output is lost.
+    Abort,
+    /// The session ends. The loop sends all pending output, then ends the connection in order: the client gets
     /// everything, although it may still be sending.
     Close,
 }
 
+/// How large the requests and answers of a session are, and how its two directions depend on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sizes {
+    /// The longest request (bytes, below 4 GiB). The input of [`Session::answer`] never holds more. A session that needs more input
+    /// when it has this much ends with [`Reason::RequestTooLarge`]. Default: 16 KiB.
+    pub request: usize,
+    /// The most that one call of a session's method appends (bytes, below 4 GiB). Before each call of [`Session::answer`], the output
+    /// buffer has at least this much room. Default: 32 KiB.
+    pub answer: usize,
+    /// Whether the session is read and called even if its client does not read. By default it is not: with much pending
+    /// output (64 KiB, [`HIGH_WATER`](crate::config::HIGH_WATER)) the loop leaves the client's input in the kernel. A
+    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`]. It is
+    /// asked again after each write, even if it waits.
+    pub independent: bool,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self::new(INPUT_BUFFER, 2 * INPUT_BUFFER)
+    }
+}
+
+impl Sizes {
+    /// Requests of at most `request` bytes, and answers of at most `answer` bytes.
+    pub const fn new(request: usize, answer: usize) -> Self {
+        Self { request, answer, independent: false }
+    }
+}
+
+/// Why no more input follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndOfInput {
+    /// The client has ended its direction. What it has sent is complete.
+    Client,
+    /// The server stops. The last request may be there in part only: the client may have sent the rest, which is not
+    /// read any more. Half a request is not a request.
+    Stop,
+}
+
+/// What a session wants with its own deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Timer {
+    /// The deadline stays as it is.
+    #[default]
+    Keep,
+    /// The deadline is off.
+    Stop,
+    /// The deadline is over after this time. It counts from now. In the turn after the last deadline it counts from that
+    /// deadline, so a clock of a session does not drift.
+    Start(Duration),
+}
+
+/// What a session does when its own deadline is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtDeadline {
+    /// The session ends in order, with [`Reason::Deadline`]. [`Session::ending`] has its last word.
+    End,
+    /// The session goes on. The loop calls [`Session::answer`], even if it waits.
+    GoOn,
+}
+
 /// One session's side of the conversation.
 ///
-/// The loop calls [`greet`](Session::greet) once, then [`answer`](Session::answer) when bytes have arrived or output
-/// has been written.
+/// Only [`answer`](Session::answer) is required. The loop calls the methods in this order:
+///
+/// 1. [`sizes`](Session::sizes) and [`is_proxied`](Session::is_proxied), once.
+/// 2. [`greet`](Session::greet), once.
+/// 3. [`answer`](Session::answer), until it returns [`Step::NeedInput`], [`Step::Wait`] or [`Step::Close`]: at the start,
+///    when input has arrived, when the session is woken, when its deadline is over, and after a write that made room.
+/// 4. [`end_of_input`](Session::end_of_input), at most once, if no more input follows. `answer` follows until it returns
+///    [`Step::NeedInput`] or [`Step::Close`].
+/// 5. [`ending`](Session::ending), at most once, if the server ends the session.
+/// 6. [`closed`](Session::closed), once. Then the session is dropped.
+///
+/// `answer` is not called while [`HIGH_WATER`](crate::config::HIGH_WATER) or more output is pending (64 KiB): the client
+/// must read first.
+///
+/// # A session must never block
+///
+/// All sessions share one thread. A session that sleeps, waits for a lock that is held for long, reads a file from a slow
+/// disk, or asks another server stops all others until it returns. Give such work to a thread, return [`Step::Wait`], and
+/// let the thread wake the session.
 ///
 /// # A session that goes wrong
 ///
-/// A session ends alone, with [`Reason::ProtocolError`](crate::Reason::ProtocolError), after each of these mistakes:
+/// A session ends alone, with [`Reason::ProtocolError`], after each of these mistakes:
 ///
 /// - One of its methods panics.
-/// - It appends more than [`LARGEST_ANSWER`](Session::LARGEST_ANSWER), and [`Buffer::push`] panics.
+/// - It appends more than its largest answer, and [`Buffer::push`] panics.
 /// - It consumes more than its input.
-/// - It asks for more input although the input buffer is full.
+/// - It returns [`Step::More`] without having appended anything.
+/// - It returns [`Step::EndOutput`] twice, or appends something after it.
+/// - It returns [`Step::Introduce`] twice, or is not [proxied](Session::is_proxied), or answers something before it.
 ///
-/// The loop then closes the session immediately, without a message to the client, and its pending output is lost. All
-/// other sessions go on. (This does not hold for a panic in its `Drop`, or with `panic = "abort"`.)
+/// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
+/// its methods is called again. All other sessions go on. (This does not hold for a panic in its `Drop`, or with
+/// `panic = "abort"`. A panic prints a message to standard error before that, and this can block: see
+/// [`std::panic::set_hook`].)
+///
+/// # When it is dropped
+///
+/// The session is dropped with its connection: after the batch of events in which it has ended, and after
+/// [`closed`](Session::closed).
 pub trait Session {
-    /// The most that one call of [`greet`](Session::greet) or [`answer`](Session::answer) appends (bytes). Before each
-    /// call, the output buffer has at least this much room.
-    const LARGEST_ANSWER: usize = 2 * INPUT_BUFFER;
+    /// How large the requests and answers are. The loop asks once, at the start.
+    fn sizes(&self) -> Sizes {
+        Sizes::default()
+    }
+
+    /// Whether the client is behind a proxy, and the session learns its address from the proxy ([`Step::Introduce`]). The
+    /// loop asks once, at the start. It then says `Connected with` when the session has learned the address.
+    fn is_proxied(&self) -> bool {
+        false
+    }
+
+    /// The session's outgoing connection could not be opened ([`Handle::connect`](crate::Handle::connect)).
+    /// [`closed`](Session::closed) follows, with [`Reason::ConnectFailed`]. Instead of this, [`greet`](Session::greet) is
+    /// called when the connection is open.
+    fn connect_failed(&mut self, error: &io::Error) {
+        let _ = error;
+    }
 
     /// Appends what the client reads first. Without this method, the client must send first.
     fn greet(&mut self, output: &mut Buffer) {
@@ -50,20 +179,86 @@ pub trait Session {
     ///
     /// `input` holds all bytes that have arrived and are not consumed yet. A request may be there whole, in part, or
     /// together with the next ones, because TCP keeps no boundaries. `input` can also be empty: at the start, after a
-    /// write, and at the end of input. [`Step::NeedInput`] is right then.
-    ///
-    /// `input` has at most [`INPUT_BUFFER`] bytes, 16 KiB. So this is the longest request. If a session needs more
-    /// input when the buffer is full, it ends. To end a long request with a message, count its bytes and return
-    /// [`Step::Close`] earlier, as the example `line_server` does.
+    /// wake, after a write, and at the end of input. [`Step::NeedInput`] is right then.
     ///
     /// A session that searches for the end of its request should remember how far it has searched, because a client may
     /// send one byte at a time.
     ///
-    /// `input` is mutable for layers that decode in place, as [`Telnet`](crate::Telnet) does. The loop gives bytes that
-    /// are not consumed to the session again, as the session left them.
+    /// `input` is mutable for layers that decode in place, as [`Telnet`](crate::protocols::Telnet) does. The loop gives
+    /// bytes that are not consumed to the session again, as the session left them.
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step;
 
-    /// No more input follows: the client has ended its direction, or the server drains. The loop then calls
-    /// [`answer`](Session::answer) until it asks for more input, at least once, also with empty input.
-    fn end_of_input(&mut self) {}
+    /// No more input follows. The loop then calls [`answer`](Session::answer), even with empty input, until it needs more
+    /// input.
+    fn end_of_input(&mut self, end: EndOfInput) {
+        let _ = end;
+    }
+
+    /// The server ends the session: the last word. The reason is one of [`Reason::Drained`], [`Reason::RequestTooLarge`],
+    /// [`Reason::IdleTimeout`], [`Reason::Deadline`] and [`Reason::Ended`]. HTTP says 408 or 413 here, TLS sends its
+    /// `close_notify`. It is not called if the output has no room for the largest answer.
+    fn ending(&mut self, reason: Reason, output: &mut Buffer) {
+        let _ = (reason, output);
+    }
+
+    /// The session is over, and nothing more can be sent. It is not called after a panic.
+    fn closed(&mut self, reason: Reason) {
+        let _ = reason;
+    }
+
+    /// What happens to the session's own deadline. The loop asks after each turn of the session, so a session that starts
+    /// its deadline must do so once, not in each answer of this method.
+    ///
+    /// A protocol reads no clock. It says how long, and the loop counts.
+    fn timer(&mut self) -> Timer {
+        Timer::Keep
+    }
+
+    /// The session's own deadline is over.
+    fn deadline(&mut self) -> AtDeadline {
+        AtDeadline::End
+    }
+}
+
+/// A box holds sessions of different types in one server.
+impl<S: Session + ?Sized> Session for Box<S> {
+    fn sizes(&self) -> Sizes {
+        (**self).sizes()
+    }
+
+    fn is_proxied(&self) -> bool {
+        (**self).is_proxied()
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        (**self).connect_failed(error);
+    }
+
+    fn greet(&mut self, output: &mut Buffer) {
+        (**self).greet(output);
+    }
+
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        (**self).answer(input, output)
+    }
+
+    fn end_of_input(&mut self, end: EndOfInput) {
+        (**self).end_of_input(end);
+    }
+
+    fn ending(&mut self, reason: Reason, output: &mut Buffer) {
+        (**self).ending(reason, output);
+    }
+
+    fn closed(&mut self, reason: Reason) {
+        (**self).closed(reason);
+    }
+
+    fn timer(&mut self) -> Timer {
+        (**self).timer()
+    }
+
+    fn deadline(&mut self) -> AtDeadline {
+        (**self).deadline()
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use strum::VariantArray;
 
@@ -37,9 +39,71 @@ impl Stats {
     pub fn closed(&self, reason: Reason) -> u64 {
         self.closed[reason as usize]
     }
+}
 
-    pub(crate) fn count_closed(&mut self, reason: Reason) {
-        self.closed[reason as usize] += 1;
+/// The counters while the server runs. Only the loop writes, so a plain load and store are enough, and any thread may
+/// read.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub open: AtomicU64,
+    pub peak: AtomicU64,
+    pub accepted: AtomicU64,
+    pub accept_pauses: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    closed: [AtomicU64; Reason::VARIANTS.len()],
+    started: Instant,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            open: zero(),
+            peak: zero(),
+            accepted: zero(),
+            accept_pauses: zero(),
+            bytes_in: zero(),
+            bytes_out: zero(),
+            closed: [const { AtomicU64::new(0) }; Reason::VARIANTS.len()],
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Counters {
+    /// Adds to a counter, from the loop's thread.
+    pub fn add(counter: &AtomicU64, count: usize) {
+        counter.store(counter.load(Relaxed) + count as u64, Relaxed);
+    }
+
+    /// Notes how many sessions are open now.
+    pub fn set_open(&self, open: usize) {
+        let open = open as u64;
+        self.open.store(open, Relaxed);
+        if open > self.peak.load(Relaxed) {
+            self.peak.store(open, Relaxed);
+        }
+    }
+
+    /// Counts the end of a connection.
+    pub fn count_closed(&self, reason: Reason) {
+        Self::add(&self.closed[reason as usize], 1);
+    }
+
+    /// All counters as they are now.
+    pub fn read(&self) -> Stats {
+        let value = |counter: &AtomicU64| counter.load(Relaxed);
+        Stats {
+            open: value(&self.open),
+            peak: value(&self.peak),
+            accepted: value(&self.accepted),
+            accept_pauses: value(&self.accept_pauses),
+            bytes_in: value(&self.bytes_in),
+            bytes_out: value(&self.bytes_out),
+            uptime: self.started.elapsed(),
+            closed: self.closed.each_ref().map(value),
+        }
     }
 }
 
@@ -104,20 +168,26 @@ mod tests {
     use super::*;
 
     fn numbered() -> Stats {
-        let mut stats = Stats { open: 1, peak: 2, accepted: 3, accept_pauses: 4, ..Stats::default() };
-        (stats.bytes_in, stats.bytes_out, stats.uptime) = (5, 6, Duration::from_millis(8100));
+        let counters = Counters::default();
+        counters.set_open(2);
+        counters.set_open(1);
+        Counters::add(&counters.accepted, 3);
+        Counters::add(&counters.accept_pauses, 4);
+        Counters::add(&counters.bytes_in, 5);
+        Counters::add(&counters.bytes_out, 6);
         for (index, reason) in Reason::VARIANTS.iter().enumerate() {
-            (0..10 + index).for_each(|_| stats.count_closed(*reason));
+            (0..10 + index).for_each(|_| counters.count_closed(*reason));
         }
-        stats
+        Stats { uptime: Duration::from_millis(8100), ..counters.read() }
     }
 
     #[test]
     fn the_line_names_every_counter() {
         assert_eq!(
             numbered().to_string(),
-            "open=1 peak=2 accepted=3 finished=10 closed=11 refused=12 reset=13 peer_unreachable=14 idle_timeout=15 \
-             write_timeout=16 drained=17 drain_timeout=18 out_of_memory=19 protocol_error=20 failed=21 \
+            "open=1 peak=2 accepted=3 finished=10 closed=11 ended=12 refused=13 reset=14 peer_unreachable=15 \
+             idle_timeout=16 write_timeout=17 linger_timeout=18 deadline=19 drained=20 drain_timeout=21 forced=22 \
+             request_too_large=23 invalid_input=24 out_of_memory=25 protocol_error=26 connect_failed=27 failed=28 \
              accept_pauses=4 bytes_in=5 bytes_out=6 uptime_ms=8100"
         );
     }

@@ -1,20 +1,22 @@
 //! What the loop does, step by step.
 //!
 //! Each step is an [`Event`]. The log prints it as one line, and a recorder on the loop's thread gets it as a value
-//! ([`record_on_this_thread`]). A step below the log's level is not built: its cost is one comparison.
+//! ([`record_on_this_thread`]). A step that is neither logged nor recorded is not built: its cost is two comparisons.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mio::Interest;
+use strum::IntoStaticStr;
 
-use crate::buffer::Buffers;
-use crate::deadlines::Timeout;
-use crate::readiness::Readiness;
+use crate::address::Address;
+pub use crate::readiness::{Readable, Readiness};
 use crate::reason::Reason;
+pub use crate::reason::Timeout;
 
 /// One step of the loop. `key` is the session's key in the slab, which is also its token. A later session may get the
 /// same key.
@@ -35,19 +37,19 @@ pub enum Event {
     },
     /// The listener's event: a client is in the accept queue.
     ListenerReady,
-    /// A session's turn begins, because of its event or because the loop has something to do for it.
+    /// A session's turn begins.
     Turn {
         /// The session.
         key: usize,
         /// Its client.
-        peer: SocketAddr,
-        /// What it may be ready for.
-        ready: Readiness,
+        peer: Address,
+        /// Why it gets the turn.
+        cause: Cause,
     },
     /// A read or a write.
     Call {
         /// The session's client.
-        peer: SocketAddr,
+        peer: Address,
         /// `read` or `write`.
         call: &'static str,
         /// How many bytes it moved. `None`: it would have blocked. A read of 0 is the end of input.
@@ -60,7 +62,7 @@ pub enum Event {
     /// A call on a session's socket returned an error.
     CallFailed {
         /// The session's client.
-        peer: SocketAddr,
+        peer: Address,
         /// `read`, `write` or `shutdown`.
         call: &'static str,
         /// The system's message.
@@ -69,7 +71,7 @@ pub enum Event {
     /// The protocol has answered its input. It stops when the output reaches the high water mark.
     Answered {
         /// The session's client.
-        peer: SocketAddr,
+        peer: Address,
         /// What the input buffer still holds (bytes).
         input: usize,
         /// What the output buffer holds now: the pending output (bytes).
@@ -78,16 +80,21 @@ pub enum Event {
     /// A session's state has changed.
     State {
         /// The session's client.
-        peer: SocketAddr,
-        /// The name of the new state.
-        state: &'static str,
+        peer: Address,
+        /// The new state.
+        state: State,
+    },
+    /// The protocol waits for an answer that is made elsewhere.
+    Waiting {
+        /// The session's client.
+        peer: Address,
     },
     /// The loop asks the kernel to report this from now on.
     Interest {
         /// The session.
         key: usize,
         /// Its client.
-        peer: SocketAddr,
+        peer: Address,
         /// What the kernel reports.
         interest: Interest,
         /// It was the same before: the kernel is asked again, because the last event is used up.
@@ -135,14 +142,36 @@ pub enum Event {
         /// The session.
         key: usize,
         /// Its client.
-        peer: SocketAddr,
+        peer: Address,
+    },
+    /// A proxy was accepted. Its client is not known yet.
+    Proxied {
+        /// The session.
+        key: usize,
+        /// The proxy.
+        peer: Address,
+    },
+    /// The session has learned who its client is ([`Step::Introduce`](crate::Step::Introduce)). The next steps name the
+    /// client.
+    Introduced {
+        /// The proxy.
+        peer: Address,
+        /// The client, if the proxy tells it.
+        client: Option<Address>,
+    },
+    /// An outgoing connection was begun.
+    ConnectStarted {
+        /// The session.
+        key: usize,
+        /// Where it goes.
+        peer: Address,
     },
     /// A client was accepted above the connection limit. It is told that the server is full.
     Refused {
         /// The session.
         key: usize,
         /// Its client.
-        peer: SocketAddr,
+        peer: Address,
         /// How many sessions are open.
         open: usize,
     },
@@ -151,7 +180,7 @@ pub enum Event {
         /// The session.
         key: usize,
         /// Its client.
-        peer: SocketAddr,
+        peer: Address,
         /// Why.
         reason: Reason,
     },
@@ -173,24 +202,47 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// The [`Event::Call`] that left `buffers` as they are.
-    pub(crate) fn call(
-        peer: SocketAddr,
-        call: &'static str,
-        bytes: Option<usize>,
-        buffers: &Buffers,
-    ) -> Self {
-        Self::Call { peer, call, bytes, input: buffers.input.len(), output: buffers.output.len() }
-    }
+/// Why a session gets a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its socket has an event, or its session begins.
+    Ready(Readiness),
+    /// It was woken.
+    Woken,
+    /// A time-out of it is over.
+    Timeout(Timeout),
+    /// A waker ends it.
+    End,
+    /// The server stops. Whether the session has read something in the last second.
+    Stop(bool),
+}
 
+/// The states of a session. `connection.rs` has the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[non_exhaustive]
+pub enum State {
+    /// An outgoing connection is not open yet.
+    Connecting,
+    /// The protocol has not greeted yet.
+    New,
+    /// The session reads and answers.
+    Open,
+    /// The server stops. The session reads and answers what the client had sent.
+    Draining,
+    /// No more input follows. The session answers what it has.
+    InputEnded,
+    /// The protocol has said everything. The pending output is sent.
+    Finishing,
+    /// The server has ended its direction, and waits until the client has everything and ends its own.
+    Lingering,
+    /// The session is over.
+    Closed,
+}
+
+impl Event {
     /// The [`Event::Interest`] that follows the interest `before`.
-    pub(crate) fn interest(
-        key: usize,
-        peer: SocketAddr,
-        before: Option<Interest>,
-        interest: Interest,
-    ) -> Self {
+    pub(crate) fn interest(key: usize, peer: Address, before: Option<Interest>, interest: Interest) -> Self {
         Self::Interest { key, peer, interest, rearm: before == Some(interest) }
     }
 
@@ -210,14 +262,18 @@ impl fmt::Display for Event {
                 write!(f, "poll: {events} ready, {after:?} after the last poll")
             }
             Self::ListenerReady => write!(f, "listener: ready"),
-            Self::Turn { key, peer, ready } => write!(f, "token {key}, {peer}: {ready:?}"),
+            Self::Turn { key, peer, cause: Cause::Ready(ready) } => {
+                write!(f, "token {key}, {peer}: {ready:?}")
+            }
+            Self::Turn { key, peer, cause } => write!(f, "token {key}, {peer}: {cause:?}"),
             Self::Call { peer, call, bytes: Some(count), .. } => write!(f, "{peer}: {call} {count} bytes"),
             Self::Call { peer, call, bytes: None, .. } => write!(f, "{peer}: {call} would block"),
             Self::CallFailed { peer, call, error } => write!(f, "{peer}: {call}: {error}"),
             Self::Answered { peer, input, output } => {
                 write!(f, "{peer}: {output} bytes of output pending, {input} of input not answered")
             }
-            Self::State { peer, state } => write!(f, "{peer}: state {state}"),
+            Self::State { peer, state } => write!(f, "{peer}: state {state:?}"),
+            Self::Waiting { peer } => write!(f, "{peer}: waits for its answer"),
             Self::Interest { key, peer, interest, rearm } => {
                 write!(f, "token {key}, {peer}: interest {interest:?}{}", if *rearm { " again" } else { "" })
             }
@@ -230,6 +286,14 @@ impl fmt::Display for Event {
             Self::AcceptFailed { error, .. } => write!(f, "accept: {error}"),
             Self::AcceptPaused { open, error } => write!(f, "Accepting pauses at {open} sessions: {error}"),
             Self::Opened { peer, .. } => write!(f, "Connected with {peer}"),
+            Self::Proxied { peer, .. } => write!(f, "{peer} is a proxy; its client is not known yet"),
+            Self::Introduced { peer, client: Some(client) } => {
+                write!(f, "Connected with {client} through {peer}")
+            }
+            Self::Introduced { peer, client: None } => {
+                write!(f, "Connected with {peer}, a proxy that names no client")
+            }
+            Self::ConnectStarted { peer, .. } => write!(f, "Connecting to {peer}"),
             Self::Refused { peer, open, .. } => write!(f, "{peer} refused: {open} sessions are open"),
             Self::Closed { peer, reason, .. } => write!(f, "{peer} closed: {reason}"),
             Self::Requested { stop, stop_now, report } => {
@@ -242,39 +306,55 @@ impl fmt::Display for Event {
     }
 }
 
-type Recorder = Box<dyn FnMut(&Event)>;
+/// Where in the source a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The file, from the root of the package.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+type Recorder = Box<dyn FnMut(&Event, Place)>;
 
 thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
 }
 
-/// Gives each step of a server that this thread runs to `recorder`, in order, if the log's maximum level
-/// ([`log::set_max_level`]) admits it. All steps need level trace.
-pub fn record_on_this_thread(recorder: impl FnMut(&Event) + 'static) {
+/// Whether any thread of the process has had a recorder.
+static IS_RECORDED: AtomicBool = AtomicBool::new(false);
+
+/// Gives each step of a server that this thread runs to `recorder`, in order, whatever is logged.
+pub fn record_on_this_thread(recorder: impl FnMut(&Event, Place) + 'static) {
     RECORDER.set(Some(Box::new(recorder)));
+    IS_RECORDED.store(true, Relaxed);
 }
 
-/// Hands a step to this thread's recorder, if there is one.
-pub(crate) fn record(event: &Event) {
+pub(crate) fn is_recorded() -> bool {
+    IS_RECORDED.load(Relaxed)
+}
+
+/// Gives a step to this thread's recorder, if there is one.
+pub(crate) fn record(event: &Event, place: Place) {
     RECORDER.with_borrow_mut(|recorder| {
         if let Some(recorder) = recorder {
-            recorder(event);
+            recorder(event, place);
         }
     });
 }
 
-/// Records and logs a step of the loop. Below the log's level, the event is not built.
+/// Records and logs a step of the loop.
 macro_rules! step {
     ($level:expr, $event:expr) => {{
         let level = $level;
-        if level <= log::max_level() {
+        if level <= log::max_level() || $crate::trace::is_recorded() {
             let event = $event;
-            crate::trace::record(&event);
+            $crate::trace::record(&event, $crate::trace::Place { file: file!(), line: line!() });
             log::log!(level, "{event}");
         }
     }};
     ($event:expr) => {
-        crate::trace::step!(log::Level::Trace, $event)
+        $crate::trace::step!(log::Level::Trace, $event)
     };
 }
 pub(crate) use step;
@@ -284,23 +364,14 @@ mod tests {
     use super::*;
     use std::rc::Rc;
 
-    /// No test of this process sets up a log, so its level is off.
     #[test]
-    fn a_step_below_the_logs_level_is_not_built() {
-        fn build() -> Event {
-            unreachable!("the level is off")
-        }
-        step!(build());
-    }
-
-    #[test]
-    fn a_recorder_gets_the_steps_of_its_thread_in_order() {
+    fn a_recorder_gets_the_steps_of_its_thread_in_order_whatever_is_logged() {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let recorder = Rc::clone(&seen);
-        record_on_this_thread(move |event| recorder.borrow_mut().push(event.clone()));
-        for event in [Event::ListenerReady, Event::ListenerRearmed] {
-            record(&event);
-        }
-        assert_eq!(*seen.borrow(), [Event::ListenerReady, Event::ListenerRearmed]);
+        record_on_this_thread(move |event, place| recorder.borrow_mut().push((event.clone(), place.line)));
+        let line = line!();
+        step!(Event::ListenerReady);
+        step!(Event::ListenerRearmed);
+        assert_eq!(*seen.borrow(), [(Event::ListenerReady, line + 1), (Event::ListenerRearmed, line + 2)]);
     }
 }

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
-use okloop::BANNER;
 use okloop::config::EVENTS;
+use okloop::protocols::BANNER;
 
 use super::with_few_descriptors;
 use crate::harness::{Client, Process, chunks_of, crowd, numbered_lines};
