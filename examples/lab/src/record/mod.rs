@@ -29,9 +29,7 @@ use okloop::{Client, Config, Handle, Server, Session};
 
 use self::recording::{RING, Recording, Ring};
 use self::scenes::{SCENES, Scene};
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
-use crate::support::output::{self, prepare, say};
+use crate::support::{Failure, Interrupt, output, prepare, say};
 
 /// What the loop does, as a page to step through: serves on port 8888 until Ctrl-C, or plays a scene
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use okloop::trace::{Cause, Event, Place, Readable, State, Timeout};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::support::words::{many, time};
+use crate::support::{many, time};
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;

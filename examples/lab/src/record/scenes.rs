@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::Recorded;
 use super::recording::{Recording, Seen};
-use crate::support::failure::Failure;
+use crate::support::Failure;
 
 /// How long a client waits for a byte. Far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::scenes::SCENES;
-use crate::support::failure::Failure;
-use crate::support::output::write;
+use crate::support::{Failure, write};
 
 /// The scenes of the course's pictures, and words of the step in the middle.
 const STILLS: [(&str, &str); 5] = [
