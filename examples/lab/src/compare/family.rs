@@ -6,12 +6,25 @@
 use std::ops::Add;
 use std::time::Duration;
 
-use crate::support::child;
-use crate::support::usage::{self, Memory, Switches};
+use crate::support::{child, usage};
 
 /// The processes of the contender that runs now.
 #[derive(Debug)]
 pub struct Family(Vec<u32>);
+
+/// What they have used up to a moment: processor time, and context switches; none where the system does not tell.
+pub struct Used(pub Option<Duration>, pub Option<[u64; 2]>);
+
+impl Used {
+    /// Since an earlier moment.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let switches = self.1.zip(earlier.1);
+        Self(
+            self.0.zip(earlier.0).map(|(now, then)| now.saturating_sub(then)),
+            switches.map(|(now, then)| [0, 1].map(|kind: usize| now[kind].saturating_sub(then[kind]))),
+        )
+    }
+}
 
 impl Family {
     /// Those that run now.
@@ -19,13 +32,21 @@ impl Family {
         Self(child::descendants())
     }
 
+    /// What they have used until now.
+    pub fn used(&self) -> Used {
+        // The clock last: it takes a while to add up the switches of ten thousand threads.
+        let switches = self.of_each(usage::switches).reduce(usage::sum);
+        Used(self.processor_time(), switches)
+    }
+
     /// The processor time that they have used. The time of a process that has ended counts if its parent has waited for
     /// it.
-    pub fn processor_time(&self) -> Option<Duration> {
-        self.sum(|process| {
+    fn processor_time(&self) -> Option<Duration> {
+        let used = |process| {
             let of_ended = usage::processor_time_of_ended_children(process).unwrap_or_default();
             Some(usage::processor_time(process)? + of_ended)
-        })
+        };
+        self.of_each(used).reduce(Duration::add)
     }
 
     /// Whether there is only one process.
@@ -33,23 +54,18 @@ impl Family {
         self.0.len() == 1
     }
 
-    /// The memory that they have in use.
-    pub fn memory(&self) -> Option<Memory> {
-        self.sum(usage::memory)
+    /// The memory that they have in use: see [`usage::memory`].
+    pub fn memory(&self) -> Option<[u64; 2]> {
+        self.of_each(usage::memory).reduce(usage::sum)
     }
 
     /// How many threads they have.
     pub fn threads(&self) -> Option<u64> {
-        self.sum(usage::threads)
-    }
-
-    /// The context switches of their threads.
-    pub fn switches(&self) -> Option<Switches> {
-        self.sum(usage::switches)
+        self.of_each(usage::threads).reduce(u64::add)
     }
 
     /// A process that ends meanwhile, or is a zombie, adds nothing.
-    fn sum<T: Add<Output = T>>(&self, figure: impl Fn(u32) -> Option<T>) -> Option<T> {
-        self.0.iter().filter_map(|&process| figure(process)).reduce(T::add)
+    fn of_each<T>(&self, figure: impl Fn(u32) -> Option<T>) -> impl Iterator<Item = T> {
+        self.0.iter().filter_map(move |&process| figure(process))
     }
 }

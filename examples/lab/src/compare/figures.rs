@@ -4,105 +4,76 @@ use std::collections::BTreeMap;
 
 use crate::support::{bytes, microseconds, thousands};
 
-/// Something that is measured.
+/// Something that is measured: its name in `results.json`, with the unit of the number; its name at the head of a column; and
+/// how a number of this kind is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Figure {
-    /// Answers, or visits, in a second.
-    AnswersPerSecond,
-    /// The lines that were due in a second.
-    OfferedPerSecond,
-    /// Megabytes of a flood's text answered in a second.
-    MegabytesPerSecond,
-    /// Half of the answers took no longer.
-    Median,
-    /// 99 of 100 answers took no longer.
-    P99,
-    /// The slowest answer.
-    Slowest,
-    /// From the first connect to the last banner.
-    Opening,
-    /// The server's processor time for an answer.
-    ProcessorPerAnswer,
-    /// The server's processor time for a megabyte.
-    ProcessorPerMegabyte,
-    /// By how much the server's memory grew when all sessions were open and idle, for each session.
-    MemoryPerSession,
-    /// By how much the kernel stacks of all threads grew then, for each session.
-    StacksPerSession,
-    /// The same for the page tables.
-    PageTablesPerSession,
-    /// The same for the kernel's objects: sockets, files, entries in epoll, threads. The load's end is not in it.
-    ObjectsPerSession,
-    /// The server's memory then.
-    Memory,
-    /// The server's threads then.
-    Threads,
-    /// How often a thread of the server went to wait, for each answer.
-    VoluntarySwitches,
-    /// How often a thread of the server had to give way to another, for each answer.
-    InvoluntarySwitches,
-    /// How many processors the server kept busy.
-    ServerProcessors,
-    /// How many processors the load kept busy.
-    LoadProcessors,
-    /// How many answers, or visits, the latencies count.
-    Samples,
+pub struct Figure {
+    pub key: &'static str,
+    pub title: &'static str,
+    unit: Unit,
+    /// Whether a reader compares servers by it.
+    pub is_compared: bool,
 }
 
 impl Figure {
-    /// Its name in `results.json`, its name at the head of a column, and its unit.
-    fn names(self) -> (&'static str, &'static str, Unit) {
-        match self {
-            Self::AnswersPerSecond => ("answers_per_second", "answers/s", Unit::Whole),
-            Self::OfferedPerSecond => ("offered_per_second", "offered/s", Unit::Whole),
-            Self::MegabytesPerSecond => ("megabytes_per_second", "MB/s", Unit::Whole),
-            Self::Median => ("latency_p50_us", "p50", Unit::Microseconds),
-            Self::P99 => ("latency_p99_us", "p99", Unit::Microseconds),
-            Self::Slowest => ("latency_max_us", "max", Unit::Microseconds),
-            Self::Opening => ("opening_us", "opening", Unit::Microseconds),
-            Self::ProcessorPerAnswer => ("server_cpu_us_per_answer", "CPU/answer", Unit::Microseconds),
-            Self::ProcessorPerMegabyte => ("server_cpu_us_per_megabyte", "CPU/MB", Unit::Microseconds),
-            Self::MemoryPerSession => ("memory_bytes_per_idle_session", "process", Unit::Bytes),
-            Self::StacksPerSession => ("kernel_stack_bytes_per_idle_session", "kernel stacks", Unit::Bytes),
-            Self::PageTablesPerSession => ("page_table_bytes_per_idle_session", "page tables", Unit::Bytes),
-            Self::ObjectsPerSession => {
-                ("kernel_object_bytes_per_idle_session", "kernel objects", Unit::Bytes)
-            }
-            Self::Memory => ("memory_bytes", "memory", Unit::Bytes),
-            Self::Threads => ("threads", "threads", Unit::Whole),
-            Self::VoluntarySwitches => ("voluntary_switches_per_answer", "switches", Unit::Ratio),
-            Self::InvoluntarySwitches => ("involuntary_switches_per_answer", "forced", Unit::Ratio),
-            Self::ServerProcessors => ("server_cpus_busy", "CPUs", Unit::Ratio),
-            Self::LoadProcessors => ("load_cpus_busy", "load", Unit::Ratio),
-            Self::Samples => ("latency_samples", "answers", Unit::Whole),
-        }
+    /// Answers, or visits, in a second.
+    pub const ANSWERS_PER_SECOND: Self = Self::new("answers_per_second", "answers/s", Unit::Whole).compared();
+    /// The lines that were due in a second.
+    pub const OFFERED_PER_SECOND: Self = Self::new("offered_per_second", "offered/s", Unit::Whole);
+    /// Megabytes of a flood's text answered in a second.
+    pub const MEGABYTES_PER_SECOND: Self = Self::new("megabytes_per_second", "MB/s", Unit::Whole).compared();
+    /// Half of the answers took no longer.
+    pub const MEDIAN: Self = Self::new("latency_p50_us", "p50", Unit::Microseconds);
+    /// 99 of 100 answers took no longer.
+    pub const P99: Self = Self::new("latency_p99_us", "p99", Unit::Microseconds).compared();
+    /// The slowest answer.
+    pub const SLOWEST: Self = Self::new("latency_max_us", "max", Unit::Microseconds);
+    /// From the first connect to the last banner.
+    pub const OPENING: Self = Self::new("opening_us", "opening", Unit::Microseconds);
+    /// The server's processor time for an answer.
+    pub const PROCESSOR_PER_ANSWER: Self =
+        Self::new("server_cpu_us_per_answer", "CPU/answer", Unit::Microseconds).compared();
+    /// The server's processor time for a megabyte.
+    pub const PROCESSOR_PER_MEGABYTE: Self =
+        Self::new("server_cpu_us_per_megabyte", "CPU/MB", Unit::Microseconds).compared();
+    /// By how much the server's memory grew when all sessions were open and idle, for each session.
+    pub const MEMORY_PER_SESSION: Self = Self::new("memory_bytes_per_idle_session", "process", Unit::Bytes);
+    /// By how much the kernel stacks of all threads grew then, for each session.
+    pub const STACKS_PER_SESSION: Self =
+        Self::new("kernel_stack_bytes_per_idle_session", "kernel stacks", Unit::Bytes);
+    /// The same for the page tables.
+    pub const PAGE_TABLES_PER_SESSION: Self =
+        Self::new("page_table_bytes_per_idle_session", "page tables", Unit::Bytes);
+    /// The same for the kernel's objects: sockets, files, entries in epoll, threads. The load's end is not in it.
+    pub const OBJECTS_PER_SESSION: Self =
+        Self::new("kernel_object_bytes_per_idle_session", "kernel objects", Unit::Bytes);
+    /// The server's memory then.
+    pub const MEMORY: Self = Self::new("memory_bytes", "memory", Unit::Bytes);
+    /// The server's threads then.
+    pub const THREADS: Self = Self::new("threads", "threads", Unit::Whole);
+    /// How often a thread of the server went to wait, for each answer.
+    pub const VOLUNTARY_SWITCHES: Self = Self::new("voluntary_switches_per_answer", "switches", Unit::Ratio);
+    /// How often a thread of the server had to give way to another, for each answer.
+    pub const INVOLUNTARY_SWITCHES: Self =
+        Self::new("involuntary_switches_per_answer", "forced", Unit::Ratio);
+    /// How many processors the server kept busy.
+    pub const SERVER_PROCESSORS: Self = Self::new("server_cpus_busy", "CPUs", Unit::Ratio);
+    /// How many processors the load kept busy.
+    pub const LOAD_PROCESSORS: Self = Self::new("load_cpus_busy", "load", Unit::Ratio);
+    /// How many answers, or visits, the latencies count.
+    pub const SAMPLES: Self = Self::new("latency_samples", "answers", Unit::Whole);
+
+    const fn new(key: &'static str, title: &'static str, unit: Unit) -> Self {
+        Self { key, title, unit, is_compared: false }
     }
 
-    /// Its name in `results.json`, with the unit of the number.
-    pub fn key(self) -> &'static str {
-        self.names().0
-    }
-
-    /// Its name at the head of a column.
-    pub fn title(self) -> &'static str {
-        self.names().1
-    }
-
-    /// Whether a reader compares servers by it.
-    pub fn is_compared(self) -> bool {
-        matches!(
-            self,
-            Self::AnswersPerSecond
-                | Self::MegabytesPerSecond
-                | Self::ProcessorPerAnswer
-                | Self::ProcessorPerMegabyte
-                | Self::P99
-        )
+    const fn compared(self) -> Self {
+        Self { is_compared: true, ..self }
     }
 
     /// A number of this kind as text.
     pub fn show(self, number: f64) -> String {
-        match self.names().2 {
+        match self.unit {
             Unit::Whole => thousands(number),
             Unit::Microseconds => microseconds(number),
             Unit::Bytes => bytes(number),
@@ -112,7 +83,7 @@ impl Figure {
 }
 
 /// How a figure is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Unit {
     Whole,
     Microseconds,
@@ -147,9 +118,9 @@ mod tests {
 
     #[test]
     fn a_figure_is_shown_with_its_unit() {
-        assert_eq!(Figure::AnswersPerSecond.show(1_234_567.4), "1,234,567");
-        assert_eq!(Figure::Median.show(12_345.0), "12.3 ms");
-        assert_eq!(Figure::MemoryPerSession.show(12_345.0), "12.1 KiB");
-        assert_eq!(Figure::Opening.show(1_500_000.0), "1.50 s");
+        assert_eq!(Figure::ANSWERS_PER_SECOND.show(1_234_567.4), "1,234,567");
+        assert_eq!(Figure::MEDIAN.show(12_345.0), "12.3 ms");
+        assert_eq!(Figure::MEMORY_PER_SESSION.show(12_345.0), "12.1 KiB");
+        assert_eq!(Figure::OPENING.show(1_500_000.0), "1.50 s");
     }
 }

@@ -24,49 +24,31 @@ const GLANCE: Duration = Duration::from_millis(30);
 /// The objects of other programs come and go too (bytes).
 const NOISE: f64 = 128.0 * 1024.0;
 
-/// The system's counters (bytes), from `/proc/meminfo`. Or how much they grew, and then one may be negative.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// `KernelStack`: a stack for each thread.
-    pub stacks: f64,
-    /// `PageTables`.
-    pub page_tables: f64,
-    /// `Slab`: sockets, files, threads, and all other objects of the kernel.
-    pub objects: f64,
+/// The system's counters (bytes), from `/proc/meminfo`: `KernelStack`, a stack for each thread; `PageTables`; and `Slab`:
+/// sockets, files, threads, and all other objects of the kernel.
+pub type Memory = [f64; 3];
+
+fn now() -> Option<Memory> {
+    let counters = Meminfo::current().ok()?;
+    Some([counters.kernel_stack?, counters.page_tables?, counters.slab].map(|bytes| bytes as f64))
 }
 
-impl Memory {
-    /// The counters now.
-    pub fn now() -> Option<Self> {
-        let counters = Meminfo::current().ok()?;
-        Some(Self {
-            stacks: counters.kernel_stack? as f64,
-            page_tables: counters.page_tables? as f64,
-            objects: counters.slab as f64,
-        })
-    }
-
-    /// The counters when they fall no longer. The kernel frees the objects of closed sessions a little later.
-    pub fn settled() -> Option<Self> {
-        let deadline = Instant::now() + SETTLING;
-        let mut counters = Self::now()?;
-        loop {
-            thread::sleep(GLANCE);
-            let earlier = mem::replace(&mut counters, Self::now()?);
-            if earlier.objects - counters.objects < NOISE || Instant::now() > deadline {
-                return Some(counters);
-            }
+/// The counters when they fall no longer. The kernel frees the objects of closed sessions a little later.
+pub fn settled() -> Option<Memory> {
+    let deadline = Instant::now() + SETTLING;
+    let mut counters = now()?;
+    loop {
+        thread::sleep(GLANCE);
+        let earlier = mem::replace(&mut counters, now()?);
+        if earlier[2] - counters[2] < NOISE || Instant::now() > deadline {
+            return Some(counters);
         }
     }
+}
 
-    /// How much they have grown.
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            stacks: self.stacks - earlier.stacks,
-            page_tables: self.page_tables - earlier.page_tables,
-            objects: self.objects - earlier.objects,
-        }
-    }
+/// How much they have grown.
+pub fn growth(before: Memory, after: Memory) -> Memory {
+    [0, 1, 2].map(|counter| after[counter] - before[counter])
 }
 
 /// The system's limits of threads, for the reader of a failure.
@@ -89,7 +71,7 @@ pub fn end_of_session(file_limit: u64) -> io::Result<Option<f64>> {
     let address = listener.local_addr()?;
     poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
     let mut events = Events::with_capacity(1);
-    let before = Memory::now();
+    let before = now();
     let mut ends = Vec::new();
     for _ in 0..sessions {
         let mut client = TcpStream::connect(address)?;
@@ -107,10 +89,10 @@ pub fn end_of_session(file_limit: u64) -> io::Result<Option<f64>> {
         }
         ends.extend([client, server]);
     }
-    let after = Memory::now();
+    let after = now();
     for end in &ends {
         // A reset: otherwise the kernel would remember each session for a minute (TIME_WAIT).
         SockRef::from(end).set_linger(Some(Duration::ZERO))?;
     }
-    Ok(after.zip(before).map(|(after, before)| after.since(&before).objects / ends.len() as f64))
+    Ok(after.zip(before).map(|(after, before)| growth(before, after)[2] / ends.len() as f64))
 }

@@ -197,7 +197,8 @@ impl<'a> Load<'a> {
         self.step = Step::Parting;
         let lines = self.places(Role::Active).chain(self.places(Role::Lines));
         let missing = lines.filter_map(|place| self.sessions.client(place).map(|client| client.unanswered()));
-        self.awaited = missing.sum::<usize>() + self.workload.floods + self.workload.visitors;
+        self.awaited =
+            missing.sum::<usize>() + self.workload.count(Role::Flood) + self.workload.count(Role::Visitor);
         for place in self.places(Role::Flood) {
             self.sessions.client(place).map_or(Ok(()), Client::leave)?;
         }

@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::compare::family::Family;
+use crate::compare::family::{Family, Used};
 use crate::compare::figures::{Figure, Figures};
-use crate::compare::kernel::{self, Memory as KernelMemory};
+use crate::compare::kernel;
 use crate::compare::load::{Heard, Load};
 use crate::compare::workload::{BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
 use crate::support::load::Sources;
 use crate::support::load::schedule::regular;
-use crate::support::usage::{self, Memory, Switches};
 use crate::support::{
-    Candidate, Descendants, Failure, Interrupt, OwnProcessor, Server, Setup, in_microseconds,
+    Candidate, Descendants, Failure, Interrupt, OwnProcessor, Server, Setup, in_microseconds, usage,
 };
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
@@ -114,35 +113,35 @@ fn measure(
     let mut figures = Figures::default();
     let empty = Family::now().memory();
     let counts_kernel = workload.kind == Kind::Typing && workload.sessions() >= kernel::LEAST_SESSIONS;
-    let kernel_empty = counts_kernel.then(KernelMemory::settled).flatten();
+    let kernel_empty = counts_kernel.then(kernel::settled).flatten();
     let opening = load.gather().map_err(hint_at_threads)?;
     if let Some(flood) = &mut flood {
         flood.gather()?;
     }
     // Before anything is read about the threads: each of them would get entries in the kernel's table of files.
-    let kernel_idle = counts_kernel.then(KernelMemory::settled).flatten();
+    let kernel_idle = counts_kernel.then(kernel::settled).flatten();
     let family = Family::now();
     let idle = family.memory();
     if workload.residents() > 0 {
-        figures.note(Figure::Opening, in_microseconds(opening));
+        figures.note(Figure::OPENING, in_microseconds(opening));
     }
-    let bytes =
-        |memory: Memory| if family.is_single() { memory.resident } else { memory.proportional } as f64;
-    figures.note(Figure::Memory, idle.map(bytes));
+    let bytes = |[resident, proportional]: [u64; 2]| {
+        if family.is_single() { resident as f64 } else { proportional as f64 }
+    };
+    figures.note(Figure::MEMORY, idle.map(bytes));
     let sessions = workload.sessions() as f64;
     if let (Kind::Typing, Some(empty), Some(idle)) = (workload.kind, empty, idle) {
-        figures.note(Figure::MemoryPerSession, (bytes(idle) - bytes(empty)) / sessions);
+        figures.note(Figure::MEMORY_PER_SESSION, (bytes(idle) - bytes(empty)) / sessions);
     }
     if let (Some(empty), Some(idle)) = (kernel_empty, kernel_idle) {
-        let grown = idle.since(&empty);
-        figures.note(Figure::StacksPerSession, grown.stacks / sessions);
-        figures.note(Figure::PageTablesPerSession, grown.page_tables / sessions);
-        let objects = end_of_session.map(|end| grown.objects / sessions - end);
-        figures.note(Figure::ObjectsPerSession, objects);
+        let [stacks, page_tables, objects] = kernel::growth(empty, idle).map(|grown| grown / sessions);
+        figures.note(Figure::STACKS_PER_SESSION, stacks);
+        figures.note(Figure::PAGE_TABLES_PER_SESSION, page_tables);
+        figures.note(Figure::OBJECTS_PER_SESSION, end_of_session.map(|end| objects - end));
     }
-    figures.note(Figure::Threads, family.threads().map(|threads| threads as f64));
+    figures.note(Figure::THREADS, family.threads().map(|threads| threads as f64));
 
-    let before = Account::now();
+    let before = Family::now().used();
     let own_before = own_processor_time();
     thread::scope(|threads| {
         let flood = flood.as_mut().map(|flood| {
@@ -165,9 +164,9 @@ fn measure(
     // at rest, and it has used its time for them.
     let heard = load.part()?;
     let streamed = flood.map(Load::part).transpose()?.unwrap_or(heard);
-    let used = Account::now().since(&before);
+    let used = Family::now().used().since(&before);
 
-    figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
+    figures.note(Figure::LOAD_PROCESSORS, own.as_secs_f64() / heard.time.as_secs_f64());
     figures.note_latency(&heard.latency);
     figures.note_speed(workload.kind, heard, streamed);
     figures.note_costs(workload.kind, heard, streamed, &used);
@@ -189,75 +188,47 @@ fn own_processor_time() -> Duration {
     usage::processor_time(process::id()).unwrap_or_default()
 }
 
-/// What the server has used up to a moment; none where the system does not tell.
-struct Account {
-    processor_time: Option<Duration>,
-    switches: Option<Switches>,
-}
-
-impl Account {
-    fn now() -> Self {
-        let family = Family::now();
-        // The clock last: it takes a while to add up the switches of ten thousand threads.
-        let switches = family.switches();
-        Self { processor_time: family.processor_time(), switches }
-    }
-
-    fn since(&self, earlier: &Self) -> Self {
-        Self {
-            processor_time: self
-                .processor_time
-                .zip(earlier.processor_time)
-                .map(|(now, then)| now.saturating_sub(then)),
-            switches: self.switches.zip(earlier.switches).map(|(now, then)| Switches {
-                voluntary: now.voluntary.saturating_sub(then.voluntary),
-                involuntary: now.involuntary.saturating_sub(then.involuntary),
-            }),
-        }
-    }
-}
-
 impl Figures {
     fn note_latency(&mut self, latency: &Histogram<u64>) {
-        self.note(Figure::Samples, latency.len() as f64);
+        self.note(Figure::SAMPLES, latency.len() as f64);
         if latency.is_empty() {
             return;
         }
         let quantile = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
-        self.note(Figure::Median, quantile(0.5));
+        self.note(Figure::MEDIAN, quantile(0.5));
         self.note(Figure::P99, quantile(0.99));
-        self.note(Figure::Slowest, latency.max() as f64 / 1e3);
+        self.note(Figure::SLOWEST, latency.max() as f64 / 1e3);
     }
 
     fn note_speed(&mut self, kind: Kind, heard: &Heard, flood: &Heard) {
         let seconds = heard.time.as_secs_f64();
         if kind != Kind::Bulk {
-            self.note(Figure::AnswersPerSecond, heard.answers as f64 / seconds);
+            self.note(Figure::ANSWERS_PER_SECOND, heard.answers as f64 / seconds);
         }
         if kind == Kind::Fairness {
-            self.note(Figure::OfferedPerSecond, heard.latency.len() as f64 / seconds);
+            self.note(Figure::OFFERED_PER_SECOND, heard.latency.len() as f64 / seconds);
         }
         if matches!(kind, Kind::Bulk | Kind::Fairness) {
-            self.note(Figure::MegabytesPerSecond, flood.streamed as f64 / 1e6 / seconds);
+            self.note(Figure::MEGABYTES_PER_SECOND, flood.streamed as f64 / 1e6 / seconds);
         }
     }
 
     /// The server has worked for the late answers too.
-    fn note_costs(&mut self, kind: Kind, heard: &Heard, flood: &Heard, used: &Account) {
+    fn note_costs(&mut self, kind: Kind, heard: &Heard, flood: &Heard, used: &Used) {
         let answers = (heard.answers + heard.late_answers) as f64;
         let megabytes = (flood.streamed + flood.late_streamed) as f64 / 1e6;
-        let busy = used.processor_time.map(|time| time.as_secs_f64() / heard.time.as_secs_f64());
-        self.note(Figure::ServerProcessors, busy);
-        let processor = used.processor_time.map(in_microseconds);
+        let busy = used.0.map(|time| time.as_secs_f64() / heard.time.as_secs_f64());
+        self.note(Figure::SERVER_PROCESSORS, busy);
+        let processor = used.0.map(in_microseconds);
         if matches!(kind, Kind::Bulk | Kind::Fairness) {
-            self.note(Figure::ProcessorPerMegabyte, processor.map(|time| time / megabytes));
+            self.note(Figure::PROCESSOR_PER_MEGABYTE, processor.map(|time| time / megabytes));
         } else {
-            self.note(Figure::ProcessorPerAnswer, processor.map(|time| time / answers));
+            self.note(Figure::PROCESSOR_PER_ANSWER, processor.map(|time| time / answers));
         }
         // A thread that ends takes its count with it, so churn has no such figure.
-        if let (Kind::Typing | Kind::Crowd, Some(switches)) = (kind, used.switches) {
-            self.note(Figure::VoluntarySwitches, switches.voluntary as f64 / answers);
-            self.note(Figure::InvoluntarySwitches, switches.involuntary as f64 / answers);
+        if let (Kind::Typing | Kind::Crowd, Some([voluntary, involuntary])) = (kind, used.1) {
+            self.note(Figure::VOLUNTARY_SWITCHES, voluntary as f64 / answers);
+            self.note(Figure::INVOLUNTARY_SWITCHES, involuntary as f64 / answers);
         }
     }
 }

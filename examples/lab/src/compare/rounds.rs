@@ -40,7 +40,7 @@ pub struct Summary {
 impl Cell {
     /// Whether the sessions took so long to open that the measurement is made once.
     fn is_slow(&self) -> bool {
-        let opening = self.runs.first().and_then(|run| run.of(Figure::Opening));
+        let opening = self.runs.first().and_then(|run| run.of(Figure::OPENING));
         opening.is_some_and(|opening| opening > in_microseconds(SLOW_OPENING))
     }
 

@@ -75,7 +75,7 @@ pub fn play_round(
     for turn in 0..TURNS {
         begin(turn);
         // A server that fails ends here, so that it disturbs no other.
-        entrants.retain_mut(|entrant| entrant.play(workload.lines, time));
+        entrants.retain_mut(|entrant| entrant.play(workload.sessions(), time));
         if bench.interrupt.is_asked() {
             return;
         }

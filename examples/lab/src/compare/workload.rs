@@ -15,27 +15,18 @@ pub const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
 pub const BESIDE_FLOOD: usize = 20;
 
 /// A number of clients and what they do.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// What it is called.
     pub kind: Kind,
-    /// Sessions in which the client sends a line after each answer (closed loop).
-    pub active: usize,
-    /// Sessions in which the client sends lines by the clock (open loop).
-    pub lines: usize,
-    /// Sessions that stream at full speed.
-    pub floods: usize,
-    /// Sessions in which nothing happens.
-    pub idle: usize,
-    /// Sessions that open for one line, and open again when they have ended.
-    pub visitors: usize,
+    /// How many clients have each role, in the order of their places. Visitors are last.
+    parts: Vec<(Role, usize)>,
 }
 
 /// The workloads that there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One client types and the rest are idle: the C10K problem.
-    #[default]
     Typing,
     /// All clients send the next line as soon as the last is answered.
     Crowd,
@@ -75,10 +66,15 @@ impl Kind {
 /// What one client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
+    /// It sends a line after each answer (closed loop).
     Active,
+    /// It sends lines by the clock (open loop).
     Lines,
+    /// It streams at full speed.
     Flood,
+    /// Nothing.
     Idle,
+    /// It opens a session for one line, and another one when that has ended.
     Visitor,
 }
 
@@ -95,81 +91,80 @@ impl Role {
 }
 
 impl Workload {
+    fn new(kind: Kind, parts: impl Into<Vec<(Role, usize)>>) -> Self {
+        Self { kind, parts: parts.into() }
+    }
+
     /// So many sessions, of which one sends a line after each answer.
     pub fn typing(sessions: usize) -> Self {
-        Self { kind: Kind::Typing, idle: sessions - 1, active: 1, ..Self::default() }
+        Self::new(Kind::Typing, [(Role::Active, 1), (Role::Idle, sessions - 1)])
     }
 
     /// So many sessions, all busy.
     pub fn crowd(sessions: usize) -> Self {
-        Self { kind: Kind::Crowd, active: sessions, ..Self::default() }
+        Self::new(Kind::Crowd, [(Role::Active, sessions)])
     }
 
     /// Visitors that come and go, as many at a time as may connect at a time.
     pub fn churn() -> Self {
-        Self { kind: Kind::Churn, visitors: IN_FLIGHT, ..Self::default() }
+        Self::new(Kind::Churn, [(Role::Visitor, IN_FLIGHT)])
     }
 
     /// One session at full speed.
     pub fn bulk() -> Self {
-        Self { kind: Kind::Bulk, floods: 1, ..Self::default() }
+        Self::new(Kind::Bulk, [(Role::Flood, 1)])
     }
 
     /// One session at full speed, and clients beside it that send lines by the clock.
     pub fn fairness() -> Self {
-        Self { kind: Kind::Fairness, floods: 1, lines: BESIDE_FLOOD, ..Self::default() }
+        Self::new(Kind::Fairness, [(Role::Lines, BESIDE_FLOOD), (Role::Flood, 1)])
     }
 
     /// So many sessions that send lines by the clock.
     pub fn rates(sessions: usize) -> Self {
-        Self { kind: Kind::Rates, lines: sessions, ..Self::default() }
+        Self::new(Kind::Rates, [(Role::Lines, sessions)])
     }
 
     /// The same without the floods, and the floods, where there are other clients beside them.
     pub fn without_flood(&self) -> (Self, Option<Self>) {
-        if self.floods == 0 || self.floods == self.sessions() {
+        let (floods, others): (Vec<_>, Vec<_>) =
+            self.parts.iter().copied().partition(|(role, _)| *role == Role::Flood);
+        if floods.is_empty() || others.is_empty() {
             return (self.clone(), None);
         }
-        let floods = Self { kind: self.kind, floods: self.floods, ..Self::default() };
-        (Self { floods: 0, ..self.clone() }, Some(floods))
+        (Self::new(self.kind, others), Some(Self::new(self.kind, floods)))
     }
 
-    /// The sessions that are open all the time.
-    pub fn residents(&self) -> usize {
-        self.sessions() - self.visitors
+    /// How many clients have this role.
+    pub fn count(&self, role: Role) -> usize {
+        self.places(role).len()
     }
 
     /// The most sessions that are open at a time.
     pub fn sessions(&self) -> usize {
-        self.parts().iter().map(|(_, count)| count).sum()
+        self.parts.iter().map(|(_, count)| count).sum()
     }
 
-    /// How many clients have each role, in the order of their places. The visitors are last.
-    fn parts(&self) -> [(Role, usize); 5] {
-        [
-            (Role::Active, self.active),
-            (Role::Lines, self.lines),
-            (Role::Flood, self.floods),
-            (Role::Idle, self.idle),
-            (Role::Visitor, self.visitors),
-        ]
+    /// The sessions that are open all the time.
+    pub fn residents(&self) -> usize {
+        self.sessions() - self.count(Role::Visitor)
     }
 
     /// The places of the clients with this role.
     pub fn places(&self, role: Role) -> Range<usize> {
-        let before = self.parts().into_iter().take_while(|(other, _)| *other != role);
-        let start: usize = before.map(|(_, count)| count).sum();
-        let count = self.parts().into_iter().find(|(other, _)| *other == role).map_or(0, |(_, count)| count);
-        start..start + count
+        let mut start = 0;
+        for &(other, count) in &self.parts {
+            if other == role {
+                return start..start + count;
+            }
+            start += count;
+        }
+        0..0
     }
 
     /// The role of the client in the given place.
     pub fn role(&self, place: usize) -> Role {
-        let mut end = 0;
-        let holds = |(_, count): &(Role, usize)| {
-            end += count;
-            place < end
-        };
-        self.parts().into_iter().find(holds).map_or(Role::Visitor, |(role, _)| role)
+        let holds = |(role, _): &&(Role, usize)| self.places(*role).contains(&place);
+        self.parts.iter().find(holds).map_or(Role::Visitor, |(role, _)| *role)
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::case::{MOST, Stop, fails, shown};
+use super::case::{Checked, MOST, fails, shown};
 use crate::support::{Answer, Framing, Protocol};
 
 /// Where an answer's number stands in a prefix.
@@ -77,7 +77,7 @@ impl<'a> Answers<'a> {
     }
 
     /// Takes the next bytes that came.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+    pub fn take(&mut self, bytes: &[u8]) -> Checked {
         let mut next = Vec::new();
         let mut index = 0;
         while let Some(&byte) = bytes.get(index) {
@@ -217,8 +217,16 @@ impl<'a> Answers<'a> {
         self.readings.iter().map(|reading| reading.repeated).max().unwrap_or(0)
     }
 
+    /// What has not come yet, in words.
+    pub fn awaited(&self) -> String {
+        if self.are_complete() {
+            return "the end of the connection after the last answer".to_owned();
+        }
+        format!("after {} bytes of the answers: {}", self.answered(), self.expected())
+    }
+
     /// What may come next, in words.
-    pub fn expected(&self) -> String {
+    fn expected(&self) -> String {
         let Some(reading) = self.readings.first() else { return "nothing".to_owned() };
         let rest: Vec<u8> = self.payload[self.trimmed(reading.repeated)..]
             .iter()

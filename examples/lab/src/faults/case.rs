@@ -32,11 +32,17 @@ pub struct Case {
 #[derive(Debug, Clone, Copy)]
 pub struct Play {
     pub name: &'static str,
-    pub run: fn(&Trial) -> Outcome,
+    run: Run,
     /// Whether it needs a process that was started here: for signals, limits and its memory.
     pub needs_process: bool,
     pub setup: Setup,
     pub beside: Beside,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Run {
+    Checks(fn(&Trial) -> Checked),
+    Measures(fn(&Trial) -> Outcome),
 }
 
 /// How many other servers may be tested meanwhile.
@@ -52,8 +58,21 @@ pub enum Beside {
 
 impl Play {
     /// A case that needs an address only.
-    pub const fn new(name: &'static str, run: fn(&Trial) -> Outcome) -> Self {
-        Self { name, run, needs_process: false, setup: Setup::Plain, beside: Beside::Few }
+    pub const fn new(name: &'static str, run: fn(&Trial) -> Checked) -> Self {
+        Self { name, run: Run::Checks(run), needs_process: false, setup: Setup::Plain, beside: Beside::Few }
+    }
+
+    /// The same with a figure.
+    pub const fn measured(name: &'static str, run: fn(&Trial) -> Outcome) -> Self {
+        Self { run: Run::Measures(run), ..Self::new(name, |_| Ok(())) }
+    }
+
+    /// Plays it.
+    pub fn run(&self, trial: &Trial) -> Outcome {
+        match self.run {
+            Run::Checks(run) => run(trial).map(|()| None),
+            Run::Measures(run) => run(trial),
+        }
     }
 
     pub const fn of_process(self) -> Self {
@@ -105,8 +124,10 @@ pub fn all() -> Vec<Case> {
     all
 }
 
+/// What a step of a case returns, or why the case stopped there.
+pub type Checked<T = ()> = Result<T, Stop>;
 /// A figure where there is one, or why the case did not pass.
-pub type Outcome = Result<Option<String>, Stop>;
+pub type Outcome = Checked<Option<String>>;
 
 /// Why a case stopped before its end.
 #[derive(Debug, Clone)]
@@ -137,7 +158,7 @@ pub fn cannot_run(why: impl Into<String>) -> Stop {
 }
 
 /// Fails if `holds` is false.
-pub fn check(holds: bool, expected: impl Into<String>, came: impl Into<String>) -> Result<(), Stop> {
+pub fn check(holds: bool, expected: impl Into<String>, came: impl Into<String>) -> Checked {
     if holds { Ok(()) } else { Err(fails(expected, came)) }
 }
 

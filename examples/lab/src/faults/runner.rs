@@ -176,7 +176,7 @@ impl Runner<'_> {
         let start = Instant::now();
         let more = server.more.filter(|(name, _)| *name == case.name).map(|(_, more)| more);
         let trial = self.trial(server, more, case.play.setup, &case.name);
-        let outcome = trial.and_then(|trial| trial.explained((case.play.run)(&trial)));
+        let outcome = trial.and_then(|trial| trial.explained(case.play.run(&trial)));
         Finding::new(&server.name, outcome, start.elapsed())
     }
 

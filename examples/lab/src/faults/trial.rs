@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::case::{Stop, cannot_run};
+use super::case::{Checked, Stop, cannot_run};
 use super::client::Client;
 use crate::support::{ChildGuard, Interrupt, Process, Protocol, Server, usage};
 
@@ -32,23 +32,24 @@ pub struct Trial {
 
 impl Trial {
     /// The process.
-    pub fn process(&self) -> Result<&Process, Stop> {
+    pub fn process(&self) -> Checked<&Process> {
         self.server.process.as_ref().ok_or_else(|| cannot_run("only the address of the server is known"))
     }
 
     /// The process, for signals and its end.
-    pub fn guard(&self) -> Result<&ChildGuard, Stop> {
+    pub fn guard(&self) -> Checked<&ChildGuard> {
         Ok(&self.process()?.guard)
     }
 
     /// What /proc tells about the process.
-    pub fn look<T>(&self, figure: fn(u32) -> Option<T>) -> Result<T, Stop> {
+    pub fn look<T>(&self, figure: fn(u32) -> Option<T>) -> Checked<T> {
         figure(self.guard()?.id()).ok_or_else(|| cannot_run("/proc does not tell it"))
     }
 
     /// The memory that the process has in use (bytes).
-    pub fn memory(&self) -> Result<u64, Stop> {
-        Ok(self.look(usage::memory)?.resident)
+    pub fn memory(&self) -> Checked<u64> {
+        let [resident, _] = self.look(usage::memory)?;
+        Ok(resident)
     }
 
     /// Runs `act` while the server is stopped, if it was started here: it then finds everything that the clients did in
@@ -67,7 +68,7 @@ impl Trial {
     }
 
     /// The outcome, and how the process ended if that is why the case fails. A moment later the kernel may show it.
-    pub fn explained<T>(&self, outcome: Result<T, Stop>) -> Result<T, Stop> {
+    pub fn explained<T>(&self, outcome: Checked<T>) -> Checked<T> {
         outcome.map_err(|stop| match stop {
             Stop::Fails(mut failure) => {
                 if let Some(death) = self.server.death_within(Duration::from_millis(20))
@@ -82,7 +83,7 @@ impl Trial {
     }
 
     /// One more client is greeted and answered.
-    pub fn serves_the_next(&self) -> Result<(), Stop> {
+    pub fn serves_the_next(&self) -> Checked {
         let after = |stop| match stop {
             Stop::Fails(mut failure) => {
                 failure.expected = format!("the next client is served: {}", failure.expected);
@@ -112,7 +113,7 @@ impl Trial {
     }
 
     /// How long the answers take that these clients get one after the other, during this time; sorted.
-    pub fn answer_times(clients: &[Client<'_>], duration: Duration) -> Result<Vec<Duration>, Stop> {
+    pub fn answer_times(clients: &[Client<'_>], duration: Duration) -> Checked<Vec<Duration>> {
         let end = Instant::now() + duration;
         let mut times = Vec::new();
         while Instant::now() < end {
@@ -127,7 +128,7 @@ impl Trial {
     }
 
     /// Waits until `holds`, no longer than a client waits.
-    pub fn eventually(&self, mut holds: impl FnMut() -> Result<bool, Stop>) -> Result<bool, Stop> {
+    pub fn eventually(&self, mut holds: impl FnMut() -> Checked<bool>) -> Checked<bool> {
         let deadline = Instant::now() + self.patience;
         while !holds()? {
             if Instant::now() > deadline {

@@ -140,7 +140,7 @@ impl Clients<'_> {
     }
 
     fn say(&mut self, place: usize, due: Instant) {
-        let client = self.sessions.client(place).filter(|client| client.session().is_greeted());
+        let client = self.sessions.client(place).filter(|client| client.is_greeted());
         if let Some(Err(failure)) = client.map(|client| client.say(due)) {
             self.end(place, Some(&failure.to_string()));
         }
@@ -186,7 +186,7 @@ impl Clients<'_> {
                 Ok(News::Greeted) => {
                     self.in_flight -= 1;
                     self.tally.greeted += 1;
-                    let due = self.sessions.client(place).map(|client| client.session().due());
+                    let due = self.sessions.client(place).map(|client| client.due());
                     self.tally.slowest =
                         self.tally.slowest.max(due.map_or(Duration::ZERO, |due| due.elapsed()));
                 }
@@ -226,7 +226,7 @@ impl Clients<'_> {
         let (marked, client) = (self.marked, self.sessions.client(place)?);
         match marked {
             None => Some("ended before its server was told to stop"),
-            Some(_) if !client.session().is_greeted() => Some("ended before its banner"),
+            Some(_) if !client.is_greeted() => Some("ended before its banner"),
             Some(marked) if client.oldest().is_some_and(|due| due < marked) => {
                 Some("ended without an answer to its last line")
             }
@@ -237,7 +237,7 @@ impl Clients<'_> {
     /// Removes a session that has ended: in order, or lost for the given reason.
     fn end(&mut self, place: usize, lost: Option<&str>) {
         let Some(client) = self.sessions.remove(place) else { return };
-        let is_greeted = client.session().is_greeted();
+        let is_greeted = client.is_greeted();
         let is_awaited = match self.step {
             Step::Waiting | Step::Opening => !is_greeted,
             Step::Calling(next) => place < next && (client.unanswered() > 0 || !is_greeted),

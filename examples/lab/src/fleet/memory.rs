@@ -30,7 +30,7 @@ impl Memory {
     /// The memory in use now; `None` where the system does not tell.
     pub fn now(servers: impl Iterator<Item = u32>, clients: impl Iterator<Item = u32>) -> Option<Self> {
         let machine = Meminfo::current().ok()?;
-        let resident = |process| usage::memory(process).map(|memory| memory.resident);
+        let resident = |process| usage::memory(process).map(|[resident, _]| resident);
         Some(Self {
             servers: servers.map(resident).sum::<Option<u64>>()?,
             clients: clients.map(resident).sum::<Option<u64>>()?,

@@ -3,53 +3,11 @@
 //! Every figure is an `Option`. A process that has ended has none, and a table then says "n/a" instead of a number.
 
 use std::collections::BTreeSet;
-use std::ops::Add;
 use std::time::Duration;
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
-
-/// How often the scheduler took the processor from the threads of a process.
-#[derive(Debug, Clone, Copy)]
-pub struct Switches {
-    /// The thread had nothing to do and waited.
-    pub voluntary: u64,
-    /// The thread had work, but another thread had its turn.
-    pub involuntary: u64,
-}
-
-/// The bytes of memory that a process has in use, counted in two ways.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// Each page in use counts whole (resident set): exact for a single process.
-    pub resident: u64,
-    /// A page that several processes use counts in parts (proportional set): the sum is right for processes that were
-    /// forked from each other. But a part changes when another program maps the same library.
-    pub proportional: u64,
-}
-
-impl Add for Switches {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            voluntary: self.voluntary + other.voluntary,
-            involuntary: self.involuntary + other.involuntary,
-        }
-    }
-}
-
-impl Add for Memory {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            resident: self.resident + other.resident,
-            proportional: self.proportional + other.proportional,
-        }
-    }
-}
 
 fn process(id: u32) -> Option<Process> {
     Process::new(id.try_into().ok()?).ok()
@@ -87,14 +45,17 @@ pub fn descendants(id: u32) -> Vec<u32> {
     family.split_off(1)
 }
 
-/// The memory that the process has in use, as the page tables say.
+/// The bytes of memory that the process has in use, as the page tables say, counted in two ways. In the first one each page
+/// in use counts whole (resident set): exact for a single process. In the second one a page that several processes use
+/// counts in parts (proportional set): the sum is right for processes that were forked from each other. But a part changes
+/// when another program maps the same library.
 ///
 /// `VmRSS` in `/proc/PID/status` is cheaper, but the kernel keeps it per processor, and it is off by some hundred
 /// kilobytes: more than ten sessions cost. Neither has what the kernel keeps for a process: socket buffers, stacks.
-pub fn memory(id: u32) -> Option<Memory> {
+pub fn memory(id: u32) -> Option<[u64; 2]> {
     let rollup = process(id)?.smaps_rollup().ok()?.memory_map_rollup;
     let bytes = &rollup.iter().next()?.extension.map;
-    Some(Memory { resident: *bytes.get("Rss")?, proportional: *bytes.get("Pss")? })
+    Some([*bytes.get("Rss")?, *bytes.get("Pss")?])
 }
 
 /// The address space that the process has reserved (bytes).
@@ -124,15 +85,17 @@ pub fn threads(id: u32) -> Option<u64> {
     Some(process(id)?.status().ok()?.threads)
 }
 
-/// The context switches of the threads that the process has now. A thread that has ended takes its count with it.
-pub fn switches(id: u32) -> Option<Switches> {
+/// How often the threads that the process has now went to wait, and how often they had work but another thread had its
+/// turn. A thread that has ended takes its count with it.
+pub fn switches(id: u32) -> Option<[u64; 2]> {
     // A thread may end between the listing and the reading; then it counts as one that has ended.
     let statuses = process(id)?.tasks().ok()?.filter_map(|task| task.ok()?.status().ok());
-    let switches = statuses.filter_map(|status| {
-        Some(Switches {
-            voluntary: status.voluntary_ctxt_switches?,
-            involuntary: status.nonvoluntary_ctxt_switches?,
-        })
-    });
-    switches.reduce(|sum, switches| sum + switches)
+    let switches = statuses
+        .filter_map(|status| Some([status.voluntary_ctxt_switches?, status.nonvoluntary_ctxt_switches?]));
+    switches.reduce(sum)
+}
+
+/// The sum of two pairs of figures.
+pub fn sum([a, b]: [u64; 2], [c, d]: [u64; 2]) -> [u64; 2] {
+    [a + c, b + d]
 }

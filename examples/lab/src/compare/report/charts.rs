@@ -81,14 +81,14 @@ pub fn all(report: &Report) -> Vec<Chart> {
         chart(
             "bulk",
             "Processor time for a megabyte",
-            |report, title| bars(report, title, Kind::Bulk, Figure::ProcessorPerMegabyte),
+            |report, title| bars(report, title, Kind::Bulk, Figure::PROCESSOR_PER_MEGABYTE),
             "One session streams: servers that send many answers with one write need a fraction of the time, with threads \
              as with loops.",
         ),
         chart(
             "churn",
             "Processor time for a visit",
-            |report, title| bars(report, title, Kind::Churn, Figure::ProcessorPerAnswer),
+            |report, title| bars(report, title, Kind::Churn, Figure::PROCESSOR_PER_ANSWER),
             "Clients connect, send one line and leave: what a new session costs, an entry in a table or a thread.",
         ),
     ]
@@ -98,7 +98,7 @@ fn cpu(report: &Report, title: &str) -> String {
     let points = |contender: usize| {
         let cells = measured(report, Kind::Typing).filter(move |cell| cell.contender == contender);
         cells.filter_map(|cell| {
-            Some((cell.workload.sessions() as f64, cell.summary(Figure::ProcessorPerAnswer)?))
+            Some((cell.workload.sessions() as f64, cell.summary(Figure::PROCESSOR_PER_ANSWER)?))
         })
     };
     let lines = (0..report.contenders.len()).map(|number| Line { number, points: points(number).collect() });
@@ -152,8 +152,8 @@ fn short(number: f64) -> String {
 fn memory(report: &Report, title: &str) -> String {
     let row = |cell: &Cell| {
         let part = |figure: Figure| cell.summary(figure).map(|value| value.median.max(0.0));
-        let show = |number: f64| Figure::MemoryPerSession.show(number);
-        let process = format!("process {}", show(part(Figure::MemoryPerSession)?));
+        let show = |number: f64| Figure::MEMORY_PER_SESSION.show(number);
+        let process = format!("process {}", show(part(Figure::MEMORY_PER_SESSION)?));
         // The kernel's parts are known from a thousand sessions on.
         let sum = MEMORY.into_iter().map(part).sum::<Option<f64>>();
         let sum = sum.map(|sum| format!("{}, ", show(sum))).unwrap_or_default();
@@ -161,7 +161,7 @@ fn memory(report: &Report, title: &str) -> String {
         Some(Row { label, figures: MEMORY.map(|figure| part(figure).unwrap_or(0.0)).into() })
     };
     let cells = fullest(report).filter(|cell| cell.failure.is_none());
-    rows::bars(title, &MEMORY.map(Figure::title), &cells.filter_map(row).collect::<Vec<_>>())
+    rows::bars(title, &MEMORY.map(|figure| figure.title), &cells.filter_map(row).collect::<Vec<_>>())
 }
 
 fn bars(report: &Report, title: &str, kind: Kind, figure: Figure) -> String {
@@ -170,11 +170,11 @@ fn bars(report: &Report, title: &str, kind: Kind, figure: Figure) -> String {
         let label = format!("{}: {}", name(report, cell), figure.show(summary.median));
         Some(Row { label, figures: vec![summary.median] })
     };
-    rows::bars(title, &[figure.title()], &measured(report, kind).filter_map(row).collect::<Vec<_>>())
+    rows::bars(title, &[figure.title], &measured(report, kind).filter_map(row).collect::<Vec<_>>())
 }
 
 fn fairness(report: &Report, title: &str) -> String {
-    let waiting = [Figure::Median, Figure::P99, Figure::Slowest];
+    let waiting = [Figure::MEDIAN, Figure::P99, Figure::SLOWEST];
     let row = |cell: &Cell| {
         let figures: Vec<f64> =
             waiting.iter().map(|figure| Some(cell.summary(*figure)?.median)).collect::<Option<_>>()?;
@@ -182,7 +182,7 @@ fn fairness(report: &Report, title: &str) -> String {
         Some(Row { label: format!("{}: {}", name(report, cell), texts.join(", ")), figures })
     };
     let rows: Vec<_> = measured(report, Kind::Fairness).filter_map(row).collect();
-    rows::marks(title, &waiting.map(Figure::title), &rows, &microseconds)
+    rows::marks(title, &waiting.map(|figure| figure.title), &rows, &microseconds)
 }
 
 fn rates(report: &Report, title: &str) -> String {

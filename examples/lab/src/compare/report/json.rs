@@ -7,6 +7,7 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
 use crate::compare::search::{Point, Sweep, Verdict};
+use crate::compare::workload::Role;
 use crate::support::{Candidate, Failure};
 
 /// The whole report as JSON.
@@ -80,10 +81,10 @@ fn result(report: &Report, cell: &Cell) -> Value {
         "server": report.contenders[cell.contender].name,
         "workload": workload.kind.key(),
         "sessions": workload.sessions(),
-        "idle": workload.idle,
-        "active": workload.active + workload.lines,
-        "floods": workload.floods,
-        "visitors": workload.visitors,
+        "idle": workload.count(Role::Idle),
+        "active": workload.count(Role::Active) + workload.count(Role::Lines),
+        "floods": workload.count(Role::Flood),
+        "visitors": workload.count(Role::Visitor),
         "failure": cell.failure.as_ref().map(ToString::to_string),
         "last_words": cell.failure.as_ref().and_then(Failure::last_words),
         "median": figures(medians),
@@ -92,5 +93,5 @@ fn result(report: &Report, cell: &Cell) -> Value {
 }
 
 fn figures(figures: impl Iterator<Item = (Figure, f64)>) -> Value {
-    figures.map(|(figure, number)| (figure.key().to_owned(), json!(number))).collect()
+    figures.map(|(figure, number)| (figure.key.to_owned(), json!(number))).collect()
 }

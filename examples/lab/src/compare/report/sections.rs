@@ -80,7 +80,7 @@ fn memory(report: &Report) -> Section {
         parts.into_iter().chain([sum]).map(shown).collect()
     };
     let sessions = fullest(report).next().map_or(0, |cell| cell.workload.sessions());
-    let heads = MEMORY.map(Figure::title);
+    let heads = MEMORY.map(|figure| figure.title);
     Section {
         title: "Memory of an idle session".to_owned(),
         sentence: format!(
@@ -160,50 +160,50 @@ pub fn knee(knee: Knee) -> String {
 }
 
 const TYPING: &[Figure] = &[
-    Figure::ProcessorPerAnswer,
-    Figure::Median,
-    Figure::Opening,
-    Figure::Threads,
-    Figure::VoluntarySwitches,
+    Figure::PROCESSOR_PER_ANSWER,
+    Figure::MEDIAN,
+    Figure::OPENING,
+    Figure::THREADS,
+    Figure::VOLUNTARY_SWITCHES,
 ];
 /// What an idle session costs: the server's part first.
 pub const MEMORY: [Figure; 4] = [
-    Figure::MemoryPerSession,
-    Figure::StacksPerSession,
-    Figure::PageTablesPerSession,
-    Figure::ObjectsPerSession,
+    Figure::MEMORY_PER_SESSION,
+    Figure::STACKS_PER_SESSION,
+    Figure::PAGE_TABLES_PER_SESSION,
+    Figure::OBJECTS_PER_SESSION,
 ];
 const CROWD: &[Figure] = &[
-    Figure::AnswersPerSecond,
-    Figure::Median,
+    Figure::ANSWERS_PER_SECOND,
+    Figure::MEDIAN,
     Figure::P99,
-    Figure::ProcessorPerAnswer,
-    Figure::ServerProcessors,
-    Figure::VoluntarySwitches,
-    Figure::LoadProcessors,
+    Figure::PROCESSOR_PER_ANSWER,
+    Figure::SERVER_PROCESSORS,
+    Figure::VOLUNTARY_SWITCHES,
+    Figure::LOAD_PROCESSORS,
 ];
 const CHURN: &[Figure] = &[
-    Figure::AnswersPerSecond,
-    Figure::Median,
+    Figure::ANSWERS_PER_SECOND,
+    Figure::MEDIAN,
     Figure::P99,
-    Figure::Slowest,
-    Figure::ProcessorPerAnswer,
-    Figure::LoadProcessors,
+    Figure::SLOWEST,
+    Figure::PROCESSOR_PER_ANSWER,
+    Figure::LOAD_PROCESSORS,
 ];
 const BULK: &[Figure] = &[
-    Figure::MegabytesPerSecond,
-    Figure::ProcessorPerMegabyte,
-    Figure::ServerProcessors,
-    Figure::LoadProcessors,
+    Figure::MEGABYTES_PER_SECOND,
+    Figure::PROCESSOR_PER_MEGABYTE,
+    Figure::SERVER_PROCESSORS,
+    Figure::LOAD_PROCESSORS,
 ];
 const FAIRNESS: &[Figure] = &[
-    Figure::AnswersPerSecond,
-    Figure::OfferedPerSecond,
-    Figure::Median,
+    Figure::ANSWERS_PER_SECOND,
+    Figure::OFFERED_PER_SECOND,
+    Figure::MEDIAN,
     Figure::P99,
-    Figure::Slowest,
-    Figure::MegabytesPerSecond,
-    Figure::LoadProcessors,
+    Figure::SLOWEST,
+    Figure::MEGABYTES_PER_SECOND,
+    Figure::LOAD_PROCESSORS,
 ];
 
 const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothing happens in the other sessions. It \
@@ -235,16 +235,16 @@ fn of_crowd(report: &Report) -> String {
     format!(
         "Closed loop: each of {} clients sends the next line as soon as the last is answered. CPUs and load: the \
          processors that the server and the load kept busy.",
-        crowd.map_or(0, |cell| cell.workload.active)
+        crowd.map_or(0, |cell| cell.workload.sessions())
     )
 }
 
 fn title_of(figure: Figure, kind: Kind) -> &'static str {
     match (figure, kind) {
-        (Figure::AnswersPerSecond, Kind::Churn) => "visits/s",
-        (Figure::ProcessorPerAnswer, Kind::Churn) => "CPU/visit",
-        (Figure::AnswersPerSecond, Kind::Fairness) => "answered/s",
-        _ => figure.title(),
+        (Figure::ANSWERS_PER_SECOND, Kind::Churn) => "visits/s",
+        (Figure::PROCESSOR_PER_ANSWER, Kind::Churn) => "CPU/visit",
+        (Figure::ANSWERS_PER_SECOND, Kind::Fairness) => "answered/s",
+        _ => figure.title,
     }
 }
 
@@ -253,7 +253,7 @@ fn text(cell: &Cell, figure: Figure) -> String {
     let Some(summary) = cell.summary(figure) else { return "n/a".to_owned() };
     let Summary { median, .. } = summary;
     let mark = if is_limited(cell, figure) { AT_LEAST } else { "" };
-    let spread = if figure.is_compared() && cell.runs.len() > 1 && median != 0.0 {
+    let spread = if figure.is_compared && cell.runs.len() > 1 && median != 0.0 {
         format!(" ±{:.0}%", summary.spread() * 100.0)
     } else {
         String::new()
@@ -264,10 +264,10 @@ fn text(cell: &Cell, figure: Figure) -> String {
 /// Whether the load set the limit, so that the server may be able to do more. Clients that send by the clock do not count:
 /// they ask for no more than their part.
 fn is_limited(cell: &Cell, figure: Figure) -> bool {
-    let busy = cell.summary(Figure::LoadProcessors).is_some_and(|load| load.median >= SATURATED);
+    let busy = cell.summary(Figure::LOAD_PROCESSORS).is_some_and(|load| load.median >= SATURATED);
     let is_speed = match cell.workload.kind {
-        Kind::Typing | Kind::Crowd | Kind::Churn => figure == Figure::AnswersPerSecond,
-        Kind::Bulk | Kind::Fairness | Kind::Rates => figure == Figure::MegabytesPerSecond,
+        Kind::Typing | Kind::Crowd | Kind::Churn => figure == Figure::ANSWERS_PER_SECOND,
+        Kind::Bulk | Kind::Fairness | Kind::Rates => figure == Figure::MEGABYTES_PER_SECOND,
     };
     busy && is_speed && cell.failure.is_none()
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::faults::case::{Outcome, Play};
+use crate::faults::case::{Checked, Play};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
 use crate::support::Framing;
@@ -19,38 +19,35 @@ pub const CASES: &[Play] = &[
     Play::new("late-reader", late_reader),
 ];
 
-fn greeting(trial: &Trial) -> Outcome {
+fn greeting(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
     client.silence(Duration::from_millis(200))?;
     client.ask(b"hello\n")?;
-    client.silence(Duration::from_millis(20))?;
-    Ok(None)
+    client.silence(Duration::from_millis(20))
 }
 
-fn no_newline(trial: &Trial) -> Outcome {
+fn no_newline(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
     if trial.protocol.framing == Framing::Chunks {
-        client.ask(b"hello")?;
-        return Ok(None);
+        return client.ask(b"hello");
     }
     client.send(b"hello")?;
     client.silence(Duration::from_millis(100))?;
     client.half_close()?;
-    client.answers_and_end(b"hello")?;
-    Ok(None)
+    client.answers_and_end(b"hello")
 }
 
-fn not_text(trial: &Trial) -> Outcome {
+fn not_text(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
     let mut bytes: Vec<u8> = (0..=255).collect();
     bytes.push(b'\n');
     for _ in 0..4 {
         client.ask(&bytes)?;
     }
-    Ok(None)
+    Ok(())
 }
 
-fn split_request(trial: &Trial) -> Outcome {
+fn split_request(trial: &Trial) -> Checked {
     const LINE: &[u8] = b"a line in two parts\r\n";
     let client = Client::greeted(trial)?;
     for at in 1..LINE.len() {
@@ -68,38 +65,35 @@ fn split_request(trial: &Trial) -> Outcome {
             }
         }
     }
-    Ok(None)
+    Ok(())
 }
 
-fn many_in_one(trial: &Trial) -> Outcome {
+fn many_in_one(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
     let requests = lines(900);
     for _ in 0..10 {
         client.ask(requests)?;
     }
-    Ok(None)
+    Ok(())
 }
 
-fn byte_by_byte(trial: &Trial) -> Outcome {
+fn byte_by_byte(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
     let line = [&[b'x'; 59][..], b"\n"].concat();
     for byte in line.chunks(1) {
         client.send(byte)?;
         thread::sleep(Duration::from_micros(500));
     }
-    client.answer_to(&line)?;
-    Ok(None)
+    client.answer_to(&line)
 }
 
-fn long_message(trial: &Trial) -> Outcome {
+fn long_message(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
     client.ask(lines(5000))?;
-    client.ask(b"and a short one\n")?;
-    Ok(None)
+    client.ask(b"and a short one\n")
 }
 
-fn late_reader(trial: &Trial) -> Outcome {
+fn late_reader(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
-    client.exchange(lines(16 << 20), Duration::from_millis(300))?;
-    Ok(None)
+    client.exchange(lines(16 << 20), Duration::from_millis(300))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::faults::case::{Beside, Outcome, Play, cannot_run, check};
+use crate::faults::case::{Beside, Checked, Outcome, Play, cannot_run, check};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
 use crate::support::has_timer;
@@ -17,25 +17,23 @@ pub const CASES: &[Play] = &[
     Play::new("reset-in-queue", reset_in_queue).of_process(),
     Play::new("reset-mid-answer", reset_mid_answer),
     Play::new("reset-unread", reset_unread),
-    Play::new("vanished", vanished).beside(Beside::Many),
+    Play::measured("vanished", vanished).beside(Beside::Many),
 ];
 
-fn half_close(trial: &Trial) -> Outcome {
+fn half_close(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
-    client.exchange(lines(1 << 20), Duration::from_millis(100))?;
-    Ok(None)
+    client.exchange(lines(1 << 20), Duration::from_millis(100))
 }
 
-fn half_close_early(trial: &Trial) -> Outcome {
+fn half_close_early(trial: &Trial) -> Checked {
     let client = Client::connect(trial)?;
     client.send(b"all that I say\n")?;
     client.half_close()?;
     client.greeting()?;
-    client.answers_and_end(b"all that I say\n")?;
-    Ok(None)
+    client.answers_and_end(b"all that I say\n")
 }
 
-fn data_and_end(trial: &Trial) -> Outcome {
+fn data_and_end(trial: &Trial) -> Checked {
     for _ in 0..2000 {
         let client = Client::greeted(trial)?;
         // The kernel holds the line back until the end follows (TCP_CORK, tcp(7)).
@@ -44,10 +42,10 @@ fn data_and_end(trial: &Trial) -> Outcome {
         client.half_close()?;
         client.answers_and_end(b"a line and the end\n")?;
     }
-    Ok(None)
+    Ok(())
 }
 
-fn reset_in_queue(trial: &Trial) -> Outcome {
+fn reset_in_queue(trial: &Trial) -> Checked {
     let waiting = trial.while_stopped(|| {
         let mut waiting = Vec::new();
         for _ in 0..3 {
@@ -60,22 +58,20 @@ fn reset_in_queue(trial: &Trial) -> Outcome {
         client.greeting()?;
         client.ask(b"I am here\n")?;
     }
-    trial.serves_the_next()?;
-    Ok(None)
+    trial.serves_the_next()
 }
 
-fn reset_mid_answer(trial: &Trial) -> Outcome {
+fn reset_mid_answer(trial: &Trial) -> Checked {
     for _ in 0..10 {
         let client = Client::greeted(trial)?;
         // A server that ends the session earlier fails other cases. Here the next client counts.
         let _ = client.send_until_full(lines(1 << 20)).and_then(|_| client.sip(1000));
         client.reset();
     }
-    trial.serves_the_next()?;
-    Ok(None)
+    trial.serves_the_next()
 }
 
-fn reset_unread(trial: &Trial) -> Outcome {
+fn reset_unread(trial: &Trial) -> Checked {
     for _ in 0..20 {
         let client = Client::connect(trial)?;
         // A server that answers slowly is still reading when the reset comes; a fast one finds it with its next call.
@@ -89,8 +85,7 @@ fn reset_unread(trial: &Trial) -> Outcome {
         let _ = client.stream().peek(&mut [0]);
         client.reset();
     }
-    trial.serves_the_next()?;
-    Ok(None)
+    trial.serves_the_next()
 }
 
 fn vanished(trial: &Trial) -> Outcome {

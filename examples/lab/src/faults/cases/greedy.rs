@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::faults::answers::Answers;
-use crate::faults::case::{Beside, Outcome, Play, Stop, check, fails};
+use crate::faults::case::{Beside, Checked, Outcome, Play, Stop, check, fails};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::{Trial, p99};
 use crate::support::{bytes, time};
 
 pub const CASES: &[Play] = &[
-    Play::new("never-reads", never_reads),
+    Play::measured("never-reads", never_reads),
     Play::new("reads-slowly", reads_slowly).beside(Beside::Many),
-    Play::new("stalled-readers", stalled_readers),
-    Play::new("flood", flood).beside(Beside::None),
-    Play::new("crowd", crowd).of_process().beside(Beside::None),
+    Play::measured("stalled-readers", stalled_readers),
+    Play::measured("flood", flood).beside(Beside::None),
+    Play::measured("crowd", crowd).of_process().beside(Beside::None),
     Play::new("urgent-data", urgent_data),
 ];
 
@@ -43,34 +43,26 @@ fn never_reads(trial: &Trial) -> Outcome {
     Ok(grown.map(|grown| format!("{} more memory", bytes(grown as f64))))
 }
 
-fn reads_slowly(trial: &Trial) -> Outcome {
+fn reads_slowly(trial: &Trial) -> Checked {
     const SIP: usize = 100;
     let other = Client::greeted(trial)?;
     let client = Client::greeted(trial)?;
     let sent = lines(8 << 20);
-    thread::scope(|scope| {
-        let sender = scope.spawn(|| client.send(sent).and_then(|()| client.half_close()));
-        let received = (|| {
-            let mut answers = client.answers(sent);
-            for _ in 0..20 {
-                answers.take(&client.sip(SIP)?)?;
-                other.ask(b"are you still there?\n")?;
-                thread::sleep(Duration::from_millis(100));
-            }
-            loop {
-                match client.sip(64 << 10) {
-                    Ok(more) => answers.take(&more)?,
-                    Err(_) if answers.are_complete() => return Ok(()),
-                    Err(stop) => return Err(stop),
-                }
-            }
-        })();
-        if received.is_err() {
-            let _ = client.stream().shutdown(Shutdown::Both);
+    client.send_beside(sent, || {
+        let mut answers = client.answers(sent);
+        for _ in 0..20 {
+            answers.take(&client.sip(SIP)?)?;
+            other.ask(b"are you still there?\n")?;
+            thread::sleep(Duration::from_millis(100));
         }
-        received.and(sender.join().expect("a sender does not panic"))
-    })?;
-    Ok(None)
+        loop {
+            match client.sip(64 << 10) {
+                Ok(more) => answers.take(&more)?,
+                Err(_) if answers.are_complete() => return Ok(()),
+                Err(stop) => return Err(stop),
+            }
+        }
+    })
 }
 
 fn stalled_readers(trial: &Trial) -> Outcome {
@@ -107,7 +99,7 @@ fn stalled_readers(trial: &Trial) -> Outcome {
 }
 
 /// How much the server's memory grows while `act` runs and shortly after.
-fn growth<T>(trial: &Trial, act: impl FnOnce() -> Result<T, Stop>) -> Result<(T, Option<u64>), Stop> {
+fn growth<T>(trial: &Trial, act: impl FnOnce() -> Checked<T>) -> Checked<(T, Option<u64>)> {
     let memory = || trial.server.process.as_ref().map(|_| trial.memory()).transpose();
     let before = memory()?;
     let result = act()?;
@@ -132,7 +124,7 @@ fn flood(trial: &Trial) -> Outcome {
     Err(fails("a p99 below 20 times that without the flood, or below 15 ms", last.unwrap_or_default()))
 }
 
-fn beside_flood(trial: &Trial, typists: &[Client<'_>]) -> Result<Duration, Stop> {
+fn beside_flood(trial: &Trial, typists: &[Client<'_>]) -> Checked<Duration> {
     let floods = (0..6).map(|_| Client::greeted(trial)).collect::<Result<Vec<_>, _>>()?;
     let ended_early = AtomicBool::new(false);
     let stop = AtomicBool::new(false);
@@ -213,7 +205,7 @@ fn crowd(trial: &Trial) -> Outcome {
     Ok(Some(figure))
 }
 
-fn urgent_data(trial: &Trial) -> Outcome {
+fn urgent_data(trial: &Trial) -> Checked {
     let client = Client::greeted(trial)?;
     client.ask(b"before\n")?;
     trial.while_stopped(|| {
@@ -228,7 +220,7 @@ fn urgent_data(trial: &Trial) -> Outcome {
     let within = b"first\n\xf2second\n";
     let apart = client.answers(apart);
     let (mut within, mut apart) = (Ok(apart.or_to(within)), Ok(apart));
-    let complete = |answers: &Result<Answers<'_>, Stop>| answers.as_ref().is_ok_and(Answers::are_complete);
+    let complete = |answers: &Checked<Answers<'_>>| answers.as_ref().is_ok_and(Answers::are_complete);
     while !complete(&apart) && !complete(&within) {
         let bytes = client.sip(4096)?;
         for answers in [&mut apart, &mut within] {
@@ -242,6 +234,5 @@ fn urgent_data(trial: &Trial) -> Outcome {
             return Err(stop.clone());
         }
     }
-    client.ask(b"after\n")?;
-    Ok(None)
+    client.ask(b"after\n")
 }

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
 
-use crate::faults::case::{Beside, Outcome, Play, Stop, check, fails};
+use crate::faults::case::{Beside, Checked, Outcome, Play, check, fails};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
 use crate::support::{Setup, time};
 
 pub const CASES: &[Play] = &[
-    Play::new("sigterm", |trial| stop_with_pending_answers(trial, 1)).of_process(),
-    Play::new("sigterm-twice", |trial| stop_with_pending_answers(trial, 2)).of_process(),
-    Play::new("stop-unread", stop_unread).of_process(),
+    Play::measured("sigterm", |trial| stop_with_pending_answers(trial, 1)).of_process(),
+    Play::measured("sigterm-twice", |trial| stop_with_pending_answers(trial, 2)).of_process(),
+    Play::measured("stop-unread", stop_unread).of_process(),
     Play::new("restart", restart).of_process(),
     Play::new("stop-and-go", stop_and_go).of_process(),
-    Play::new("stdout-closed", serve_without_log).with(Setup::StdoutClosed),
-    Play::new("stdout-full", serve_without_log).with(Setup::StdoutFull),
-    Play::new("stdout-unread", serve_without_log).with(Setup::StdoutUnread).beside(Beside::Many),
-    Play::new("no-standard-streams", serve_without_log).with(Setup::NoStandardStreams),
+    Play::measured("stdout-closed", serve_without_log).with(Setup::StdoutClosed),
+    Play::measured("stdout-full", serve_without_log).with(Setup::StdoutFull),
+    Play::measured("stdout-unread", serve_without_log).with(Setup::StdoutUnread).beside(Beside::Many),
+    Play::measured("no-standard-streams", serve_without_log).with(Setup::NoStandardStreams),
 ];
 
 /// How long a server may take to stop.
@@ -55,11 +55,11 @@ fn stop_with_pending_answers(trial: &Trial, signals: usize) -> Outcome {
     Ok(Some(format!("ended after {}", time(start.elapsed()))))
 }
 
-fn terminate(trial: &Trial) -> Result<(), Stop> {
+fn terminate(trial: &Trial) -> Checked {
     trial.guard()?.signal(SIGTERM).map_err(|error| fails("the server runs", error.to_string()))
 }
 
-fn exit(trial: &Trial) -> Result<ExitStatus, Stop> {
+fn exit(trial: &Trial) -> Checked<ExitStatus> {
     let status = trial.guard()?.exit_within(STOP);
     status.ok_or_else(|| fails("an end within 15 s", "the server still runs"))
 }
@@ -77,7 +77,7 @@ fn stop_unread(trial: &Trial) -> Outcome {
     Ok(Some(format!("ended after {}", time(start.elapsed()))))
 }
 
-fn restart(trial: &Trial) -> Outcome {
+fn restart(trial: &Trial) -> Checked {
     let clients = trial.crowd(3)?;
     terminate(trial)?;
     for client in &clients {
@@ -88,11 +88,10 @@ fn restart(trial: &Trial) -> Outcome {
     exit(trial)?;
     let again = trial.server.start_again(trial.process()?, &trial.interrupt);
     let _again = again.map_err(|f| fails("the server listens on the same port again", f.to_string()))?;
-    trial.serves_the_next()?;
-    Ok(None)
+    trial.serves_the_next()
 }
 
-fn stop_and_go(trial: &Trial) -> Outcome {
+fn stop_and_go(trial: &Trial) -> Checked {
     let inside = trial.crowd(3)?;
     for _ in 0..5 {
         trial.while_stopped(|| thread::sleep(Duration::from_millis(10)));
@@ -108,8 +107,7 @@ fn stop_and_go(trial: &Trial) -> Outcome {
     inside[1].answers_and_end(b"a line and the end\n")?;
     inside[2].ask(b"a line after it\n")?;
     new.greeting()?;
-    new.ask(b"a line of a new client\n")?;
-    Ok(None)
+    new.ask(b"a line of a new client\n")
 }
 
 fn serve_without_log(trial: &Trial) -> Outcome {

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use rlimit::Resource;
 
-use crate::faults::case::{Beside, Outcome, Play, Stop, cannot_run, check, fails};
+use crate::faults::case::{Beside, Checked, Outcome, Play, cannot_run, check, fails};
 use crate::faults::client::{Client, Reception};
 use crate::faults::trial::Trial;
 use crate::support::{Setup, time, usage, waiting_clients};
 
 pub const CASES: &[Play] = &[
-    Play::new("few-open-files", few_open_files).with(Setup::OpenFiles(64)).beside(Beside::Many),
-    Play::new("no-files-left", no_files_left).of_process().beside(Beside::Many),
-    Play::new("memory-limit", memory_limit).of_process().beside(Beside::Many),
-    Play::new("ten-thousand", ten_thousand).beside(Beside::None),
+    Play::measured("few-open-files", few_open_files).with(Setup::OpenFiles(64)).beside(Beside::Many),
+    Play::measured("no-files-left", no_files_left).of_process().beside(Beside::Many),
+    Play::measured("memory-limit", memory_limit).of_process().beside(Beside::Many),
+    Play::measured("ten-thousand", ten_thousand).beside(Beside::None),
 ];
 
 const MESSAGE: &[u8] = b"is there room?\n";
@@ -23,7 +23,7 @@ const MESSAGE: &[u8] = b"is there room?\n";
 const WATCH: Duration = Duration::from_millis(500);
 
 /// A server that waits uses no processor time. One that asks again and again uses all of it.
-fn does_not_spin(trial: &Trial) -> Result<Duration, Stop> {
+fn does_not_spin(trial: &Trial) -> Checked<Duration> {
     let before = trial.look(usage::processor_time)?;
     thread::sleep(WATCH);
     let used = trial.look(usage::processor_time)?.saturating_sub(before);
@@ -36,7 +36,7 @@ fn does_not_spin(trial: &Trial) -> Result<Duration, Stop> {
 }
 
 /// Limits a resource of the running process; returns the limit that it had.
-fn limit(trial: &Trial, resource: Resource, limit: u64) -> Result<u64, Stop> {
+fn limit(trial: &Trial, resource: Resource, limit: u64) -> Checked<u64> {
     let mut before = (0, 0);
     let id = trial.guard()?.id().cast_signed();
     rlimit::prlimit(id, resource, None, Some((&mut before.0, &mut before.1)))

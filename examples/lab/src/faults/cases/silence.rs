@@ -9,14 +9,14 @@ use crate::faults::trial::Trial;
 use crate::support::{bytes, time, usage};
 
 pub const CASES: &[Play] = &[
-    Play::new("idle", idle).of_process().beside(Beside::Many),
-    Play::new("after-a-crowd", after_a_crowd).of_process(),
+    Play::measured("idle", idle).of_process().beside(Beside::Many),
+    Play::measured("after-a-crowd", after_a_crowd).of_process(),
 ];
 
 fn idle(trial: &Trial) -> Outcome {
     let clients = trial.crowd(1000)?;
     thread::sleep(Duration::from_millis(200));
-    let sleeps = || Ok(trial.look(usage::switches)?.voluntary);
+    let sleeps = || trial.look(usage::switches).map(|[voluntary, _]| voluntary);
     let (before, busy) = (sleeps()?, trial.look(usage::processor_time)?);
     thread::sleep(Duration::from_secs(1));
     let sleeps = sleeps()?.saturating_sub(before);

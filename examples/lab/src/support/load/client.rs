@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
+use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-use super::session::{Heard, Session};
+use super::dialogue::Dialogue;
 use super::sources::Sources;
 use super::text::Text;
 use crate::support::Failure;
@@ -20,9 +21,12 @@ const APART: u64 = 64;
 /// A client of the server under load.
 #[derive(Debug)]
 pub struct Client {
-    session: Session,
+    stream: TcpStream,
+    dialogue: Dialogue,
     role: Role,
     stage: Stage,
+    /// When the connect began, or when the last line was due.
+    due: Instant,
 }
 
 /// What one client does.
@@ -126,7 +130,8 @@ impl Client {
             // A second line does not wait for the acknowledgement of the first.
             stream.set_nodelay(true).map_err(Failure::system("TCP_NODELAY"))?;
         }
-        Ok(Self { session: Session::new(stream, number), role, stage: Stage::Open })
+        let (dialogue, stage) = (Dialogue::new(number), Stage::Open);
+        Ok(Self { stream, dialogue, role, stage, due: Instant::now() })
     }
 
     /// Registers the socket. Only a client that need not wait for answers can fill it, and waits to be writable.
@@ -135,18 +140,28 @@ impl Client {
             Role::Stream(_) => Interest::READABLE | Interest::WRITABLE,
             Role::Talk | Role::Visit => Interest::READABLE,
         };
-        registry.register(self.session.stream(), token, interest)
+        registry.register(&mut self.stream, token, interest)
     }
 
-    /// Its session.
-    pub fn session(&self) -> &Session {
-        &self.session
+    /// When the connect began, or when the last line was due.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Whether the banner has come.
+    pub fn is_greeted(&self) -> bool {
+        self.dialogue.is_greeted()
     }
 
     /// Sends the next line, which was due at `due`, or as much of it as fits in the socket. Readiness tells when there is
     /// room for the rest.
     pub fn say(&mut self, due: Instant) -> Result<(), Failure> {
-        let Role::Stream(stream) = &mut self.role else { return self.session.say(due) };
+        self.due = due;
+        let Role::Stream(stream) = &mut self.role else {
+            // Nothing else is on its way from here, so a line fits in the socket buffer whole.
+            let said = self.stream.write_all(&self.dialogue.say());
+            return said.map_err(|error| failure(&error, &self.dialogue));
+        };
         if let Some(unsent) = &mut stream.unsent {
             *unsent += stream.text.line_after(*unsent);
             let end = stream.text.position() + *unsent as u64;
@@ -158,21 +173,21 @@ impl Client {
     /// Ends the sending direction. The last answers, and the server's end, are still read.
     pub fn leave(&mut self) -> Result<(), Failure> {
         self.stage = Stage::Leaving;
-        self.session.half_close()
+        self.stream.shutdown(Shutdown::Write).map_err(|error| failure(&error, &self.dialogue))
     }
 
     /// Makes the coming close a reset, which leaves no `TIME_WAIT`. For the time after a measurement only: a measured
     /// server sees clients leave as clients do.
     pub fn reset_at_close(&mut self) {
         // It fails only where the server has closed already, and then no reset is needed.
-        let _ = SockRef::from(&*self.session.stream()).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// How many lines have no answer yet.
     pub fn unanswered(&self) -> usize {
         match &self.role {
             Role::Stream(stream) => stream.waiting.len(),
-            Role::Talk | Role::Visit => usize::from(self.session.awaits_answer()),
+            Role::Talk | Role::Visit => usize::from(self.dialogue.awaits_answer()),
         }
     }
 
@@ -180,91 +195,55 @@ impl Client {
     pub fn oldest(&self) -> Option<Instant> {
         match &self.role {
             Role::Stream(stream) => stream.waiting.front().map(|line| line.due),
-            Role::Talk | Role::Visit => self.session.awaits_answer().then(|| self.session.due()),
+            Role::Talk | Role::Visit => self.dialogue.awaits_answer().then_some(self.due),
         }
     }
 
-    /// One turn: as much as can be sent, and one read.
+    /// One turn: as much as can be sent, and one read. It empties the socket, but an end of input may stand behind the
+    /// bytes. A flood could go on, but then no other client would be served.
     pub fn turn(&mut self, scratch: &mut [u8], answered: &mut Vec<Answered>) -> Result<News, Failure> {
         if self.stage == Stage::Closed {
             return Ok(News::Nothing);
         }
-        if matches!(self.role, Role::Stream(_)) && self.session.is_greeted() {
-            return self.stream(scratch, answered);
-        }
-        let of_session = |session: &Session| {
-            let latency = session.due().elapsed();
-            Answered { latency, answering: latency }
+        let (is_stream, is_greeted) = (matches!(self.role, Role::Stream(_)), self.is_greeted());
+        let has_sent = is_stream && is_greeted && self.stage == Stage::Open && self.send()?;
+        let Some(count) = moved(self.stream.read(scratch), &self.dialogue)? else {
+            let is_flood = matches!(&self.role, Role::Stream(stream) if stream.unsent.is_none());
+            return Ok(if has_sent && is_flood { News::Streamed(0) } else { News::Nothing });
         };
-        match self.session.read()? {
-            Heard::Nothing => Ok(News::Nothing),
-            Heard::Part => Ok(News::Part),
-            Heard::Greeted if matches!(self.role, Role::Visit) => {
-                self.session.say(self.session.due())?;
-                Ok(News::Part)
+        let news = match (&mut self.role, count) {
+            (_, 0) => self.on_end()?,
+            (Role::Stream(stream), _) if is_greeted => {
+                let news = stream.hear(&scratch[..count], answered)?;
+                // Only a short read has emptied the socket.
+                let is_full = count == scratch.len() && !matches!(news, News::Streamed(_));
+                if is_full { News::Streamed(0) } else { news }
             }
-            Heard::Greeted => Ok(News::Greeted),
-            Heard::Answered if matches!(self.role, Role::Visit) => {
-                self.leave()?;
-                Ok(News::Part)
-            }
-            Heard::Answered => {
-                answered.push(of_session(&self.session));
-                Ok(News::Answered)
-            }
-            Heard::Ended => {
-                let news = self.on_end()?;
-                if news == News::Left {
-                    answered.push(of_session(&self.session));
-                }
+            _ => self.dialogue.hear(&scratch[..count])?,
+        };
+        match (&self.role, news) {
+            (Role::Visit, News::Greeted) => self.say(self.due).map(|()| News::Part),
+            (Role::Visit, News::Answered) => self.leave().map(|()| News::Part),
+            (Role::Talk, News::Answered) | (Role::Visit, News::Left) => {
+                let latency = self.due.elapsed();
+                answered.push(Answered { latency, answering: latency });
                 Ok(news)
             }
+            _ => Ok(news),
         }
-    }
-
-    /// A flood reads once. It could go on, but then no other client would be served.
-    fn stream(&mut self, scratch: &mut [u8], answered: &mut Vec<Answered>) -> Result<News, Failure> {
-        let has_sent = self.stage == Stage::Open && self.send()?;
-        let Role::Stream(stream) = &mut self.role else { return Ok(News::Nothing) };
-        let is_flood = stream.unsent.is_none();
-        let mut news = if is_flood && has_sent { News::Streamed(0) } else { News::Nothing };
-        while let Some(count) = unless_blocked(self.session.stream().read(scratch))? {
-            if count == 0 {
-                return self.on_end();
-            }
-            let streamed = stream.text.check(&scratch[..count])?;
-            if is_flood {
-                return Ok(News::Streamed(streamed));
-            }
-            let now = Instant::now();
-            news = News::Part;
-            while let Some(line) = stream.waiting.front()
-                && line.end <= stream.text.answered()
-            {
-                answered.push(Answered { latency: now - line.due, answering: now - line.sent });
-                stream.waiting.pop_front();
-                news = News::Answered;
-            }
-            // A short read has emptied the socket.
-            if count < scratch.len() {
-                break;
-            }
-        }
-        Ok(news)
     }
 
     /// One write of a flood, or all lines that are to be sent; says whether something was sent.
     fn send(&mut self) -> Result<bool, Failure> {
         let Role::Stream(stream) = &mut self.role else { return Ok(false) };
-        let Stream { text, unsent, .. } = &mut **stream;
         let mut has_sent = false;
-        while *unsent != Some(0) {
-            let next = text.next();
-            let next = &next[..unsent.unwrap_or(next.len()).min(next.len())];
-            let Some(count) = unless_blocked(self.session.stream().write(next))? else { break };
-            text.sent(count);
+        while stream.unsent != Some(0) {
+            let next = stream.text.next();
+            let next = &next[..stream.unsent.unwrap_or(next.len()).min(next.len())];
+            let Some(count) = moved(self.stream.write(next), &self.dialogue)? else { break };
+            stream.text.sent(count);
             has_sent = true;
-            match unsent {
+            match &mut stream.unsent {
                 Some(unsent) => *unsent -= count,
                 None => break,
             }
@@ -275,7 +254,7 @@ impl Client {
     /// The server's end is right if the client has ended its direction before and has every answer.
     fn on_end(&mut self) -> Result<News, Failure> {
         match (self.stage, &self.role) {
-            (Stage::Open, _) if !self.session.is_greeted() => {
+            (Stage::Open, _) if !self.is_greeted() => {
                 Err(Failure::Refused("closed before the banner".to_owned()))
             }
             (Stage::Open, _) => Ok(News::Ended),
@@ -290,11 +269,36 @@ impl Client {
     }
 }
 
-/// The bytes that a read or a write of a greeted session moved; `None` if it has to wait.
-fn unless_blocked(result: io::Result<usize>) -> Result<Option<usize>, Failure> {
+/// The bytes that a read or a write moved; `None` if it has to wait.
+fn moved(result: io::Result<usize>, dialogue: &Dialogue) -> Result<Option<usize>, Failure> {
     match result {
         Ok(count) => Ok(Some(count)),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-        Err(error) => Err(Failure::Lost(error.to_string())),
+        Err(error) => Err(failure(&error, dialogue)),
+    }
+}
+
+/// What an error of the socket means at this point of the session.
+fn failure(error: &io::Error, dialogue: &Dialogue) -> Failure {
+    let how = error.to_string();
+    if dialogue.is_greeted() { Failure::Lost(how) } else { Failure::Refused(how) }
+}
+
+impl Stream {
+    /// Takes the next bytes that came.
+    fn hear(&mut self, bytes: &[u8], answered: &mut Vec<Answered>) -> Result<News, Failure> {
+        let streamed = self.text.check(bytes)?;
+        if self.unsent.is_none() {
+            return Ok(News::Streamed(streamed));
+        }
+        let (now, mut news) = (Instant::now(), News::Part);
+        while let Some(line) = self.waiting.front()
+            && line.end <= self.text.answered()
+        {
+            answered.push(Answered { latency: now - line.due, answering: now - line.sent });
+            self.waiting.pop_front();
+            news = News::Answered;
+        }
+        Ok(news)
     }
 }

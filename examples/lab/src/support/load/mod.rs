@@ -5,16 +5,14 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | [`session`] | the banner, then lines, each answer checked |
-//! | [`client`] | a session and what its client does in it |
-//! | [`line`](mod@line), [`text`] | what clients send, and what must come back |
+//! | [`client`] | a client: its session, and what it does in it |
+//! | [`dialogue`], [`text`] | what clients send, and what must come back |
 //! | [`schedule`] | when lines are due |
 //! | [`sources`] | the addresses and ports of the clients |
 
 pub mod client;
-mod line;
+mod dialogue;
 pub mod schedule;
-mod session;
 mod sources;
 mod text;
 

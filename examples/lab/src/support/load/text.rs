@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use memchr::memchr;
 
-use super::line::wrong;
+use super::dialogue::wrong;
 use crate::support::{CHUNK, Failure, PREFIX};
 
 /// The most that one write offers to the socket.
