@@ -8,6 +8,7 @@
 
 mod backpressure;
 mod balancer;
+mod chat;
 mod clients;
 mod command;
 mod documents;
@@ -16,6 +17,7 @@ mod harness;
 mod ladder;
 mod limits;
 mod log_lines;
+mod lookup;
 mod open_files;
 mod parity;
 mod promises;
