@@ -9,6 +9,7 @@
 mod backpressure;
 mod balancer;
 mod chat;
+mod chat_redis;
 mod clients;
 mod command;
 mod documents;

@@ -209,6 +209,17 @@ impl Client {
         self.expect(&[PREFIX, message].concat());
     }
 
+    /// The lines up to this one, without their endings.
+    pub fn lines_until(&mut self, last: &str) -> Vec<String> {
+        let mut received = Vec::new();
+        while !received.ends_with([last.as_bytes(), b"\n"].concat().as_slice()) {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("the session goes on");
+            received.extend(byte);
+        }
+        String::from_utf8_lossy(&received).lines().map(str::to_owned).collect()
+    }
+
     /// Ends the sending direction; answers can still come.
     pub fn half_close(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("the connection is open");
