@@ -138,6 +138,7 @@ mod unix {
 /// Ctrl-C in the console. Windows has no signals: it calls a handler in a thread of its own (Microsoft,
 /// "`SetConsoleCtrlHandler`"), and that thread uses a [`Handle`].
 #[cfg(windows)]
+#[expect(clippy::unnecessary_wraps, reason = "the functions of Unix can fail")]
 mod windows {
     use std::io;
     use std::sync::{Mutex, PoisonError};

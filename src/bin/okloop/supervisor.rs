@@ -90,6 +90,7 @@ mod unix {
 
 /// A service of Windows is started and told in other ways.
 #[cfg(windows)]
+#[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "the functions of Unix are the same")]
 mod windows {
     use std::error::Error;
     use std::time::Duration;
