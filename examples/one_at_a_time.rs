@@ -9,7 +9,9 @@
 //! are those of Rust's standard library: `read` is `recv`, and `write_all` calls `send` until the kernel has taken all
 //! bytes.
 //!
-//! What it does not do: serve two clients at the same time. `thread_per_connection`, the next rung, repairs that.
+//! What it does not do, and `thread_per_connection`, the next rung, does:
+//! - Serve two clients at the same time.
+//! - Hold a conversation: a client gets one answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
