@@ -8,6 +8,7 @@
 
 mod backpressure;
 mod balancer;
+mod chat;
 mod clients;
 mod command;
 mod container;
@@ -19,6 +20,7 @@ mod house;
 mod ladder;
 mod limits;
 mod log_lines;
+mod lookup;
 mod metrics;
 mod open_files;
 mod parity;
