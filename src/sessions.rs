@@ -126,6 +126,9 @@ impl<S: Session> Sessions<S> {
             let session = new_session(Client::new(peer, listener, waker, &socket));
             Connection::open(socket, peer, session, &mut self.means)
         };
+        if connection.closed().is_some() {
+            self.ended.push(key);
+        }
         self.table.insert(Registered { connection, interest: None, last_read: 0 });
         if is_full {
             self.refused.push_back(key);
@@ -325,7 +328,7 @@ impl<S: Session> Sessions<S> {
             let mut connection = self.table.remove(key).connection;
             self.deadlines.stop_all(key);
             self.wakes.retire(key);
-            connection.tell_closed();
+            connection.drop_session();
             let mut reason = connection.closed().expect("only closed sessions are removed");
             if let Some(index) = self.refused.iter().position(|&refused| refused == key) {
                 self.refused.remove(index);

@@ -19,6 +19,7 @@ mod ladder;
 mod limits;
 mod log_lines;
 mod open_files;
+mod panics;
 mod parity;
 mod protocols;
 mod shutdown;
