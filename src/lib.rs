@@ -131,8 +131,8 @@
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
 //!
 //! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so, with
-//! [`Server::watch`] and without a second thread. The log goes
-//! through the [log] crate, to the logger that the program sets up.
+//! [`Server::watch`] and without a second thread. The log goes through the [log] crate, to the logger that the program sets
+//! up. The logger must not block, and neither must the report of a panic: [`log_panics`].
 //!
 //! # The way of a byte
 //!
