@@ -13,6 +13,7 @@ mod command;
 mod container;
 mod documents;
 mod exercises;
+mod first_signals;
 mod half_a_line;
 mod harness;
 mod ladder;
