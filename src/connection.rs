@@ -19,7 +19,6 @@
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use log::Level;
@@ -28,6 +27,7 @@ use mio::Interest;
 use crate::address::Address;
 use crate::buffer::{BoxedBuffer, Buffer, Pool};
 use crate::config::Budgets;
+use crate::panics;
 use crate::readiness::{Kernel, READ, Readable, Readiness};
 use crate::reason::{Reason, Timeout};
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
@@ -219,9 +219,15 @@ struct Exchange<'a> {
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A connection at its start.
     pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        let sizes = session.sizes();
+        let (sizes, state) = match panics::catch(|| session.sizes()) {
+            Ok(sizes) => (sizes, State::New),
+            Err(report) => {
+                step!(Level::Error, Event::Panicked { peer, report });
+                (Sizes::default(), State::Closed(Reason::ProtocolError))
+            }
+        };
         means.make_room_for(sizes);
-        Self::new(stream, peer, Some(session), sizes, State::New)
+        Self::new(stream, peer, Some(session), sizes, state)
     }
 
     /// An outgoing connection that was begun.
@@ -349,13 +355,16 @@ impl<T: Stream, S: Session> Connection<T, S> {
         (self.input, self.output) = (None, None);
     }
 
-    /// Tells the session that its closed connection is removed.
-    pub fn tell_closed(&mut self) {
-        if let (Some(reason), Some(session)) = (self.closed(), &mut self.session)
-            && reason != Reason::ProtocolError
-        {
-            // The panic hook has told.
-            let _ = catch_unwind(AssertUnwindSafe(|| session.closed(reason)));
+    /// Tells the session that its closed connection is removed, and drops it.
+    pub fn drop_session(&mut self) {
+        let (Some(reason), Some(mut session)) = (self.closed(), self.session.take()) else { return };
+        let told = match reason {
+            Reason::ProtocolError => Ok(()),
+            _ => panics::catch(|| session.closed(reason)),
+        };
+        let dropped = panics::catch(|| drop(session));
+        for report in [told, dropped].into_iter().filter_map(Result::err) {
+            step!(Level::Error, Event::Panicked { peer: self.peer, report });
         }
     }
 
@@ -369,8 +378,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
             return Turn::default();
         };
         let mut exchange = Exchange { input, output, turn: Turn::default(), means };
-        let advance = AssertUnwindSafe(|| self.advance(cause, &mut exchange));
-        if let Err(reason) = catch_unwind(advance).unwrap_or(Err(Reason::ProtocolError)) {
+        let result = panics::catch(|| self.advance(cause, &mut exchange));
+        let result = result.unwrap_or_else(|report| {
+            step!(Level::Error, Event::Panicked { peer: self.peer, report });
+            Err(Reason::ProtocolError)
+        });
+        if let Err(reason) = result {
             self.enter(State::Closed(reason));
         }
         let Exchange { mut input, mut output, turn, .. } = exchange;

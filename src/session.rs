@@ -143,9 +143,9 @@ pub enum AtDeadline {
 /// - It returns [`Step::Introduce`] twice, or is not [proxied](Session::is_proxied), or answers something before it.
 ///
 /// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
-/// its methods is called again. All other sessions go on. (This does not hold for a panic in its `Drop`, or with
-/// `panic = "abort"`. A panic prints a message to standard error before that, and this can block: see
-/// [`std::panic::set_hook`].)
+/// its methods is called again. The log tells of a panic, in one line of level error. All other sessions go on, with two
+/// exceptions: `panic = "abort"` ends the program, and the standard library's report of a panic can block all sessions.
+/// [`log_panics`](crate::log_panics) turns that report off.
 ///
 /// # When it is dropped
 ///

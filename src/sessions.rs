@@ -135,6 +135,9 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             }
             Connection::open(socket, peer, session, &mut self.means)
         };
+        if connection.closed().is_some() {
+            self.ended.push(key);
+        }
         self.table.insert(connection);
         if is_full {
             self.refused.push_back(key);
@@ -354,7 +357,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             self.outgoing -= usize::from(connection.notes.is_outgoing);
             self.deadlines.stop_all(key);
             self.wakes.retire(key);
-            connection.tell_closed();
+            connection.drop_session();
             let mut reason = connection.closed().expect("only closed sessions are removed");
             if let Some(index) = self.refused.iter().position(|&refused| refused == key) {
                 self.refused.remove(index);
