@@ -10,6 +10,7 @@ mod backpressure;
 mod balancer;
 mod clients;
 mod command;
+mod container;
 mod documents;
 mod exercises;
 mod harness;
