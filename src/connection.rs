@@ -272,6 +272,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
         self.peer
     }
 
+    /// How much output is answered and not written (bytes).
+    pub fn pending_output(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output[0].len())
+    }
+
     /// The socket, for its registration.
     pub fn stream_mut(&mut self) -> &mut T {
         &mut self.stream
@@ -701,7 +706,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     fn has_pending_output(&self) -> bool {
-        self.output.as_ref().is_some_and(|output| !output[0].is_empty())
+        self.pending_output() > 0
     }
 
     fn is_draining(&self) -> bool {

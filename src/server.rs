@@ -492,6 +492,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
         step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
         if requests.report {
             info!("{}", self.sessions.wakes.counters().read());
+            self.sessions.report_waiting(self.now);
         }
         if requests.stop_now {
             self.phase = Phase::Over(Ending::Forced);

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{Level, warn};
+use log::{Level, info, warn};
 use mio::event::Source;
 use mio::{Registry, Token};
 use slab::Slab;
@@ -17,7 +17,7 @@ use crate::buffer::Pool;
 use crate::client::{Client, Origin};
 use crate::config::{
     Budgets, Config, DRAIN_SCAN, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, MOST_CONNECTING, QUIET,
-    SPARE_BUFFERS,
+    REPORTED, SPARE_BUFFERS,
 };
 use crate::connection::{Clock, Connection, Means, Stream, Turn};
 use crate::deadlines::Deadlines;
@@ -306,6 +306,16 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             step!(Event::TimeoutFired { key, timeout });
             let start = if timeout == Timeout::Own { since } else { now.time };
             self.turn_counting_from(key, Cause::Timeout(timeout), now, start);
+        }
+    }
+
+    /// Logs the sessions whose pending output has made no progress for longest. The write time-out knows them.
+    pub fn report_waiting(&self, now: Instant) {
+        let Some(length) = self.config.write_timeout else { return };
+        for (key, due) in self.deadlines.first(Timeout::Write, REPORTED) {
+            let (connection, left) = (&self.table[key], due.saturating_duration_since(now));
+            let (peer, bytes) = (connection.peer(), connection.pending_output());
+            info!("{peer}: {bytes} bytes of output pending for {:.1?}", length.saturating_sub(left));
         }
     }
 

@@ -243,7 +243,9 @@ impl Handle {
         self.shared.is_stopping.load(Relaxed)
     }
 
-    /// Lets the server log its counters.
+    /// Lets the server log its counters, and the ten sessions whose pending output has made no progress for longest: the
+    /// client's address, how much output, and for how long. Without [`Config::write_timeout`](crate::Config::write_timeout)
+    /// the loop does not count this time, and names no session.
     pub fn report(&self) {
         self.shared.ask(REPORT);
     }

@@ -6,6 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod absurd_limits;
 mod backpressure;
 mod balancer;
 mod chat;

@@ -193,7 +193,9 @@ fn a_restart_refuses_no_client_and_resets_none_before_its_greeting() {
         accepted.push(greeted.load(Relaxed));
         running = activated(&listener, &["--log-level", "warn"], &[]);
     }
-    streams.into_iter().for_each(|stream| stream.join().expect("each client is greeted"));
+    for stream in streams {
+        stream.join().expect("each client is greeted");
+    }
     assert_eq!(greeted.load(Relaxed), THREADS * EACH);
     assert!(accepted[0] < accepted[1] && accepted[1] < THREADS * EACH, "{accepted:?}");
     running.stop();
