@@ -35,6 +35,7 @@ const LIBRARY: [&str; 26] = [
     "trace",
     "readiness",
     "error",
+    "panics",
     "reason",
     "address",
     "config",
