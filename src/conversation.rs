@@ -142,6 +142,7 @@ impl<S: Session> Conversation<S> {
         self.turn_woken();
         assert!(self.deadline.take().is_some(), "the session has no deadline");
         self.turn(Cause::Timeout(Timeout::Own));
+        self.read();
     }
 
     /// A waker ends the session ([`Waker::end`](crate::Waker::end)).
@@ -193,7 +194,11 @@ impl<S: Session> Conversation<S> {
 
     /// The turns that the session's wakers have asked for.
     fn turn_woken(&mut self) {
-        while let Some((_, is_ended)) = self.wakes.as_mut().and_then(|(wakes, _)| wakes.next_woken()) {
+        let next = |(wakes, _): &mut (Wakes, Poll)| {
+            wakes.begin_pass();
+            wakes.next_woken()
+        };
+        while let Some((_, is_ended)) = self.wakes.as_mut().and_then(next) {
             self.turn_once(if is_ended { Cause::End } else { Cause::Woken });
             // It may have waited, and left what had arrived.
             self.turn_once(Cause::Ready(Readiness::READABLE));
@@ -208,7 +213,7 @@ impl<S: Session> Conversation<S> {
 
     /// Turns until the session has nothing more to do.
     fn turn_once(&mut self, cause: Cause) {
-        let mut cause = cause;
+        let (mut cause, mut may_be_ready) = (cause, false);
         while self.connection.closed().is_none() {
             let turn = self.connection.turn(cause, &mut self.means);
             match turn.timer {
@@ -216,9 +221,10 @@ impl<S: Session> Conversation<S> {
                 Timer::Stop => self.deadline = None,
                 Timer::Start(length) => self.deadline = Some(length),
             }
+            may_be_ready |= turn.stopped_early;
             if turn.goes_on {
                 cause = Cause::Woken;
-            } else if turn.stopped_early {
+            } else if mem::take(&mut may_be_ready) {
                 cause = Cause::Ready(Readiness { writable: true, ..Readiness::READABLE });
             } else {
                 break;
@@ -226,7 +232,7 @@ impl<S: Session> Conversation<S> {
         }
         if self.ended.is_none() && self.connection.closed().is_some() {
             self.ended = self.connection.closed();
-            self.connection.tell_closed();
+            self.connection.drop_session();
         }
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     /// The loop sleeps, or is about to, and has not been woken yet.
     is_asleep: AtomicBool,
     requests: AtomicU8,
+    /// A stop was asked for, and stays so.
+    is_stopping: AtomicBool,
     /// Outgoing connections that are asked for, at most [`CONNECT_QUEUE`].
     connects: Mutex<VecDeque<(SocketAddr, u64)>>,
     waker: mio::Waker,
@@ -226,15 +228,24 @@ impl Handle {
     /// Stops the server in order: it closes the listening sockets, lets the sessions answer what has arrived, and waits
     /// until they end, at most [`Config::drain_timeout`](crate::Config::drain_timeout). A second call changes nothing.
     pub fn stop(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP);
     }
 
     /// Ends the server immediately, even while it drains: pending output is lost.
     pub fn stop_now(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP_NOW);
     }
 
-    /// Lets the server log its counters.
+    /// Whether the server was asked to stop. For a health check: it takes no more clients.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping.load(Relaxed)
+    }
+
+    /// Lets the server log its counters, and the ten sessions whose pending output has made no progress for longest: the
+    /// client's address, how much output, and for how long. Without [`Config::write_timeout`](crate::Config::write_timeout)
+    /// the loop does not count this time, and names no session.
     pub fn report(&self) {
         self.shared.ask(REPORT);
     }
@@ -275,7 +286,7 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Wakes {
     shared: Arc<Shared>,
-    /// The rest of the list that was taken last.
+    /// The rest of the list that was taken last: the sessions of this pass that had no turn yet.
     rest: u32,
 }
 
@@ -287,6 +298,7 @@ impl Wakes {
             first: AtomicU32::new(NO_KEY),
             is_asleep: AtomicBool::new(false),
             requests: AtomicU8::new(0),
+            is_stopping: AtomicBool::new(false),
             connects: Mutex::default(),
             waker: mio::Waker::new(registry, token)?,
             counters: Counters::default(),
@@ -356,16 +368,17 @@ impl Wakes {
         }
     }
 
-    /// The next session that was woken, and whether it is to end.
+    /// Begins a pass over the sessions that are woken now, unless the last pass is not finished. A session that is woken
+    /// during a pass has its turn in the next one. Otherwise one session that goes on and on would have all of them.
+    pub fn begin_pass(&mut self) {
+        if self.rest == NO_KEY && self.shared.first.load(Relaxed) != NO_KEY {
+            self.rest = self.shared.first.swap(NO_KEY, SeqCst);
+        }
+    }
+
+    /// The next session of the pass, and whether it is to end.
     pub fn next_woken(&mut self) -> Option<(usize, bool)> {
-        loop {
-            if self.rest == NO_KEY {
-                self.rest = self.shared.first.load(Relaxed);
-                if self.rest == NO_KEY {
-                    return None;
-                }
-                self.rest = self.shared.first.swap(NO_KEY, SeqCst);
-            }
+        while self.rest != NO_KEY {
             let key = self.rest;
             let mark = self.shared.mark(key).expect("a listed key has a mark");
             // The link is read before another thread may list the key again.
@@ -375,6 +388,7 @@ impl Wakes {
                 return Some((key as usize, before & END != 0));
             }
         }
+        None
     }
 
     /// Takes a session's wake now, before its turn in the list. Returns whether it was woken, and is not to end.

@@ -47,7 +47,11 @@ enum Part {
     Serve(serve::Arguments),
     /// Holds a share of a fleet's sessions: orders come on standard input, reports go to standard output
     #[command(hide = true)]
-    FleetClient,
+    FleetClient {
+        /// The share, in JSON
+        #[arg(value_parser = fleet::share)]
+        share: fleet::Share,
+    },
 }
 
 /// Runs the command with the arguments of this process.
@@ -58,7 +62,7 @@ pub fn run() -> ExitCode {
         Part::Fleet(arguments) => fleet::run(&arguments),
         Part::Record(arguments) => record::run(&arguments),
         Part::Serve(arguments) => serve::run(&arguments),
-        Part::FleetClient => fleet::run_client(),
+        Part::FleetClient { share } => fleet::run_client(&share),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     complain(format_args!("error: {failure}"));

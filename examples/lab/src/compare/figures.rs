@@ -88,6 +88,18 @@ impl Figure {
         self.names().1
     }
 
+    /// Whether a reader compares servers by it.
+    pub fn is_compared(self) -> bool {
+        matches!(
+            self,
+            Self::AnswersPerSecond
+                | Self::MegabytesPerSecond
+                | Self::ProcessorPerAnswer
+                | Self::ProcessorPerMegabyte
+                | Self::P99
+        )
+    }
+
     /// A number of this kind as text.
     pub fn show(self, number: f64) -> String {
         match self.names().2 {

@@ -13,12 +13,13 @@ use crate::compare::family::Family;
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::kernel::{self, Memory as KernelMemory};
 use crate::compare::load::{Heard, Load};
-use crate::compare::workload::{Kind, Workload};
+use crate::compare::workload::{BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
 use crate::support::candidates::Candidate;
 use crate::support::child::Descendants;
-use crate::support::client::Sources;
 use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
+use crate::support::load::Sources;
+use crate::support::load::schedule::regular;
 use crate::support::processors::OwnProcessor;
 use crate::support::server::{Server, Setup};
 use crate::support::usage::{self, Memory, Switches};
@@ -51,7 +52,7 @@ pub struct Bench {
 
 impl Bench {
     /// Starts the contender, loads it, ends it; returns what was measured.
-    pub fn measure(&mut self, contender: &Candidate, workload: &Workload) -> Result<Figures, Failure> {
+    pub fn measure(&self, contender: &Candidate, workload: &Workload) -> Result<Figures, Failure> {
         let needed = workload.sessions() as u64 + OTHER_FILES;
         if needed > self.file_limit {
             let limit = self.file_limit;
@@ -64,13 +65,9 @@ impl Bench {
         let shared = (workload.kind == Kind::Typing).then(OwnProcessor::take).and_then(Result::ok);
         let descendants = Descendants;
         let server = self.start(contender, &workload.to_string())?;
-        let mut flood_sources = self.sources.clone();
         let (clients, flood) = workload.without_flood();
-        let mut load = Load::new(server.address, &clients, &mut self.sources, &self.interrupt)?;
-        let mut flood = flood
-            .as_ref()
-            .map(|flood| Load::new(server.address, flood, &mut flood_sources, &self.interrupt))
-            .transpose()?;
+        let load = |workload| Load::new(server.address, workload, &self.sources, &self.interrupt);
+        let (mut load, mut flood) = (load(&clients)?, flood.as_ref().map(load).transpose()?);
         // One client gets answers enough in half the time.
         let time = if workload.kind == Kind::Typing { self.time / 2 } else { self.time };
         let figures = measure(&mut load, flood.as_mut(), workload, time, self.end_of_session);
@@ -159,22 +156,23 @@ fn measure(
                 flood.play(time)
             })
         });
-        load.play(time)?;
+        match workload.kind {
+            Kind::Fairness => {
+                load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_FLOOD, time), true)?;
+            }
+            _ => load.play(time)?,
+        }
         flood.map_or(Ok(()), |flood| flood.join().expect("the load does not panic"))
     })?;
     let own = own_processor_time().saturating_sub(own_before);
     // To read figures takes time, so nothing is read while answers are on their way. When all have come, the server is
     // at rest, and it has used its time for them.
-    load.part()?;
-    if let Some(flood) = &mut flood {
-        flood.part()?;
-    }
+    let heard = load.part()?;
+    let streamed = flood.map(Load::part).transpose()?.unwrap_or(heard);
     let used = Account::now().since(&before);
 
-    let heard = load.heard();
     figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
     figures.note_latency(&heard.latency);
-    let streamed = flood.map_or(heard, |flood| flood.heard());
     figures.note_speed(workload.kind, heard, streamed);
     figures.note_costs(workload.kind, heard, streamed, &used);
     Ok(figures)

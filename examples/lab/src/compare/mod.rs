@@ -12,7 +12,7 @@
 //!   report: tables, page with pictures, JSON
 //! ```
 //!
-//! Read `measure` first, then `load`, which is the client's half of a readiness loop.
+//! Read `measure` first, then `load`.
 
 mod arguments;
 mod family;
@@ -41,9 +41,9 @@ use self::report::{Occasion, Report};
 use self::search::Search;
 use self::workload::Workload;
 use crate::support::candidates::Candidate;
-use crate::support::client::Sources;
 use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
+use crate::support::load::Sources;
 use crate::support::machine::Machine;
 use crate::support::output::{complain, prepare, progress, try_to_say};
 use crate::support::programs;
@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     complain("Building the servers ...");
     programs::build(contenders[..own].iter().map(Candidate::program), &interrupt)?;
     let file_limit = raise_file_limit();
-    let mut bench = Bench {
+    let bench = Bench {
         time: arguments.time(),
         logs,
         file_limit,
@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if occasion.machine.was_busy() {
         complain("This machine was busy in the last minute. If it still is, the figures will show it.");
     }
-    let report = measure_all(arguments, occasion, contenders, &mut bench);
+    let report = measure_all(arguments, occasion, contenders, &bench);
     bench.interrupt.release();
     tell(arguments, &report)?;
     if report.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
@@ -112,7 +112,7 @@ fn measure_all(
     arguments: &Arguments,
     occasion: Occasion,
     contenders: Vec<Candidate>,
-    bench: &mut Bench,
+    bench: &Bench,
 ) -> Report {
     let sessions = arguments.sessions(bench.file_limit);
     let typing = sessions.iter().map(|&sessions| Workload::typing(sessions));

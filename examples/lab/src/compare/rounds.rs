@@ -75,7 +75,7 @@ impl Summary {
 /// One round: measures every contender under every workload. `begin` is called before each measurement, with its place in
 /// the round.
 pub fn play_round(
-    bench: &mut Bench,
+    bench: &Bench,
     contenders: &[Candidate],
     cells: &mut [Cell],
     round: usize,

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::case::{Numbered, all};
+use self::case::{Case, all};
 use self::report::table::Table;
-use self::report::{html, json, terminal};
+use self::report::{files, terminal};
 use self::runner::Runner;
 use crate::support::candidates::{self, Added, By, Candidate};
 use crate::support::child::Descendants;
@@ -132,8 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let results = runner.run(servers, &cases);
     terminal::failures(&results);
-    json::write(&results, &arguments.out)?;
-    html::write(&results, &arguments.out)?;
+    files::write_all(&results, &arguments.out)?;
     let table = Table::of(&results);
     if let Some(file) = &arguments.markdown {
         table.write(file)?;
@@ -157,19 +156,20 @@ impl Arguments {
     }
 }
 
-fn selected(arguments: &Arguments) -> Vec<Numbered> {
-    let named = |names: &[String], case: &Numbered| {
-        names.iter().any(|name| *name == case.case.name || *name == case.group.name || *name == case.number())
-    };
-    let is_selected = |case: &Numbered| {
+fn selected(arguments: &Arguments) -> Vec<Case> {
+    let named = |names: &[String], case: &Case| names.iter().any(|name| is_called(case, name));
+    let is_selected = |case: &Case| {
         (arguments.only.is_empty() || named(&arguments.only, case)) && !named(&arguments.skip, case)
     };
-    all().filter(is_selected).collect()
+    all().into_iter().filter(is_selected).collect()
+}
+
+fn is_called(case: &Case, name: &str) -> bool {
+    [&case.number, &case.name, &case.group].contains(&&name.to_owned())
 }
 
 fn case_name(text: &str) -> Result<String, String> {
-    let known = all().any(|case| text == case.case.name || text == case.group.name || text == case.number());
-    if known {
+    if all().iter().any(|case| is_called(case, text)) {
         Ok(text.to_owned())
     } else {
         Err("no case or group has this name; --list shows them".to_owned())

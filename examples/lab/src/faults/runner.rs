@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use super::case::{Beside, Failure, Finding, Needs, Numbered, Stop, Verdict, cannot_run, fails};
+use serde::{Serialize, Serializer};
+
+use super::case::{Beside, Case, Failure, Finding, Stop, Verdict, cannot_run, fails};
 use super::client::Client;
 use super::report::table::Table;
 use super::report::terminal;
@@ -26,19 +28,26 @@ const RETRIES: usize = 2;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// What came of a run.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Results {
-    pub servers: Vec<Candidate>,
-    pub rows: Vec<Row>,
     /// Whether Ctrl-C ended the run before its end.
     pub interrupted: bool,
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub took: Duration,
+    pub servers: Vec<Candidate>,
+    #[serde(rename = "cases")]
+    pub rows: Vec<Row>,
+}
+
+fn as_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
 }
 
 /// One case, and what each server did.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Row {
-    pub case: Numbered,
+    #[serde(flatten)]
+    pub case: Case,
     /// In the order of the servers.
     pub findings: Vec<Finding>,
 }
@@ -76,7 +85,7 @@ pub struct Runner<'a> {
 impl Runner<'_> {
     /// Runs the cases one after the other. A verdict other than the expected one is judged again. An interrupt ends the
     /// servers; the cases then fail soon, and the rows before are the result.
-    pub fn run(&self, servers: Vec<Candidate>, cases: &[Numbered]) -> Results {
+    pub fn run(&self, servers: Vec<Candidate>, cases: &[Case]) -> Results {
         let start = Instant::now();
         let bar = progress("{elapsed_precise} {bar:40} {pos}/{len} {msg}", servers.len() * cases.len());
         terminal::head(&servers);
@@ -85,15 +94,15 @@ impl Runner<'_> {
         let mut group = "";
         self.ending_all_servers(|| {
             for case in cases {
-                bar.set_message(format!("{} {}", case.number(), case.case.name));
-                let jobs = match case.case.beside {
+                bar.set_message(format!("{} {}", case.number, case.name));
+                let jobs = match case.play.beside {
                     Beside::None => 1,
                     Beside::Few => self.jobs,
                     Beside::Many => 4 * self.jobs,
                 };
-                let mut findings = self.row(&servers, *case, jobs, &bar);
+                let mut findings = self.row(&servers, case, jobs, &bar);
                 for (server, finding) in servers.iter().zip(&mut findings) {
-                    let name = case.case.name;
+                    let name = &case.name;
                     let Some(expected) = self.expected.and_then(|table| table.verdict(name, &server.name))
                     else {
                         continue;
@@ -106,7 +115,7 @@ impl Runner<'_> {
                         let sign = finding.verdict.sign();
                         let again = format!("{name}, {}: {sign} came, and is judged again", server.name);
                         bar.suspend(|| complain(again));
-                        *finding = self.judge(server, *case);
+                        *finding = self.judge(server, case);
                     }
                 }
                 // Servers that left their process group. No guard is alive between two rows.
@@ -114,14 +123,9 @@ impl Runner<'_> {
                 if self.interrupt.is_asked() {
                     break;
                 }
-                let row = Row { case: *case, findings };
-                bar.suspend(|| {
-                    if case.group.name != group {
-                        terminal::group(case.group);
-                    }
-                    terminal::row(&row);
-                });
-                group = case.group.name;
+                let row = Row { case: case.clone(), findings };
+                bar.suspend(|| terminal::row(&row, case.group != group));
+                group = &case.group;
                 rows.push(row);
             }
         });
@@ -146,7 +150,7 @@ impl Runner<'_> {
         });
     }
 
-    fn row(&self, servers: &[Candidate], case: Numbered, jobs: usize, bar: &ProgressBar) -> Vec<Finding> {
+    fn row(&self, servers: &[Candidate], case: &Case, jobs: usize, bar: &ProgressBar) -> Vec<Finding> {
         let next = AtomicUsize::new(0);
         let findings = Mutex::new(vec![None; servers.len()]);
         thread::scope(|scope| {
@@ -166,16 +170,16 @@ impl Runner<'_> {
         findings.into_iter().map(|finding| finding.expect("every server had its turn")).collect()
     }
 
-    fn judge(&self, server: &Candidate, case: Numbered) -> Finding {
-        if case.case.needs == Needs::Process && matches!(server.origin, Origin::Address(_)) {
+    fn judge(&self, server: &Candidate, case: &Case) -> Finding {
+        if case.play.needs_process && matches!(server.origin, Origin::Address(_)) {
             let why = "it needs the server's process, and only an address is known".to_owned();
-            return Finding::new(Err(Stop::NotApplicable(why)), Duration::ZERO);
+            return Finding::new(&server.name, Err(Stop::NotApplicable(why)), Duration::ZERO);
         }
         let start = Instant::now();
-        let more = server.more.filter(|(name, _)| *name == case.case.name).map(|(_, more)| more);
-        let trial = self.trial(server, more, case.case.setup, case.case.name);
-        let outcome = trial.and_then(|trial| trial.explained((case.case.run)(&trial)));
-        Finding::new(outcome, start.elapsed())
+        let more = server.more.filter(|(name, _)| *name == case.name).map(|(_, more)| more);
+        let trial = self.trial(server, more, case.play.setup, &case.name);
+        let outcome = trial.and_then(|trial| trial.explained((case.play.run)(&trial)));
+        Finding::new(&server.name, outcome, start.elapsed())
     }
 
     /// Why servers cannot be tested, a line for each: one does not start, ends, or greets in another way than its description

@@ -9,7 +9,7 @@
 //! | [`log`] | what a server writes |
 //! | [`sockets`] | the kernel's table of TCP sockets |
 //! | [`protocol`] | what a server says |
-//! | [`client`] | a client's session: connect, banner, lines, each byte checked |
+//! | [`load`] | the one load engine: any number of clients, each byte checked |
 //! | [`failure`] | each way in which a server, or this machine, can fail |
 //! | [`interrupt`] | Ctrl-C |
 //! | [`processors`] | a processor for the load alone |
@@ -17,17 +17,19 @@
 //! | [`usage`] | what a process uses: processor time, memory, threads |
 //! | [`machine`] | the machine's description |
 //! | [`output`] | lines, progress and files |
+//! | [`picture`] | the one way to draw |
 //! | [`words`] | numbers as text |
 
 pub mod candidates;
 pub mod child;
-pub mod client;
 pub mod failure;
 pub mod interrupt;
 pub mod latency;
+pub mod load;
 pub mod log;
 pub mod machine;
 pub mod output;
+pub mod picture;
 pub mod processors;
 pub mod programs;
 pub mod protocol;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 pub use okloop::config::FULL_MESSAGE;
-pub use okloop::{BANNER, CHUNK, PREFIX};
+pub use okloop::protocols::{BANNER, CHUNK, PREFIX};
 
 /// The conversation that a server promises.
 #[derive(Debug, Clone, Serialize)]

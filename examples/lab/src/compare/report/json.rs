@@ -82,7 +82,7 @@ fn result(report: &Report, cell: &Cell) -> Value {
         "workload": workload.kind.key(),
         "sessions": workload.sessions(),
         "idle": workload.idle,
-        "active": workload.active,
+        "active": workload.active + workload.lines,
         "floods": workload.floods,
         "visitors": workload.visitors,
         "failure": cell.failure.as_ref().map(ToString::to_string),

@@ -2,24 +2,21 @@
 //!
 //! The words of the tables are in `sections`, so that the terminal and the page cannot differ.
 
+mod charts;
 mod curves;
 mod json;
-mod markdown;
 mod notes;
-mod picture;
-mod rates;
 mod rows;
 mod sections;
-mod table;
-mod theme;
+mod tables;
 
 use std::path::Path;
 use std::time::Duration;
 
 use askama::Template;
 
-use self::picture::Chart;
-use self::sections::Section;
+use self::charts::Chart;
+use self::sections::{Row, Section};
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
 use crate::compare::search::Sweep;
@@ -77,13 +74,13 @@ struct Page<'a> {
 impl Report {
     /// The tables for a terminal.
     pub fn table(&self) -> String {
-        table::render(&notes::heading(self), &sections::all(self))
+        tables::terminal(&notes::heading(self), &sections::all(self))
     }
 
     /// Writes `report.html`, its pictures as files of their own, `results.json`, and the histograms of the open loop: all
     /// that can be written. The error names the others.
     pub fn write(&self, directory: &Path) -> Result<(), Failure> {
-        let charts = picture::charts(self);
+        let charts = charts::all(self);
         let (heading, sections, notes) = (notes::heading(self), sections::all(self), notes::caveats(self));
         let page = Page { heading: &heading, charts: &charts, sections: &sections, notes: &notes };
         let page = page.render().expect("writing to a string does not fail");
@@ -94,9 +91,9 @@ impl Report {
 
     /// Writes what the project's documents show: the tables, and some of the pictures.
     pub fn publish(&self, directory: &Path) -> Result<(), Failure> {
-        let tables = markdown::render(&notes::heading(self), &sections::all(self));
-        let pictures = picture::charts(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
-        let files = [(markdown::NAME.to_owned(), tables)].into_iter();
+        let tables = tables::markdown(&notes::heading(self), &sections::all(self));
+        let pictures = charts::all(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
+        let files = [(tables::PAGE.to_owned(), tables)].into_iter();
         write_all(directory, files.chain(pictures.map(Chart::file)))
     }
 

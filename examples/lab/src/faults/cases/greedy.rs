@@ -9,73 +9,19 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::faults::answers::Answers;
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Stop, check, fails};
+use crate::faults::case::{Beside, Outcome, Play, Stop, check, fails};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::{Trial, p99};
 use crate::support::words::{bytes, time};
 
-pub const GROUP: Group = Group {
-    name: "greedy",
-    title: "Slow and greedy clients",
-    cases: &[
-        Case {
-            name: "never-reads",
-            client: "The client sends up to 16 MiB and reads nothing, beside a client that talks.",
-            server: "The server stops reading from it, so its memory grows by less than 4 MiB, and answers the other \
-                     client. A server that keeps all answers in memory can be brought down by one client.",
-            rule: "rule 12",
-            run: never_reads,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "reads-slowly",
-            client: "The client sends 8 MiB and reads 1 KB/s for 2 s, then the rest, beside a client that talks.",
-            server: "The server waits for it and sends everything: a slow reader makes progress.",
-            rule: "rule 12",
-            beside: Beside::Many,
-            run: reads_slowly,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "stalled-readers",
-            client: "Fifty clients send up to 4 MiB each and stop reading, beside a client that talks; then they read.",
-            server: "The server answers the client that talks, its memory grows by less than 16 MiB, and later the fifty \
-                     get every answer.",
-            rule: "rule 12",
-            run: stalled_readers,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "flood",
-            client: "Six clients send and read as fast as they can, beside ten clients that type.",
-            server: "The server gives each session a limited share and then serves the next one: the typing clients' \
-                     99th percentile stays below 20 times that without the flood, or below 15 ms.",
-            rule: "rule 3",
-            beside: Beside::None,
-            run: flood,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "crowd",
-            client: "2,000 clients connect while the server is stopped for a moment, beside a client that types.",
-            server: "The server accepts a few of them and then serves the others: the typing client gets at least 12 \
-                     answers before the last of the crowd is let in.",
-            rule: "rule 3",
-            needs: Needs::Process,
-            beside: Beside::None,
-            run: crowd,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "urgent-data",
-            client: "The client sends a line, an urgent byte (as telnet's Synch) and another line, which arrive together.",
-            server: "The server answers both lines: a read stops short at the urgent byte though more is behind it.",
-            rule: "rule 1",
-            run: urgent_data,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("never-reads", never_reads),
+    Play::new("reads-slowly", reads_slowly).beside(Beside::Many),
+    Play::new("stalled-readers", stalled_readers),
+    Play::new("flood", flood).beside(Beside::None),
+    Play::new("crowd", crowd).of_process().beside(Beside::None),
+    Play::new("urgent-data", urgent_data),
+];
 
 fn never_reads(trial: &Trial) -> Outcome {
     let other = Client::greeted(trial)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rlimit::Resource;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Stop, cannot_run, check, fails};
+use crate::faults::case::{Beside, Outcome, Play, Stop, cannot_run, check, fails};
 use crate::faults::client::{Client, Reception};
 use crate::faults::trial::Trial;
 use crate::support::server::Setup;
@@ -13,55 +13,12 @@ use crate::support::sockets::waiting_clients;
 use crate::support::usage;
 use crate::support::words::time;
 
-pub const GROUP: Group = Group {
-    name: "resources",
-    title: "Scarce resources",
-    cases: &[
-        Case {
-            name: "few-open-files",
-            client: "128 clients connect to a server that may have 64 open files; those that are served leave.",
-            server: "The server does not spin while no file is free, and each client is served or refused in order: a \
-                     waiting client has used up its event, so the server must come back for it.",
-            rule: "rule 4",
-            needs: Needs::Process,
-            setup: Setup::OpenFiles(64),
-            beside: Beside::Many,
-            run: few_open_files,
-        },
-        Case {
-            name: "no-files-left",
-            client: "20 clients connect after the limit of open files was lowered to what the server has open; then the \
-                     limit is raised again.",
-            server: "The server goes on with the sessions that it has, does not spin, and serves the waiting clients when \
-                     it can, though no new client comes.",
-            rule: "rule 4",
-            needs: Needs::Process,
-            beside: Beside::Many,
-            run: no_files_left,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "memory-limit",
-            client: "400 clients send half a line each to a server that may reserve 16 MiB more, then they leave; three times.",
-            server: "The server ends or refuses sessions for which there is no memory, and goes on with the others and \
-                     with new clients: a failed allocation is one session's end.",
-            rule: "chapter 13",
-            needs: Needs::Process,
-            beside: Beside::Many,
-            run: memory_limit,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "ten-thousand",
-            client: "10,000 clients connect, or as many as the limit of open files allows, and each says two lines.",
-            server: "The server greets and answers each of them.",
-            rule: "chapter 14",
-            beside: Beside::None,
-            run: ten_thousand,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("few-open-files", few_open_files).with(Setup::OpenFiles(64)).beside(Beside::Many),
+    Play::new("no-files-left", no_files_left).of_process().beside(Beside::Many),
+    Play::new("memory-limit", memory_limit).of_process().beside(Beside::Many),
+    Play::new("ten-thousand", ten_thousand).beside(Beside::None),
+];
 
 const MESSAGE: &[u8] = b"is there room?\n";
 

@@ -3,39 +3,16 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, check};
+use crate::faults::case::{Beside, Outcome, Play, check};
 use crate::faults::client::lines;
 use crate::faults::trial::Trial;
 use crate::support::usage;
 use crate::support::words::{bytes, time};
 
-pub const GROUP: Group = Group {
-    name: "silence",
-    title: "Silence and memory",
-    cases: &[
-        Case {
-            name: "idle",
-            client: "1,000 clients are connected and say nothing for one second.",
-            server: "The server sleeps: no wake-up, no processor time. A server that looks at its clients in turns works \
-                     most when there is nothing to do.",
-            rule: "rule 11",
-            needs: Needs::Process,
-            beside: Beside::Many,
-            run: idle,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "after-a-crowd",
-            client: "Three times, 300 clients come, send 16 KiB each and leave.",
-            server: "The server has as many files open as before the first crowd, and no more memory after the third than \
-                     after the first, but for 2 MiB.",
-            rule: "chapter 13",
-            needs: Needs::Process,
-            run: after_a_crowd,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("idle", idle).of_process().beside(Beside::Many),
+    Play::new("after-a-crowd", after_a_crowd).of_process(),
+];
 
 fn idle(trial: &Trial) -> Outcome {
     let clients = trial.crowd(1000)?;

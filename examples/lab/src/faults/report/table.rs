@@ -38,8 +38,8 @@ impl Table {
     /// What a run has found.
     pub fn of(results: &Results) -> Self {
         let row = |row: &crate::faults::runner::Row| Row {
-            number: row.case.number(),
-            case: row.case.case.name.to_owned(),
+            number: row.case.number.clone(),
+            case: row.case.name.clone(),
             verdicts: row.findings.iter().map(|finding| finding.verdict).collect(),
         };
         Self {

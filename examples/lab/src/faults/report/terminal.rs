@@ -4,7 +4,7 @@ use std::path::Path;
 
 use console::{Style, style};
 
-use crate::faults::case::{Group, Needs, Numbered, Verdict};
+use crate::faults::case::{Case, Verdict};
 use crate::faults::runner::{Results, Row};
 use crate::support::candidates::Candidate;
 use crate::support::output::say;
@@ -21,19 +21,17 @@ pub fn head(servers: &[Candidate]) {
     }
 }
 
-/// The title above the cases of a group.
-pub fn group(group: &Group) {
-    say(style(group.title).bold());
-}
-
-/// The verdicts on one case.
-pub fn row(row: &Row) {
+/// The verdicts on one case, below the title of its group if that is new.
+pub fn row(row: &Row, is_first: bool) {
+    if is_first {
+        say(style(&row.case.title).bold());
+    }
     let signs = row
         .findings
         .iter()
         .map(|finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string());
     let signs: Vec<String> = signs.collect();
-    say(format_args!("{:>5} {:22}{}", row.case.number(), row.case.case.name, signs.join(" ")));
+    say(format_args!("{:>5} {:22}{}", row.case.number, row.case.name, signs.join(" ")));
 }
 
 fn colour(verdict: Verdict) -> Style {
@@ -58,9 +56,9 @@ pub fn failures(results: &Results) {
             continue;
         }
         say("");
-        say(style(format!("{} {}", row.case.number(), row.case.case.name)).bold());
-        say(row.case.case.client);
-        say(format_args!("{} ({})", row.case.case.server, row.case.case.rule));
+        say(style(format!("{} {}", row.case.number, row.case.name)).bold());
+        say(&row.case.client);
+        say(format_args!("{} ({})", row.case.server, row.case.rule));
         for (finding, server) in told {
             let name = style(&server.name).bold();
             let verdict = colour(finding.verdict).apply_to(finding.verdict.words());
@@ -98,16 +96,16 @@ pub fn summary(results: &Results, out: &Path) {
 }
 
 /// The cases, without running them.
-pub fn list(cases: &[Numbered]) {
+pub fn list(cases: &[Case]) {
     let mut group = "";
     for case in cases {
-        if case.group.name != group {
-            group = case.group.name;
-            say(format_args!("{} ({group})", style(case.group.title).bold()));
+        if case.group != group {
+            group = &case.group;
+            say(format_args!("{} ({group})", style(&case.title).bold()));
         }
-        say(format_args!("{:>5} {}", case.number(), style(case.case.name).bold()));
-        say(format_args!("      {}", case.case.client));
-        let needs = if case.case.needs == Needs::Process { "; needs the server's process" } else { "" };
-        say(format_args!("      {} ({}{needs})", case.case.server, case.case.rule));
+        say(format_args!("{:>5} {}", case.number, style(&case.name).bold()));
+        say(format_args!("      {}", case.client));
+        let needs = if case.play.needs_process { "; needs the server's process" } else { "" };
+        say(format_args!("      {} ({}{needs})", case.server, case.rule));
     }
 }
