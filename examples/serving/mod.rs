@@ -1,5 +1,7 @@
 //! How the examples with sessions that talk start.
 
+#![allow(dead_code, reason = "each example uses a part")]
+
 use std::io;
 
 use okloop::protocols::{Either, Telnet};
@@ -9,23 +11,27 @@ use super::terminal::{arguments, exit, port, say};
 
 /// Serves on a port of every IPv4 interface until SIGTERM or Ctrl-C, then drains. With the option `--telnet` the clients
 /// are telnet terminals.
-#[allow(dead_code, reason = "the chat with Redis has arguments of its own")]
 pub fn run<S: Session>(new_session: impl FnMut(Client<'_>) -> S) {
     let [number, telnet] = arguments(["PORT", "--telnet"]);
     serve(Config { port: port(number, 8888), ..Config::default() }, telnet.is_some(), new_session);
 }
 
-/// Serves until a signal. A failure ends the program: a server without its port has nothing to do.
+/// The same with other arguments.
 pub fn serve<S: Session>(config: Config, telnet: bool, mut new_session: impl FnMut(Client<'_>) -> S) {
-    let mut server = Server::bind(config).unwrap_or_else(|error| exit(1, error));
-    stop_at_signals(&mut server).unwrap_or_else(|error| exit(1, error));
-    let address = server.local_addr().unwrap_or_else(|error| exit(1, error));
-    say(format_args!("Socket now listening on {address}"));
-    let result = server.run(|client| match new_session(client) {
+    let result = bind(config).run(|client| match new_session(client) {
         session if telnet => Either::Left(Telnet::new(session)),
         session => Either::Right(session),
     });
     result.unwrap_or_else(|error| exit(1, error));
+}
+
+/// A server that drains at a signal. A failure ends the program: a server without its port has nothing to do.
+pub fn bind(config: Config) -> Server {
+    let mut server = Server::bind(config).unwrap_or_else(|error| exit(1, error));
+    stop_at_signals(&mut server).unwrap_or_else(|error| exit(1, error));
+    let address = server.local_addr().unwrap_or_else(|error| exit(1, error));
+    say(format_args!("Socket now listening on {address}"));
+    server
 }
 
 /// A signal is an event of the loop. Each client is an open file, so the limit of open files is raised too.

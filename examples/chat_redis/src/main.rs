@@ -40,7 +40,7 @@ use redis::{Client, Connection, RedisResult};
 #[allow(dead_code, reason = "its main is not this program's")]
 mod chat;
 #[path = "../../serving/mod.rs"]
-#[allow(clippy::duplicate_mod, dead_code, reason = "the chat has it too")]
+#[allow(clippy::duplicate_mod, reason = "the chat has it too")]
 mod serving;
 #[path = "../../terminal/mod.rs"]
 #[allow(clippy::duplicate_mod, dead_code, reason = "the chat has it too")]
