@@ -12,6 +12,7 @@ mod clients;
 mod command;
 mod documents;
 mod exercises;
+mod gateway;
 mod harness;
 mod ladder;
 mod limits;

@@ -25,6 +25,11 @@ impl Vitals {
         1024 * field(&self.read("status"), "VmRSS:")
     }
 
+    /// The most resident memory that it ever had (bytes).
+    pub fn peak_memory(&self) -> u64 {
+        1024 * field(&self.read("status"), "VmHWM:")
+    }
+
     /// The time that all its threads have spent on a processor.
     pub fn processor_time(&self) -> Duration {
         let nanoseconds =
