@@ -19,7 +19,6 @@
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use log::Level;
@@ -28,6 +27,7 @@ use mio::Interest;
 use crate::address::Address;
 use crate::buffer::{BoxedBuffer, Buffer, Pool};
 use crate::config::Budgets;
+use crate::panics;
 use crate::readiness::{Kernel, READ, Readable, Readiness};
 use crate::reason::{Reason, Timeout};
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
@@ -94,9 +94,11 @@ impl Means {
 
 /// One connection: its socket, its protocol's session, its buffers, and its state.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
 #[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
+    /// The client. Behind a proxy it is the proxy, until the session knows its client.
     peer: Address,
     /// `None` for a refused client.
     session: Option<S>,
@@ -123,6 +125,7 @@ pub(crate) struct Connection<T, S> {
 
 /// What the loop notes of a connection. It stands in the connection because there it costs no memory.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Notes {
     /// What the kernel reports. `None` before the first turn.
     pub interest: Option<Interest>,
@@ -133,7 +136,10 @@ pub(crate) struct Notes {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum OutputEnd {
+    /// The session does not know its client yet ([`Step::Introduce`]), and says nothing.
+    NotBegun,
     Open,
     /// The pending output goes first.
     Wanted,
@@ -141,6 +147,7 @@ enum OutputEnd {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum State {
     /// An outgoing connection is not open yet.
     Connecting,
@@ -212,9 +219,15 @@ struct Exchange<'a> {
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A connection at its start.
     pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        let sizes = session.sizes();
+        let (sizes, state) = match panics::catch(|| session.sizes()) {
+            Ok(sizes) => (sizes, State::New),
+            Err(report) => {
+                step!(Level::Error, Event::Panicked { peer, report });
+                (Sizes::default(), State::Closed(Reason::ProtocolError))
+            }
+        };
         means.make_room_for(sizes);
-        Self::new(stream, peer, Some(session), sizes, State::New)
+        Self::new(stream, peer, Some(session), sizes, state)
     }
 
     /// An outgoing connection that was begun.
@@ -236,6 +249,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Self {
             stream,
             peer,
+            output_end: match &session {
+                Some(session) if session.is_proxied() => OutputEnd::NotBegun,
+                _ => OutputEnd::Open,
+            },
             session,
             largest_request: sizes.request.try_into().unwrap_or(u32::MAX),
             largest_answer: sizes.answer.try_into().unwrap_or(u32::MAX),
@@ -245,7 +262,6 @@ impl<T: Stream, S: Session> Connection<T, S> {
             output: None,
             waits: false,
             owes_answers: false,
-            output_end: OutputEnd::Open,
             reads: false,
             notes: Notes::default(),
         }
@@ -254,6 +270,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// The client's address.
     pub fn peer(&self) -> Address {
         self.peer
+    }
+
+    /// How much output is answered and not written (bytes).
+    pub fn pending_output(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output[0].len())
     }
 
     /// The socket, for its registration.
@@ -277,6 +298,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
             State::Closed(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    #[cfg(test)]
+    pub fn state(&self) -> trace::State {
+        self.state.into()
     }
 
     /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed connection.
@@ -334,13 +360,16 @@ impl<T: Stream, S: Session> Connection<T, S> {
         (self.input, self.output) = (None, None);
     }
 
-    /// Tells the session that its closed connection is removed.
-    pub fn tell_closed(&mut self) {
-        if let (Some(reason), Some(session)) = (self.closed(), &mut self.session)
-            && reason != Reason::ProtocolError
-        {
-            // The panic hook has told.
-            let _ = catch_unwind(AssertUnwindSafe(|| session.closed(reason)));
+    /// Tells the session that its closed connection is removed, and drops it.
+    pub fn drop_session(&mut self) {
+        let (Some(reason), Some(mut session)) = (self.closed(), self.session.take()) else { return };
+        let told = match reason {
+            Reason::ProtocolError => Ok(()),
+            _ => panics::catch(|| session.closed(reason)),
+        };
+        let dropped = panics::catch(|| drop(session));
+        for report in [told, dropped].into_iter().filter_map(Result::err) {
+            step!(Level::Error, Event::Panicked { peer: self.peer, report });
         }
     }
 
@@ -354,8 +383,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
             return Turn::default();
         };
         let mut exchange = Exchange { input, output, turn: Turn::default(), means };
-        let advance = AssertUnwindSafe(|| self.advance(cause, &mut exchange));
-        if let Err(reason) = catch_unwind(advance).unwrap_or(Err(Reason::ProtocolError)) {
+        let result = panics::catch(|| self.advance(cause, &mut exchange));
+        let result = result.unwrap_or_else(|report| {
+            step!(Level::Error, Event::Panicked { peer: self.peer, report });
+            Err(Reason::ProtocolError)
+        });
+        if let Err(reason) = result {
             self.enter(State::Closed(reason));
         }
         let Exchange { mut input, mut output, turn, .. } = exchange;
@@ -470,7 +503,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// whether the socket may have room for more.
     fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         loop {
-            self.answer(exchange)?;
+            let goes_on = self.answer(exchange)?;
             if exchange.output[0].is_empty() {
                 return Ok(true);
             }
@@ -486,6 +519,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let is_short = !exchange.output[0].is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
+            }
+            if !is_short && !goes_on {
+                return Ok(true);
             }
         }
     }
@@ -505,7 +541,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                         State::Lingering { has_input_ended, .. } => *has_input_ended = true,
                         _ => self.end_input(EndOfInput::Client, Reason::Finished),
                     }
-                    return self.answer(exchange);
+                    return self.answer(exchange).map(drop);
                 }
                 Some(count) => {
                     exchange.turn.read += count;
@@ -513,14 +549,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     self.answer(exchange)?;
                     if self.uses_up_drain_budget(count) {
                         self.stop_input();
-                        return self.answer(exchange);
+                        return self.answer(exchange).map(drop);
                     } else if until == Readable::UntilShort && count < most {
                         return Ok(());
                     }
                 }
                 None if self.is_draining() && !self.expects_input() => {
                     self.stop_input();
-                    return self.answer(exchange);
+                    return self.answer(exchange).map(drop);
                 }
                 None => return Ok(()),
             }
@@ -529,16 +565,19 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the pending output reaches high water.
-    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+    /// Lets the session answer its input, request by request, until the pending output reaches high water. Returns
+    /// whether it goes on when a write has made room.
+    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         if matches!(self.state, State::Lingering { .. }) {
             exchange.input[0].clear();
         }
         let before = exchange.output[0].len();
+        let mut goes_on = self.is_independent;
         while self.is_answered() && !self.waits {
             let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {
+                goes_on = true;
                 break;
             }
             if exchange.turn.answers >= budgets.answers {
@@ -567,7 +606,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     step!(Event::Waiting { peer: self.peer });
                 }
                 Step::EndOutput if self.output_end == OutputEnd::Open => self.output_end = OutputEnd::Wanted,
-                Step::More | Step::EndOutput => return Err(Reason::ProtocolError),
+                Step::Introduce(client) if self.output_end == OutputEnd::NotBegun => {
+                    self.output_end = OutputEnd::Open;
+                    step!(Level::Info, Event::Introduced { peer: self.peer, client });
+                    self.peer = client.unwrap_or(self.peer);
+                }
+                Step::More | Step::EndOutput | Step::Introduce(_) => return Err(Reason::ProtocolError),
+                Step::Abort => return Err(Reason::InvalidInput),
                 Step::Close => {
                     input.clear();
                     self.enter(State::Finishing(Reason::Closed));
@@ -578,7 +623,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
-        Ok(())
+        Ok(goes_on)
     }
 
     /// Moves on from a state whose work is done: no output is pending.
@@ -652,15 +697,16 @@ impl<T: Stream, S: Session> Connection<T, S> {
         self.enter(State::Finishing(reason));
     }
 
-    /// Counts `count` bytes that were read. Returns whether a draining session has read its last ones.
+    /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
     fn uses_up_drain_budget(&mut self, count: usize) -> bool {
-        let State::Draining { budget, .. } = &mut self.state else { return false };
+        let State::Draining { budget, has_just_read, .. } = &mut self.state else { return false };
+        *has_just_read = true;
         *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         *budget == 0
     }
 
     fn has_pending_output(&self) -> bool {
-        self.output.as_ref().is_some_and(|output| !output[0].is_empty())
+        self.pending_output() > 0
     }
 
     fn is_draining(&self) -> bool {

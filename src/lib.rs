@@ -131,8 +131,8 @@
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
 //!
 //! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so, with
-//! [`Server::watch`] and without a second thread. The log goes
-//! through the [log] crate, to the logger that the program sets up.
+//! [`Server::watch`] and without a second thread. The log goes through the [log] crate, to the logger that the program sets
+//! up. The logger must not block, and neither must the report of a panic: [`log_panics`].
 //!
 //! # The way of a byte
 //!
@@ -158,7 +158,7 @@
 //! # The order to read in
 //!
 //! First NOTES.md, the course, with the programs in `examples`: chapters 1 to 9, from `google_get` to `loop_deadlines`.
-//! Then, with chapter 10, these files:
+//! Then, with chapters 10 to 15, these files:
 //!
 //! 1. `session.rs`: the trait between the loop and a protocol. `protocols/ok.rs`: the protocol of the command. Neither
 //!    knows a socket or a clock.
@@ -171,10 +171,10 @@
 //! 6. `sessions.rs`: the table of all sessions. `server.rs`: the loop, which joins all of these. After it, only details
 //!    are left:
 //! 7. `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions ended, and how many), `socket.rs`,
-//!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `protocols/telnet.rs` (a layer), `trace.rs`
-//!    (each step, for the log and a recorder).
+//!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `panics.rs` (sessions that panic),
+//!    `protocols/telnet.rs` (a layer), `trace.rs` (each step, for the log and a recorder).
 //!
-//! Then chapter 11 of NOTES.md, the rules of readiness in one table. Chapter 15 has exercises.
+//! Then chapter 16 of NOTES.md, the rules of readiness in one table. Chapter 19 has exercises.
 //!
 //! # Invariants
 //!
@@ -203,6 +203,7 @@ pub mod conversation;
 mod deadlines;
 mod error;
 mod listen;
+mod panics;
 pub mod protocols;
 mod readiness;
 mod reason;
@@ -219,6 +220,7 @@ pub use buffer::Buffer;
 pub use client::{Client, Origin};
 pub use config::Config;
 pub use error::StartError;
+pub use panics::log_panics;
 pub use reason::Reason;
 pub use server::{Ending, Server};
 pub use session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
+use std::os::unix::net::UnixListener;
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::acceptor::Acceptor;
 use crate::address::Address;
 use crate::caught_up::CaughtUp;
-use crate::client::Client;
+use crate::client::{Client, Origin};
 use crate::config::{CONNECT_BUDGET, Config, EVENTS};
 use crate::error::StartError;
 use crate::listen;
@@ -26,7 +28,7 @@ use crate::readiness::{Kernel, Readiness};
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::sessions::{Now, Sessions};
-use crate::socket::{self, Listener};
+use crate::socket::{self, Listener, Socket};
 use crate::stats::{Counters, Stats};
 use crate::trace::{Cause, Event, step};
 use crate::wakes::{Handle, Wakes};
@@ -139,6 +141,17 @@ impl Server {
     /// If the system refuses an option or the registration.
     pub fn adopt(&mut self, listener: TcpListener) -> Result<(), StartError> {
         let listener = listen::adopt(listener).map_err(StartError::Setup)?;
+        self.add(listener, false)
+    }
+
+    /// As [`Server::adopt`], for a Unix socket. Its file stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses an option or the registration.
+    #[cfg(unix)]
+    pub fn adopt_unix(&mut self, listener: UnixListener) -> Result<(), StartError> {
+        let listener = listen::adopt_unix(listener).map_err(StartError::Setup)?;
         self.add(listener, false)
     }
 
@@ -423,9 +436,13 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
                 *accepts = accepts.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
             }
             match self.acceptors[index].accept() {
-                Ok(client) => {
+                Ok((socket, peer)) => {
                     let now = Now { time: self.now, registry: self.poll.registry() };
-                    let key = self.sessions.admit(client, index, &mut self.new_session, now)?;
+                    let new_session = |waker, socket: &Socket| {
+                        let origin = Origin::Accepted(index);
+                        (self.new_session)(Client::new(peer, origin, waker, Some(socket)))
+                    };
+                    let key = self.sessions.admit((socket, peer), new_session, now)?;
                     if self.phase != Phase::Serving {
                         self.sessions.turn(key, Cause::Stop(true), now);
                     }
@@ -475,6 +492,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
         step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
         if requests.report {
             info!("{}", self.sessions.wakes.counters().read());
+            self.sessions.report_waiting(self.now);
         }
         if requests.stop_now {
             self.phase = Phase::Over(Ending::Forced);
@@ -487,7 +505,8 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             self.acceptors.iter_mut().for_each(Acceptor::on_readable);
             // A queue holds one client more than its backlog (Linux `include/net/sock.h`, `sk_acceptq_is_full`). Clients
             // that go on connecting must not keep the server from stopping.
-            let accepts = (self.config.backlog as usize + 1).saturating_mul(self.acceptors.len());
+            let accepts =
+                (self.config.backlog as usize).saturating_add(1).saturating_mul(self.acceptors.len());
             self.phase = Phase::Draining { since: self.now, accepts, next_key: Some(0), outgoing: false };
         }
     }

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{Level, warn};
+use log::{Level, info, warn};
 use mio::event::Source;
 use mio::{Registry, Token};
 use slab::Slab;
@@ -17,9 +17,9 @@ use crate::buffer::Pool;
 use crate::client::{Client, Origin};
 use crate::config::{
     Budgets, Config, DRAIN_SCAN, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, MOST_CONNECTING, QUIET,
-    SPARE_BUFFERS, WAKE_BUDGET,
+    REPORTED, SPARE_BUFFERS,
 };
-use crate::connection::{Clock, Connection, Means, Turn};
+use crate::connection::{Clock, Connection, Means, Stream, Turn};
 use crate::deadlines::Deadlines;
 use crate::readiness::Readiness;
 use crate::reason::{Reason, Timeout};
@@ -27,7 +27,7 @@ use crate::session::{Session, Timer};
 use crate::socket::Socket;
 use crate::stats::Counters;
 use crate::trace::{Cause, Event, step};
-use crate::wakes::{MOST_KEYS, Wakes};
+use crate::wakes::{MOST_KEYS, Waker, Wakes};
 
 /// The moment of an iteration, and the registry that all sockets are registered with.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +36,9 @@ pub(crate) struct Now<'a> {
     pub registry: &'a Registry,
 }
 
-/// All sessions of a server, by their keys, which are also their tokens.
-pub(crate) struct Sessions<S> {
-    table: Slab<Connection<Socket, S>>,
+/// All sessions of a server, by their keys, which are also their tokens. The tests have sockets of their own.
+pub(crate) struct Sessions<S, T = Socket> {
+    table: Slab<Connection<T, S>>,
     /// Sessions that have ended in this iteration. They keep their keys until the batch is over. If a key were reused
     /// during the batch, the new session would get the old session's events.
     ended: Vec<usize>,
@@ -54,7 +54,7 @@ pub(crate) struct Sessions<S> {
     config: Config,
 }
 
-impl<S: Session> Sessions<S> {
+impl<S: Session, T: Stream + Source> Sessions<S, T> {
     /// An empty table. It grows with the sessions.
     pub fn new(config: Config, wakes: Wakes, started: Instant) -> Self {
         let means = Means {
@@ -66,7 +66,7 @@ impl<S: Session> Sessions<S> {
         Self {
             table: Slab::new(),
             ended: Vec::with_capacity(2 * EVENTS),
-            refused: VecDeque::with_capacity(config.max_refusals + 1),
+            refused: VecDeque::new(),
             deadlines: Deadlines::new(started),
             wakes,
             means,
@@ -114,9 +114,8 @@ impl<S: Session> Sessions<S> {
     /// If there is no memory for one more.
     pub fn admit(
         &mut self,
-        (socket, peer): (Socket, Address),
-        listener: usize,
-        new_session: impl FnOnce(Client<'_>) -> S,
+        (socket, peer): (T, Address),
+        new_session: impl FnOnce(Waker, &T) -> S,
         now: Now<'_>,
     ) -> io::Result<usize> {
         Counters::add(&self.wakes.counters().accepted, 1);
@@ -128,10 +127,17 @@ impl<S: Session> Sessions<S> {
             Connection::refuse(socket, peer, self.config.full_message.as_bytes(), &mut self.means)
         } else {
             let waker = self.wakes.waker(key)?;
-            step!(Level::Info, Event::Opened { key, peer });
-            let session = new_session(Client::new(peer, Origin::Accepted(listener), waker, Some(&socket)));
+            let session = new_session(waker, &socket);
+            if session.is_proxied() {
+                step!(Level::Debug, Event::Proxied { key, peer });
+            } else {
+                step!(Level::Info, Event::Opened { key, peer });
+            }
             Connection::open(socket, peer, session, &mut self.means)
         };
+        if connection.closed().is_some() {
+            self.ended.push(key);
+        }
         self.table.insert(connection);
         if is_full {
             self.refused.push_back(key);
@@ -147,47 +153,10 @@ impl<S: Session> Sessions<S> {
         if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(key) }
     }
 
-    /// Begins an outgoing connection. If it cannot be begun, its session is told.
-    ///
-    /// # Errors
-    ///
-    /// If there is no memory for one more.
-    pub fn connect(
-        &mut self,
-        (address, tag): (SocketAddr, u64),
-        new_session: impl FnOnce(Client<'_>) -> S,
-        now: Now<'_>,
-    ) -> io::Result<()> {
-        self.reserve_place()?;
-        let (key, peer, origin) = (self.table.vacant_key(), Address::Ip(address), Origin::Outgoing(tag));
-        let waker = self.wakes.waker(key)?;
-        let is_full = self.open() >= self.config.max_connections;
-        let result = if is_full { Err(ErrorKind::QuotaExceeded.into()) } else { Socket::connect(address) };
-        let mut session = new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
-        match result {
-            Ok(socket) => {
-                step!(Level::Debug, Event::ConnectStarted { key, peer });
-                let mut connection = Connection::connect(socket, peer, session, &mut self.means);
-                connection.notes.is_outgoing = true;
-                self.table.insert(connection);
-                (self.outgoing, self.connecting) = (self.outgoing + 1, self.connecting + 1);
-                self.wakes.counters().set_open(self.open());
-                self.turn(key, Cause::Ready(Readiness::NONE), now);
-            }
-            Err(error) => {
-                step!(Level::Debug, Event::CallFailed { peer, call: "connect", error: error.to_string() });
-                session.connect_failed(&error);
-                session.closed(Reason::ConnectFailed);
-                self.wakes.retire(key);
-                self.wakes.counters().count_closed(Reason::ConnectFailed);
-            }
-        }
-        Ok(())
-    }
-
     /// Makes room in the table for one more session. The table doubles, and `Slab` cannot report that memory is out, so
     /// a vector that is as large as the new table tries it first.
     fn reserve_place(&mut self) -> io::Result<()> {
+        self.refused.try_reserve(1)?;
         let length = self.table.len();
         if length < self.table.capacity() {
             return Ok(());
@@ -196,7 +165,7 @@ impl<S: Session> Sessions<S> {
             return Err(ErrorKind::OutOfMemory.into());
         }
         let more = length.max(64);
-        Vec::<Option<Connection<Socket, S>>>::new().try_reserve_exact(length + more)?;
+        Vec::<Option<Connection<T, S>>>::new().try_reserve_exact(length + more)?;
         self.table.reserve_exact(more);
         Ok(())
     }
@@ -314,9 +283,10 @@ impl<S: Session> Sessions<S> {
         }
     }
 
-    /// Gives woken sessions their turns, at most [`WAKE_BUDGET`] of them.
+    /// Gives woken sessions their turns, at most [`WAKE_BUDGET`](crate::config::WAKE_BUDGET) of them, and each of them once.
     pub fn turn_woken(&mut self, now: Now<'_>) {
-        for _ in 0..WAKE_BUDGET {
+        self.wakes.begin_pass();
+        for _ in 0..self.means.budgets.woken {
             let Some((key, is_ended)) = self.wakes.next_woken() else { return };
             self.turn(key, if is_ended { Cause::End } else { Cause::Woken }, now);
         }
@@ -336,6 +306,16 @@ impl<S: Session> Sessions<S> {
             step!(Event::TimeoutFired { key, timeout });
             let start = if timeout == Timeout::Own { since } else { now.time };
             self.turn_counting_from(key, Cause::Timeout(timeout), now, start);
+        }
+    }
+
+    /// Logs the sessions whose pending output has made no progress for longest. The write time-out knows them.
+    pub fn report_waiting(&self, now: Instant) {
+        let Some(length) = self.config.write_timeout else { return };
+        for (key, due) in self.deadlines.first(Timeout::Write, REPORTED) {
+            let (connection, left) = (&self.table[key], due.saturating_duration_since(now));
+            let (peer, bytes) = (connection.peer(), connection.pending_output());
+            info!("{peer}: {bytes} bytes of output pending for {:.1?}", length.saturating_sub(left));
         }
     }
 
@@ -387,7 +367,7 @@ impl<S: Session> Sessions<S> {
             self.outgoing -= usize::from(connection.notes.is_outgoing);
             self.deadlines.stop_all(key);
             self.wakes.retire(key);
-            connection.tell_closed();
+            connection.drop_session();
             let mut reason = connection.closed().expect("only closed sessions are removed");
             if let Some(index) = self.refused.iter().position(|&refused| refused == key) {
                 self.refused.remove(index);
@@ -404,6 +384,46 @@ impl<S: Session> Sessions<S> {
     }
 }
 
+impl<S: Session> Sessions<S> {
+    /// Begins an outgoing connection. If it cannot be begun, its session is told.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for one more.
+    pub fn connect(
+        &mut self,
+        (address, tag): (SocketAddr, u64),
+        new_session: impl FnOnce(Client<'_>) -> S,
+        now: Now<'_>,
+    ) -> io::Result<()> {
+        self.reserve_place()?;
+        let (key, peer, origin) = (self.table.vacant_key(), Address::Ip(address), Origin::Outgoing(tag));
+        let waker = self.wakes.waker(key)?;
+        let is_full = self.open() >= self.config.max_connections;
+        let result = if is_full { Err(ErrorKind::QuotaExceeded.into()) } else { Socket::connect(address) };
+        let mut session = new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        match result {
+            Ok(socket) => {
+                step!(Level::Debug, Event::ConnectStarted { key, peer });
+                let mut connection = Connection::connect(socket, peer, session, &mut self.means);
+                connection.notes.is_outgoing = true;
+                self.table.insert(connection);
+                (self.outgoing, self.connecting) = (self.outgoing + 1, self.connecting + 1);
+                self.wakes.counters().set_open(self.open());
+                self.turn(key, Cause::Ready(Readiness::NONE), now);
+            }
+            Err(error) => {
+                step!(Level::Debug, Event::CallFailed { peer, call: "connect", error: error.to_string() });
+                session.connect_failed(&error);
+                session.closed(Reason::ConnectFailed);
+                self.wakes.retire(key);
+                self.wakes.counters().count_closed(Reason::ConnectFailed);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A time in quarters of a second, never 0, for comparisons of times that are near: it starts again after a minute. A
 /// session that was silent for just that long drains a second longer than it must.
 #[expect(clippy::cast_possible_truncation, reason = "the higher part is of no use")]
@@ -412,13 +432,18 @@ fn ticks(time: Duration) -> u8 {
 }
 
 #[cfg(test)]
+mod scripted;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocols::{Either, OkSession, Telnet};
+    use crate::protocols::{Either, Framing, OkSession, Proxy, Telnet};
 
     #[test]
     fn an_idle_session_costs_the_loop_96_bytes_and_the_command_128() {
-        type Command = Either<Telnet<OkSession>, OkSession>;
+        type Inner = Either<Telnet<OkSession>, OkSession>;
+        // What the function that makes a session holds: the framing, and whether it is telnet.
+        type Command = Either<Proxy<Inner, (Framing, bool)>, Inner>;
         /// A session of one word.
         struct Word(#[expect(dead_code, reason = "it is only measured")] usize);
         const MARK: usize = size_of::<u64>();

@@ -1,5 +1,7 @@
 //! How the examples with sessions that talk start.
 
+use std::io;
+
 use okloop::protocols::{Either, Telnet};
 use okloop::{Client, Config, Server, Session};
 
@@ -20,11 +22,30 @@ pub fn run<S: Session>(mut new_session: impl FnMut(Client<'_>) -> S) {
 
 /// A server that drains at a signal. A failure ends the program: a server without its port has nothing to do.
 pub fn bind(config: Config) -> Server {
-    let server = Server::bind(config).unwrap_or_else(|error| exit(1, error));
-    let handle = server.handle();
-    // It starts a thread that waits for the signals.
-    ctrlc::set_handler(move || handle.stop()).unwrap_or_else(|error| exit(1, error));
+    let mut server = Server::bind(config).unwrap_or_else(|error| exit(1, error));
+    stop_at_signals(&mut server).unwrap_or_else(|error| exit(1, error));
     let address = server.local_addr().unwrap_or_else(|error| exit(1, error));
     say(format_args!("Socket now listening on {address}"));
     server
+}
+
+/// A signal is an event of the loop. Each client is an open file, so the limit of open files is raised too.
+#[cfg(unix)]
+fn stop_at_signals(server: &mut Server) -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook_mio::v1_0::Signals;
+
+    rlimit::increase_nofile_limit(u64::MAX)?;
+    let handle = server.handle();
+    server.watch(Signals::new([SIGINT, SIGTERM])?, move |signals| {
+        if signals.pending().next().is_some() {
+            handle.stop();
+        }
+    })
+}
+
+#[cfg(windows)]
+fn stop_at_signals(server: &mut Server) -> io::Result<()> {
+    let handle = server.handle();
+    ctrlc::set_handler(move || handle.stop()).map_err(io::Error::other)
 }

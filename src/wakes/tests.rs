@@ -15,12 +15,13 @@ fn wakes() -> (Wakes, Poll) {
 }
 
 fn all_woken(wakes: &mut Wakes) -> Vec<(usize, bool)> {
+    wakes.begin_pass();
     std::iter::from_fn(|| wakes.next_woken()).collect()
 }
 
 #[test]
-fn a_waker_has_16_bytes() {
-    assert_eq!(size_of::<Waker>(), 16);
+fn a_waker_has_at_most_16_bytes() {
+    assert!(size_of::<Waker>() <= 16);
 }
 
 #[test]
@@ -45,6 +46,23 @@ fn many_wakes_are_one_turn_and_an_end_is_told() {
     assert_eq!(woken, [(3, false), (5000, true)]);
     first.wake();
     assert_eq!(all_woken(&mut wakes), [(3, false)]);
+}
+
+#[test]
+fn a_session_that_is_woken_during_a_pass_has_its_turn_in_the_next_one() {
+    let (mut wakes, _poll) = wakes();
+    for key in [1, 2] {
+        wakes.waker(key).unwrap().wake();
+    }
+    wakes.begin_pass();
+    let (first, _) = wakes.next_woken().unwrap();
+    wakes.wake(first);
+    // The pass may go on in the next iteration.
+    wakes.begin_pass();
+    assert_eq!(wakes.next_woken(), Some((3 - first, false)));
+    assert_eq!(wakes.next_woken(), None);
+    assert!(!wakes.fall_asleep(true));
+    assert_eq!(all_woken(&mut wakes), [(first, false)]);
 }
 
 #[test]
