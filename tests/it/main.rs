@@ -17,6 +17,7 @@ mod container;
 mod documents;
 mod exercises;
 mod first_signals;
+mod gateway;
 mod half_a_line;
 mod harness;
 mod house;

@@ -245,6 +245,21 @@ impl Client {
         received
     }
 
+    /// What arrives first: nothing if it takes longer than `patience`.
+    pub fn first_within(&self, patience: Duration) -> Vec<u8> {
+        let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
+        wait_for(patience);
+        let mut first = vec![0; 1000];
+        let count = match (&self.stream).read(&mut first) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        };
+        wait_for(DEADLINE);
+        first.truncate(count);
+        first
+    }
+
     /// What arrives until nothing more has arrived for `patience`.
     pub fn receive_for(&mut self, patience: Duration) -> Vec<u8> {
         let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
