@@ -174,6 +174,23 @@ impl fmt::Debug for Buffer {
     }
 }
 
+/// The tests of all schedules keep connections as they were, and go back to them.
+#[cfg(test)]
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::with_capacity(self.pages.len()).expect("a few bytes of memory");
+        copy.push(self.unread());
+        copy
+    }
+}
+
+#[cfg(test)]
+impl std::hash::Hash for Buffer {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.unread().hash(state);
+    }
+}
+
 /// A connection's own pointer to a buffer.
 ///
 /// An array in a box, because a `Vec` can report that memory is out, where `Box::new` would end the process.

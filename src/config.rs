@@ -36,6 +36,8 @@ pub struct Config {
     /// `__tcp_select_window`). With 60 s a client must read 550 B/s if its receive buffer has 128 KiB, and 35 kB/s if
     /// it has 32 MiB.
     pub write_timeout: Option<Duration>,
+    /// How long an outgoing connection may take to open ([`Handle::connect`](crate::Handle::connect)). Default: 10 s.
+    pub connect_timeout: Duration,
     /// How long a client has to end its direction after the server has ended its own, because the protocol closed the
     /// session or because the client was refused. The time starts when the client's kernel has everything. Where a
     /// kernel cannot tell that (all but Linux), it starts with the server's end. Default: 2 s.
@@ -66,6 +68,7 @@ impl Default for Config {
             full_message: FULL_MESSAGE.to_owned(),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
+            connect_timeout: Duration::from_secs(10),
             linger_timeout: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(8),
             reuse_port: false,
@@ -125,12 +128,34 @@ pub const DRAIN_SCAN: usize = 4096;
 /// wakes all sessions together.
 pub const WAKE_BUDGET: usize = 64;
 
+/// How many sessions with pending output a report names (sessions).
+pub const REPORTED: usize = 10;
+
+/// How many outgoing connections may be asked for and not begun yet (connections). One more is an error to the session
+/// that asks.
+pub const CONNECT_QUEUE: usize = 1024;
+
+/// How many outgoing connections may be under way at one time (connections). More wait until one of them has opened or
+/// failed.
+pub const MOST_CONNECTING: usize = 1024;
+
+/// The most outgoing connections that one iteration begins (connections), while the sessions wait.
+pub const CONNECT_BUDGET: usize = 64;
+
 /// How many events one `poll` returns at most (events). More stay in the kernel for the next iteration.
 pub const EVENTS: usize = 1024;
 
 /// The longest request of a session that asks for no other length (bytes, [`Sizes`](crate::Sizes)). A larger input
 /// buffer (64 KiB) made a flood no faster.
 pub const INPUT_BUFFER: usize = 16 * 1024;
+
+/// The longest header of the PROXY protocol (bytes). One of version 1 has 107 at most. One of version 2 may hold fields
+/// beside the addresses, such as the name in a client's certificate.
+pub const PROXY_HEADER: usize = 4096;
+
+/// How long a proxy has to send its header. The protocol's text asks for three seconds at least, in which the kernel sends
+/// a lost segment again (`HAProxy`, "The PROXY protocol", section 2).
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// High water mark: with this much pending output a session is not read (bytes). The output buffer holds this much and
 /// the largest answer, so below the mark there is always room for one more answer.
@@ -161,6 +186,8 @@ pub(crate) struct Budgets {
     pub write: usize,
     pub answers: usize,
     pub drain: u32,
+    /// For all sessions together, in one iteration.
+    pub woken: usize,
 }
 
 impl Budgets {
@@ -171,5 +198,6 @@ impl Budgets {
         write: WRITE_BUDGET,
         answers: ANSWER_BUDGET,
         drain: DRAIN_BUDGET,
+        woken: WAKE_BUDGET,
     };
 }

@@ -11,8 +11,9 @@
 //!                           Closed ◄── the client has everything, and has ended ── Lingering ◄─┘ no pending output
 //! ```
 //!
-//! An error, or the server's end, leads from every state to Closed. A refused client starts in Finishing. The protocol is
-//! called in Open, Draining and InputEnded.
+//! An error, or the server's end, leads from every state to Closed. A refused client starts in Finishing. An outgoing
+//! connection starts in Connecting, before New. The protocol is called in Open, Draining and
+//! `InputEnded`.
 //!
 //! A connection knows no `Poll`, no slab, no clock and no other connection. The loop calls [`Connection::turn`] when the
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
@@ -35,6 +36,11 @@ use crate::trace::{self, Cause, Event, step};
 
 /// What a connection needs from its socket. The tests use a scripted one.
 pub(crate) trait Stream: Read + Write {
+    /// Whether a connection that was begun is open now. The error says why it has failed.
+    fn is_connected(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Ends our direction of the stream: the client reads what was written, then the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
 
@@ -51,6 +57,10 @@ pub(crate) trait Stream: Read + Write {
 }
 
 impl Stream for Socket {
+    fn is_connected(&self) -> io::Result<bool> {
+        Self::is_connected(self)
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         Self::shutdown_write(self)
     }
@@ -77,19 +87,25 @@ pub(crate) struct Means {
 impl Means {
     /// Makes the buffers of the next connections large enough.
     fn make_room_for(&mut self, sizes: Sizes) {
-        self.input.grow(sizes.request as usize);
-        self.output.grow(self.budgets.high_water.saturating_add(sizes.answer as usize));
+        self.input.grow(sizes.request);
+        self.output.grow(self.budgets.high_water.saturating_add(sizes.answer));
     }
 }
 
 /// One connection: its socket, its protocol's session, its buffers, and its state.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone, Hash))]
+#[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
+    /// The client. Behind a proxy it is the proxy, until the session knows its client.
     peer: Address,
     /// `None` for a refused client.
     session: Option<S>,
-    sizes: Sizes,
+    /// [`Sizes::request`], [`Sizes::answer`] and [`Sizes::independent`].
+    largest_request: u32,
+    largest_answer: u32,
+    is_independent: bool,
     state: State,
     /// Read and not answered. Taken from the pool while there are such bytes: an idle connection has no buffer.
     input: Option<BoxedBuffer>,
@@ -99,18 +115,42 @@ pub(crate) struct Connection<T, S> {
     waits: bool,
     /// The client has sent something, and its answers have not left yet.
     owes_answers: bool,
-    /// While draining: the client had just sent something, so more may be on its way.
-    has_just_read: bool,
-    /// While draining: the client was held back, and what it could not send starts its way only when we read.
-    was_held_back: bool,
-    /// The end of the client's input was read.
-    has_input_ended: bool,
-    /// The client's kernel has everything, or ours cannot tell.
-    is_delivered: bool,
+    /// How far the session's own end of output has come ([`Step::EndOutput`]).
+    output_end: OutputEnd,
+    /// Whether it reads, as far as its state and its buffers say: backpressure.
+    reads: bool,
+    /// What the loop notes of it. The connection does not look at it.
+    pub notes: Notes,
+}
+
+/// What the loop notes of a connection. It stands in the connection because there it costs no memory.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Notes {
+    /// What the kernel reports. `None` before the first turn.
+    pub interest: Option<Interest>,
+    /// Whether the server has opened it itself.
+    pub is_outgoing: bool,
+    /// When it last read something, in a unit of the loop's. 0 is never.
+    pub last_read: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
+enum OutputEnd {
+    /// The session does not know its client yet ([`Step::Introduce`]), and says nothing.
+    NotBegun,
+    Open,
+    /// The pending output goes first.
+    Wanted,
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 enum State {
+    /// An outgoing connection is not open yet.
+    Connecting,
     /// The protocol has not greeted yet.
     New,
     /// The session reads and answers.
@@ -118,6 +158,10 @@ enum State {
     /// The server stops. The session reads and answers what the client had sent, at most this many bytes more.
     Draining {
         budget: u32,
+        /// The client had just sent something, so more may be on its way.
+        has_just_read: bool,
+        /// The client was held back, and what it could not send starts its way only when we read.
+        was_held_back: bool,
     },
     /// No more input follows: the client has ended its direction (`Finished`), or the drain has (`Drained`). The session
     /// answers what it has.
@@ -127,12 +171,18 @@ enum State {
     /// The server has ended its direction. It reads and discards what the client still sends. A close with unread input
     /// would make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
     /// 2.17). The connection is over when the client's kernel has everything and the client has ended its direction.
-    Lingering(Reason),
+    Lingering {
+        reason: Reason,
+        has_input_ended: bool,
+        /// The client's kernel has everything, or ours cannot tell.
+        is_delivered: bool,
+    },
     Closed(Reason),
 }
 
 /// What one turn of a connection did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of a turn, each on its own")]
 pub(crate) struct Turn {
     /// Bytes read.
     pub read: usize,
@@ -158,20 +208,12 @@ pub(crate) struct Clock {
     pub restarts: bool,
 }
 
-/// The buffers of one turn.
-struct Buffers {
+/// The buffers of one turn, and what the turn may use and has done.
+struct Exchange<'a> {
     input: BoxedBuffer,
     output: BoxedBuffer,
-}
-
-impl Buffers {
-    fn input(&mut self) -> &mut Buffer {
-        &mut self.input[0]
-    }
-
-    fn output(&mut self) -> &mut Buffer {
-        &mut self.output[0]
-    }
+    turn: Turn,
+    means: &'a Means,
 }
 
 impl<T: Stream, S: Session> Connection<T, S> {
@@ -188,38 +230,51 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Self::new(stream, peer, Some(session), sizes, state)
     }
 
+    /// An outgoing connection that was begun.
+    pub fn connect(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
+        Self { state: State::Connecting, ..Self::open(stream, peer, session, means) }
+    }
+
     /// A connection that only sends `message`, as much of it as an output buffer holds.
     pub fn refuse(stream: T, peer: Address, message: &[u8], means: &mut Means) -> Self {
-        let mut connection =
-            Self::new(stream, peer, None, Sizes::default(), State::Finishing(Reason::Refused));
-        connection.output = means.output.take().ok();
-        if let Some(output) = connection.output.as_mut().map(|output| &mut output[0]) {
+        let state = State::Finishing(Reason::Refused);
+        let mut output = means.output.take().ok();
+        if let Some([output]) = output.as_deref_mut() {
             output.push(&message[..message.len().min(output.free())]);
         }
-        connection
+        Self { output, ..Self::new(stream, peer, None, Sizes::default(), state) }
     }
 
     fn new(stream: T, peer: Address, session: Option<S>, sizes: Sizes, state: State) -> Self {
         Self {
             stream,
             peer,
+            output_end: match &session {
+                Some(session) if session.is_proxied() => OutputEnd::NotBegun,
+                _ => OutputEnd::Open,
+            },
             session,
-            sizes,
+            largest_request: sizes.request.try_into().unwrap_or(u32::MAX),
+            largest_answer: sizes.answer.try_into().unwrap_or(u32::MAX),
+            is_independent: sizes.independent,
             state,
             input: None,
             output: None,
             waits: false,
             owes_answers: false,
-            has_just_read: false,
-            was_held_back: false,
-            has_input_ended: false,
-            is_delivered: false,
+            reads: false,
+            notes: Notes::default(),
         }
     }
 
     /// The client's address.
     pub fn peer(&self) -> Address {
         self.peer
+    }
+
+    /// How much output is answered and not written (bytes).
+    pub fn pending_output(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output[0].len())
     }
 
     /// The socket, for its registration.
@@ -232,6 +287,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
         self.session.as_mut()
     }
 
+    /// Whether it is an outgoing connection that is not open yet.
+    pub fn is_connecting(&self) -> bool {
+        self.state == State::Connecting
+    }
+
     /// Why the connection ended, once it has.
     pub fn closed(&self) -> Option<Reason> {
         match self.state {
@@ -240,17 +300,22 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
+    #[cfg(test)]
+    pub fn state(&self) -> trace::State {
+        self.state.into()
+    }
+
     /// What to wait for: a pure function of the state, and the only place that decides it. `None` for a closed connection.
     ///
     /// An idle socket is always writable, so WRITABLE would cause an event without a use. It is in the interest only
     /// while output is pending, here or in the kernel.
-    pub fn interest(&self, budgets: &Budgets) -> Option<Interest> {
-        if self.closed().is_some() {
-            return None;
-        }
-        let is_settling = matches!(self.state, State::Lingering(_)) && !self.is_delivered;
-        let writes = is_settling || self.pending() > 0;
-        Some(match (self.reads(budgets), writes) {
+    pub fn interest(&self) -> Option<Interest> {
+        let writes = match self.state {
+            State::Closed(_) => return None,
+            State::Connecting | State::Lingering { is_delivered: false, .. } => true,
+            _ => self.has_pending_output(),
+        };
+        Some(match (self.reads, writes) {
             (true, false) => READ,
             (true, true) => READ.add(Interest::WRITABLE),
             (false, true) => Interest::WRITABLE,
@@ -259,11 +324,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// The time-out on what the client sends, after this turn.
-    pub fn input_clock(&self, turn: Turn, budgets: &Budgets) -> Option<Clock> {
+    pub fn input_clock(&self, turn: Turn) -> Option<Clock> {
         let (timeout, restarts) = match self.state {
             State::Open if !self.owes_answers => (Timeout::Idle, turn.read > 0 || turn.has_paid),
-            State::Draining { .. } if self.reads(budgets) && self.expects_input() => {
-                (Timeout::Quiet, self.was_held_back && (turn.read > 0 || turn.has_resumed))
+            State::Draining { was_held_back, .. } if self.expects_input() && self.reads => {
+                (Timeout::Quiet, was_held_back && (turn.read > 0 || turn.has_resumed))
             }
             _ => return None,
         };
@@ -276,9 +341,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// what the client takes ([`Stream::limit_delivery`]). A drain has a time-out of its own.
     pub fn output_clock(&self, turn: Turn) -> Option<Clock> {
         let (timeout, restarts) = match self.state {
-            State::Finishing(Reason::Refused) | State::Lingering(Reason::Refused) => (Timeout::Linger, false),
-            _ if self.pending() > 0 => (Timeout::Write, turn.written > 0),
-            State::Lingering(reason) if self.is_delivered && reason != Reason::Drained => {
+            State::Connecting => (Timeout::Connect, false),
+            State::Finishing(Reason::Refused) | State::Lingering { reason: Reason::Refused, .. } => {
+                (Timeout::Linger, false)
+            }
+            _ if self.has_pending_output() => (Timeout::Write, turn.written > 0),
+            State::Lingering { reason, is_delivered: true, .. } if reason != Reason::Drained => {
                 (Timeout::Linger, false)
             }
             _ => return None,
@@ -308,15 +376,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// One turn: reads and answers at most the read budget, and writes as much as the socket takes. If the protocol
     /// panics, only this connection ends: the session's code never runs again.
     pub fn turn(&mut self, cause: Cause, means: &mut Means) -> Turn {
-        let mut turn = Turn::default();
         let input = self.input.take().or_else(|| means.input.take().ok());
         let output = self.output.take().or_else(|| means.output.take().ok());
         let (Some(input), Some(output)) = (input, output) else {
             self.close(Reason::OutOfMemory);
-            return turn;
+            return Turn::default();
         };
-        let mut buffers = Buffers { input, output };
-        let result = panics::catch(|| self.advance(cause, &mut buffers, &mut turn, means));
+        let mut exchange = Exchange { input, output, turn: Turn::default(), means };
+        let result = panics::catch(|| self.advance(cause, &mut exchange));
         let result = result.unwrap_or_else(|report| {
             step!(Level::Error, Event::Panicked { peer: self.peer, report });
             Err(Reason::ProtocolError)
@@ -324,56 +391,56 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if let Err(reason) = result {
             self.enter(State::Closed(reason));
         }
+        let Exchange { mut input, mut output, turn, .. } = exchange;
         if self.closed().is_some() {
-            buffers.input().clear();
-            buffers.output().clear();
+            input[0].clear();
+            output[0].clear();
         }
-        self.input = means.input.put_back(buffers.input);
-        self.output = means.output.put_back(buffers.output);
+        self.input = means.input.put_back(input);
+        self.output = means.output.put_back(output);
         turn
     }
 
     /// Writes, reads and answers, writes again. The first write may make room for the answers to what is read.
-    fn advance(
-        &mut self,
-        cause: Cause,
-        buffers: &mut Buffers,
-        turn: &mut Turn,
-        means: &Means,
-    ) -> Result<(), Reason> {
-        let budgets = &means.budgets;
+    fn advance(&mut self, cause: Cause, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
         // Output that was pending before this turn filled the socket. Write again only if the event says writable.
-        let is_full = !buffers.output().is_empty();
-        let could_read = self.can_read(buffers, budgets);
+        let was_full = !exchange.output[0].is_empty();
+        let did_read = self.reads;
+        if self.is_connecting() && !self.finish_connecting(cause)? {
+            return Ok(());
+        }
         if self.state == State::New {
             self.enter(State::Open);
             if let Some(session) = &mut self.session {
-                session.greet(buffers.output());
+                session.greet(&mut exchange.output[0]);
             }
         }
-        let ready = self.begin(cause, buffers, budgets)?;
-        let has_room = if ready.writable || !is_full {
-            self.flush(buffers, turn, budgets)?
+        let ready = self.begin(cause, exchange)?;
+        let has_room = if ready.writable || !was_full {
+            self.flush(exchange)?
         } else {
-            self.answer(buffers, turn, budgets)?;
+            self.answer(exchange)?;
             false
         };
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
-        if until != Readable::No && self.can_read(buffers, budgets) {
-            self.read(until, buffers, turn, budgets)?;
+        if until != Readable::No && self.can_read(exchange) {
+            self.read(until, exchange)?;
             if has_room {
-                self.flush(buffers, turn, budgets)?;
+                self.flush(exchange)?;
             }
         }
-        self.advance_state(buffers, turn, means)?;
-        let can_read = self.can_read(buffers, budgets);
-        turn.has_resumed = can_read && !could_read;
-        if self.is_draining() {
-            self.was_held_back |= !can_read;
-            // It must learn that nothing more has arrived, and no event says that.
-            turn.goes_on |= can_read && !self.expects_input();
+        if exchange.output[0].is_empty() {
+            self.advance_state(exchange)?;
         }
-        let is_answered = self.is_answered();
+        self.reads = self.can_read(exchange);
+        let (turn, expects_input, is_answered) =
+            (&mut exchange.turn, self.expects_input(), self.is_answered());
+        turn.has_resumed = self.reads && !did_read;
+        if let State::Draining { was_held_back, .. } = &mut self.state {
+            *was_held_back |= !self.reads;
+            // It must learn that nothing more has arrived, and no event says that.
+            turn.goes_on |= self.reads && !expects_input;
+        }
         turn.timer = match &mut self.session {
             Some(session) if is_answered => session.timer(),
             _ => Timer::Stop,
@@ -381,30 +448,50 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
+    /// Looks whether an outgoing connection is open now. "Writable" alone does not say it.
+    fn finish_connecting(&mut self, cause: Cause) -> Result<bool, Reason> {
+        let result = match cause {
+            Cause::End => return Err(Reason::Ended),
+            Cause::Stop(_) => return Err(Reason::Drained),
+            Cause::Timeout(Timeout::Connect) => Err(ErrorKind::TimedOut.into()),
+            _ => self.stream.is_connected(),
+        };
+        if let Err(error) = &result {
+            self.failed("connect", error);
+            if let Some(session) = &mut self.session {
+                session.connect_failed(error);
+            }
+        }
+        let is_open = result.map_err(|_| Reason::ConnectFailed)?;
+        if is_open {
+            self.enter(State::New);
+        }
+        Ok(is_open)
+    }
+
     /// Does what the turn was given for. Returns what the socket may be ready for.
-    fn begin(&mut self, cause: Cause, buffers: &mut Buffers, budgets: &Budgets) -> Result<Readiness, Reason> {
+    fn begin(&mut self, cause: Cause, exchange: &mut Exchange<'_>) -> Result<Readiness, Reason> {
         match cause {
             Cause::Ready(ready) => return Ok(ready),
             Cause::Woken => self.waits = false,
-            Cause::End => self.finish(Reason::Ended, buffers),
+            Cause::End => self.finish(Reason::Ended, exchange),
             Cause::Stop(has_just_read) if self.state == State::Open => {
-                self.was_held_back = !self.can_read(buffers, budgets);
-                self.has_just_read = has_just_read;
-                self.enter(State::Draining { budget: budgets.drain });
+                let (budget, was_held_back) = (exchange.means.budgets.drain, !self.reads);
+                self.enter(State::Draining { budget, has_just_read, was_held_back });
                 return Ok(Readiness::READABLE);
             }
-            Cause::Stop(_) => {}
-            Cause::Timeout(Timeout::Idle) => self.finish(Reason::IdleTimeout, buffers),
+            Cause::Stop(_) | Cause::Timeout(Timeout::Connect) => {}
+            Cause::Timeout(Timeout::Idle) => self.finish(Reason::IdleTimeout, exchange),
             Cause::Timeout(Timeout::Quiet) => self.stop_input(),
             Cause::Timeout(Timeout::Own) => match self.session.as_mut().map(Session::deadline) {
                 Some(AtDeadline::GoOn) => self.waits = false,
-                _ => self.finish(Reason::Deadline, buffers),
+                _ => self.finish(Reason::Deadline, exchange),
             },
             Cause::Timeout(Timeout::Write) => return Err(Reason::WriteTimeout),
             Cause::Timeout(Timeout::Linger) => {
                 return Err(match self.state {
-                    State::Lingering(Reason::Closed) => Reason::LingerTimeout,
-                    State::Finishing(reason) | State::Lingering(reason) => reason,
+                    State::Lingering { reason: Reason::Closed, .. } => Reason::LingerTimeout,
+                    State::Finishing(reason) | State::Lingering { reason, .. } => reason,
                     _ => Reason::Failed,
                 });
             }
@@ -414,102 +501,102 @@ impl<T: Stream, S: Session> Connection<T, S> {
 
     /// Answers and writes until no output is pending, the socket is full, or the write budget is used up. Returns
     /// whether the socket may have room for more.
-    fn flush(&mut self, buffers: &mut Buffers, turn: &mut Turn, budgets: &Budgets) -> Result<bool, Reason> {
+    fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         loop {
-            self.answer(buffers, turn, budgets)?;
-            if buffers.output().is_empty() {
+            let goes_on = self.answer(exchange)?;
+            if exchange.output[0].is_empty() {
                 return Ok(true);
             }
-            if turn.written >= budgets.write {
-                turn.stopped_early = true;
+            if exchange.turn.written >= exchange.means.budgets.write {
+                exchange.turn.stopped_early = true;
                 return Ok(false);
             }
-            let result = buffers.output().write_to(&mut self.stream);
-            let written = self.outcome("write", result)?;
-            self.trace_call("write", written, buffers);
-            turn.written += written.unwrap_or(0);
-            let is_short = !buffers.output().is_empty();
+            let result = exchange.output[0].write_to(&mut self.stream);
+            let written = self.outcome("write", result, exchange)?;
+            exchange.turn.written += written.unwrap_or(0);
+            // There is room again, and an independent session asks for it itself.
+            self.waits &= !self.is_independent;
+            let is_short = !exchange.output[0].is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
+            }
+            if !is_short && !goes_on {
+                return Ok(true);
             }
         }
     }
 
     /// Reads and answers until the socket is empty, the input ends, or a budget of the turn is used up.
-    fn read(
-        &mut self,
-        until: Readable,
-        buffers: &mut Buffers,
-        turn: &mut Turn,
-        budgets: &Budgets,
-    ) -> Result<(), Reason> {
-        for _ in 0..budgets.reads {
-            if !self.can_read(buffers, budgets) || turn.read >= budgets.read || turn.goes_on {
+    fn read(&mut self, until: Readable, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+        for _ in 0..exchange.means.budgets.reads {
+            let budget = exchange.means.budgets.read;
+            if !self.can_read(exchange) || exchange.turn.read >= budget || exchange.turn.goes_on {
                 break;
             }
-            let most = self.input_room(buffers.input()).min(budgets.read);
-            let result = buffers.input().read_from(&mut self.stream, most);
-            let count = self.outcome("read", result)?;
-            self.trace_call("read", count, buffers);
-            match count {
+            let most = self.input_room(&exchange.input[0]).min(budget);
+            let result = exchange.input[0].read_from(&mut self.stream, most);
+            match self.outcome("read", result, exchange)? {
                 Some(0) => {
-                    self.has_input_ended = true;
-                    if !matches!(self.state, State::Lingering(_)) {
-                        self.end_input(EndOfInput::Client, Reason::Finished);
+                    match &mut self.state {
+                        State::Lingering { has_input_ended, .. } => *has_input_ended = true,
+                        _ => self.end_input(EndOfInput::Client, Reason::Finished),
                     }
-                    return self.answer(buffers, turn, budgets);
+                    return self.answer(exchange).map(drop);
                 }
                 Some(count) => {
-                    turn.read += count;
+                    exchange.turn.read += count;
                     self.owes_answers = true;
-                    let is_last = until == Readable::UntilShort && count < most;
-                    self.answer(buffers, turn, budgets)?;
+                    self.answer(exchange)?;
                     if self.uses_up_drain_budget(count) {
                         self.stop_input();
-                        return self.answer(buffers, turn, budgets);
-                    } else if is_last {
+                        return self.answer(exchange).map(drop);
+                    } else if until == Readable::UntilShort && count < most {
                         return Ok(());
                     }
                 }
-                None => {
-                    if self.is_draining() && !self.expects_input() {
-                        self.stop_input();
-                        return self.answer(buffers, turn, budgets);
-                    }
-                    return Ok(());
+                None if self.is_draining() && !self.expects_input() => {
+                    self.stop_input();
+                    return self.answer(exchange).map(drop);
                 }
+                None => return Ok(()),
             }
         }
-        turn.stopped_early = true;
+        exchange.turn.stopped_early = true;
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the pending output reaches high water.
-    fn answer(&mut self, buffers: &mut Buffers, turn: &mut Turn, budgets: &Budgets) -> Result<(), Reason> {
-        if matches!(self.state, State::Lingering(_)) {
-            buffers.input().clear();
+    /// Lets the session answer its input, request by request, until the pending output reaches high water. Returns
+    /// whether it goes on when a write has made room.
+    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
+        if matches!(self.state, State::Lingering { .. }) {
+            exchange.input[0].clear();
         }
-        let before = buffers.output().len();
+        let before = exchange.output[0].len();
+        let mut goes_on = self.is_independent;
         while self.is_answered() && !self.waits {
-            let (input, output) = (&mut buffers.input[0], &mut buffers.output[0]);
-            if output.len() >= budgets.high_water && !self.sizes.independent {
-                break;
-            }
-            if turn.answers >= budgets.answers {
-                turn.goes_on = true;
-                break;
-            }
-            turn.answers += 1;
+            let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
-            let pending = output.len();
-            match session.answer(input.unread_mut(), output) {
+            if pending >= budgets.high_water && !self.is_independent {
+                goes_on = true;
+                break;
+            }
+            if exchange.turn.answers >= budgets.answers {
+                exchange.turn.goes_on = true;
+                break;
+            }
+            exchange.turn.answers += 1;
+            let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
+            let step = session.answer(input.unread_mut(), output);
+            if self.output_end != OutputEnd::Open && output.len() > pending {
+                return Err(Reason::ProtocolError);
+            }
+            match step {
                 Step::Consumed(count) if count > 0 => input.consume(count),
                 Step::More if output.len() > pending => {}
-                Step::More => return Err(Reason::ProtocolError),
                 Step::NeedInput | Step::Consumed(_) => {
                     match self.state {
-                        State::InputEnded(reason) => self.finish(reason, buffers),
-                        _ if self.input_room(input) == 0 => self.finish(Reason::RequestTooLarge, buffers),
+                        State::InputEnded(reason) => self.finish(reason, exchange),
+                        _ if self.input_room(input) == 0 => self.finish(Reason::RequestTooLarge, exchange),
                         _ => {}
                     }
                     break;
@@ -518,43 +605,57 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     self.waits = true;
                     step!(Event::Waiting { peer: self.peer });
                 }
+                Step::EndOutput if self.output_end == OutputEnd::Open => self.output_end = OutputEnd::Wanted,
+                Step::Introduce(client) if self.output_end == OutputEnd::NotBegun => {
+                    self.output_end = OutputEnd::Open;
+                    step!(Level::Info, Event::Introduced { peer: self.peer, client });
+                    self.peer = client.unwrap_or(self.peer);
+                }
+                Step::More | Step::EndOutput | Step::Introduce(_) => return Err(Reason::ProtocolError),
+                Step::Abort => return Err(Reason::InvalidInput),
                 Step::Close => {
                     input.clear();
                     self.enter(State::Finishing(Reason::Closed));
                 }
             }
         }
-        let (input, output) = (buffers.input().len(), buffers.output().len());
+        let (input, output) = (exchange.input[0].len(), exchange.output[0].len());
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
-        Ok(())
+        Ok(goes_on)
     }
 
-    /// Moves on from a state whose work is done.
-    fn advance_state(&mut self, buffers: &mut Buffers, turn: &mut Turn, means: &Means) -> Result<(), Reason> {
-        if !buffers.output().is_empty() {
-            return Ok(());
-        }
+    /// Moves on from a state whose work is done: no output is pending.
+    fn advance_state(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+        let Exchange { turn, means, .. } = exchange;
         if self.owes_answers && !self.waits && !turn.goes_on {
             self.owes_answers = false;
             turn.has_paid = true;
         }
-        if let State::Finishing(reason) = self.state {
+        let is_finishing = matches!(self.state, State::Finishing(_));
+        if is_finishing && self.output_end != OutputEnd::Done || self.output_end == OutputEnd::Wanted {
             self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
-            self.enter(State::Lingering(reason));
-            // Input may wait whose edge is used up: a session that finishes does not read.
-            turn.stopped_early |= !self.has_input_ended;
+            self.output_end = OutputEnd::Done;
         }
-        let State::Lingering(reason) = self.state else { return Ok(()) };
-        if !self.is_delivered {
+        if let State::Finishing(reason) = self.state {
+            let has_input_ended = reason == Reason::Finished;
+            self.enter(State::Lingering { reason, has_input_ended, is_delivered: false });
+            // Input may wait whose edge is used up: a session that finishes does not read.
+            turn.stopped_early |= !has_input_ended;
+        }
+        let State::Lingering { reason, has_input_ended, mut is_delivered } = self.state else {
+            return Ok(());
+        };
+        if !is_delivered {
             let delivered = self.stream.is_delivered().map_err(|error| self.failed("shutdown", &error))?;
-            self.is_delivered = delivered.unwrap_or(true);
-            if let (false, Some(timeout)) = (self.is_delivered, means.write_timeout) {
+            is_delivered = delivered.unwrap_or(true);
+            if let (false, Some(timeout)) = (is_delivered, means.write_timeout) {
                 self.stream.limit_delivery(timeout);
             }
+            self.state = State::Lingering { reason, has_input_ended, is_delivered };
         }
-        if self.is_delivered && self.has_input_ended {
+        if is_delivered && has_input_ended {
             self.enter(State::Closed(reason));
         }
         Ok(())
@@ -581,29 +682,31 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// The protocol is called no more, but for a last word if the server ends the session.
-    fn finish(&mut self, reason: Reason, buffers: &mut Buffers) {
+    fn finish(&mut self, reason: Reason, exchange: &mut Exchange<'_>) {
         if !self.is_answered() {
             return;
         }
-        let has_room = buffers.output().free() >= self.sizes.answer as usize;
-        if let (Some(session), true) = (&mut self.session, has_room && reason != Reason::Finished) {
-            session.ending(reason, buffers.output());
+        let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
+        let has_room = output.free() >= self.largest_answer as usize;
+        let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
+        if let (Some(session), true) = (&mut self.session, may_speak) {
+            session.ending(reason, output);
         }
-        buffers.input().clear();
+        input.clear();
         self.waits = false;
         self.enter(State::Finishing(reason));
     }
 
-    /// Counts `count` bytes that were read. Returns whether a draining session has read its last ones.
+    /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
     fn uses_up_drain_budget(&mut self, count: usize) -> bool {
-        let State::Draining { budget } = &mut self.state else { return false };
+        let State::Draining { budget, has_just_read, .. } = &mut self.state else { return false };
+        *has_just_read = true;
         *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         *budget == 0
     }
 
-    /// How much output is pending (bytes).
-    fn pending(&self) -> usize {
-        self.output.as_ref().map_or(0, |output| output[0].len())
+    fn has_pending_output(&self) -> bool {
+        self.pending_output() > 0
     }
 
     fn is_draining(&self) -> bool {
@@ -612,7 +715,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
 
     /// While draining: whether more may be on its way. The session is then read for a quiet time.
     fn expects_input(&self) -> bool {
-        self.has_just_read || self.was_held_back
+        matches!(
+            self.state,
+            State::Draining { has_just_read: true, .. } | State::Draining { was_held_back: true, .. }
+        )
     }
 
     /// Whether the protocol is called in this state.
@@ -620,68 +726,62 @@ impl<T: Stream, S: Session> Connection<T, S> {
         matches!(self.state, State::Open | State::Draining { .. } | State::InputEnded(_))
     }
 
-    /// Whether the connection reads, with its buffers as they are between two turns.
-    fn reads(&self, budgets: &Budgets) -> bool {
-        let unread = self.input.as_ref().map_or(0, |input| input[0].len());
-        self.reads_with(unread, self.pending(), budgets)
-    }
-
-    /// Whether it reads, in a turn.
-    fn can_read(&self, buffers: &mut Buffers, budgets: &Budgets) -> bool {
-        self.reads_with(buffers.input().len(), buffers.output().len(), budgets)
-    }
-
     /// Backpressure: a session does not read while pending output is above high water, while its request fills the input
     /// buffer, or while it waits for an answer.
-    fn reads_with(&self, unread: usize, pending: usize, budgets: &Budgets) -> bool {
+    fn can_read(&self, exchange: &Exchange<'_>) -> bool {
+        let ([input], [output]) = (&*exchange.input, &*exchange.output);
         match self.state {
             State::Open | State::Draining { .. } => {
-                let has_room = pending < budgets.high_water || self.sizes.independent;
-                has_room && unread < self.sizes.request as usize && !self.waits
+                let has_room = output.len() < exchange.means.budgets.high_water || self.is_independent;
+                has_room && self.input_room(input) > 0 && !self.waits
             }
-            State::Lingering(_) => !self.has_input_ended,
+            State::Lingering { has_input_ended, .. } => !has_input_ended,
             _ => false,
         }
     }
 
     /// How much more input the session takes (bytes).
     fn input_room(&self, input: &Buffer) -> usize {
-        (self.sizes.request as usize).saturating_sub(input.len()).min(input.free())
+        (self.largest_request as usize).saturating_sub(input.len()).min(input.free())
     }
 
     /// How many bytes a call moved, or `None` if it would have blocked.
-    fn outcome(&self, call: &'static str, result: io::Result<usize>) -> Result<Option<usize>, Reason> {
-        match result {
-            Ok(count) => Ok(Some(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(self.failed(call, &error)),
-        }
+    fn outcome(
+        &self,
+        call: &'static str,
+        result: io::Result<usize>,
+        exchange: &Exchange<'_>,
+    ) -> Result<Option<usize>, Reason> {
+        let bytes = match result {
+            Ok(count) => Some(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => return Err(self.failed(call, &error)),
+        };
+        let (input, output) = (exchange.input[0].len(), exchange.output[0].len());
+        step!(Event::Call { peer: self.peer, call, bytes, input, output });
+        Ok(bytes)
     }
 
     fn failed(&self, call: &'static str, error: &io::Error) -> Reason {
         step!(Level::Debug, Event::CallFailed { peer: self.peer, call, error: error.to_string() });
         match (self.state, error.kind()) {
             // The kernel has counted: the client took nothing for this long.
-            (State::Lingering(_), ErrorKind::TimedOut) if !self.is_delivered => Reason::WriteTimeout,
+            (State::Lingering { is_delivered: false, .. }, ErrorKind::TimedOut) => Reason::WriteTimeout,
             _ => Reason::of(error),
         }
-    }
-
-    fn trace_call(&self, call: &'static str, bytes: Option<usize>, buffers: &mut Buffers) {
-        let (input, output) = (buffers.input().len(), buffers.output().len());
-        step!(Event::Call { peer: self.peer, call, bytes, input, output });
     }
 }
 
 impl From<State> for trace::State {
     fn from(state: State) -> Self {
         match state {
+            State::Connecting => Self::Connecting,
             State::New => Self::New,
             State::Open => Self::Open,
             State::Draining { .. } => Self::Draining,
             State::InputEnded(_) => Self::InputEnded,
             State::Finishing(_) => Self::Finishing,
-            State::Lingering(_) => Self::Lingering,
+            State::Lingering { .. } => Self::Lingering,
             State::Closed(_) => Self::Closed,
         }
     }

@@ -23,14 +23,14 @@ type Nanos = u64;
 
 const NEVER: Nanos = Nanos::MAX;
 
-/// How many time-outs of a session run side by side. Two pairs share a slot, because a session has only one of each pair
-/// at a time: a draining session has no idle time-out, and one that lingers has no pending output.
+/// How many time-outs of a session run side by side. Some share a slot, because a session has only one of them at a time:
+/// a draining session has no idle time-out, and one that lingers or is being opened has no pending output.
 const SLOTS: usize = 3;
 
 fn slot(kind: Timeout) -> usize {
     match kind {
         Timeout::Idle | Timeout::Quiet => 0,
-        Timeout::Write | Timeout::Linger => 1,
+        Timeout::Write | Timeout::Linger | Timeout::Connect => 1,
         Timeout::Own => 2,
     }
 }
@@ -143,6 +143,21 @@ impl Deadlines {
         Some((key, node.kinds[index], since))
     }
 
+    /// The sessions whose time-out of this kind is due first, at most `most` of them, in this order, and when. It looks at
+    /// every session: for a report.
+    pub fn first(&self, kind: Timeout, most: usize) -> Vec<(usize, Instant)> {
+        let mut first: Vec<(Nanos, usize)> = Vec::with_capacity(most + 1);
+        for key in (0..self.nodes.len()).filter(|&key| self.is_running(key, kind)) {
+            let due = self.nodes[key].due[slot(kind)];
+            let place = first.partition_point(|&other| other <= (due, key));
+            if place < most {
+                first.insert(place, (due, key));
+                first.truncate(most);
+            }
+        }
+        first.into_iter().map(|(due, key)| (key, self.start + Duration::from_nanos(due))).collect()
+    }
+
     /// The session whose time-out is due first. The first place of the heap is right then.
     fn find_first(&mut self) -> Option<(usize, Nanos)> {
         loop {
@@ -215,7 +230,8 @@ mod tests {
         assert_eq!((deadlines.next_due(), deadlines.nodes.capacity()), (None, 0));
     }
 
-    const ALL: [Timeout; 5] = [Timeout::Idle, Timeout::Write, Timeout::Own, Timeout::Linger, Timeout::Quiet];
+    const ALL: [Timeout; 6] =
+        [Timeout::Idle, Timeout::Write, Timeout::Own, Timeout::Linger, Timeout::Connect, Timeout::Quiet];
 
     proptest! {
         /// The heap against the plainest model: a vector of (due, key, kind), searched.
@@ -247,6 +263,11 @@ mod tests {
                 let is_running = model.iter().any(|&(_, k, other)| (k, other) == (key, kind));
                 prop_assert_eq!(deadlines.is_running(key, timeout), is_running);
                 prop_assert_eq!(deadlines.next_due(), model.iter().map(|&(due, ..)| at(due)).min());
+                let of_kind = model.iter().filter(|&&(.., other)| ALL[other] == timeout);
+                let mut first: Vec<_> = of_kind.map(|&(due, key, _)| (at(due), key)).collect();
+                first.sort_unstable();
+                let found = deadlines.first(timeout, 5).into_iter().map(|(key, due)| (due, key));
+                prop_assert_eq!(found.collect::<Vec<_>>(), first[..first.len().min(5)].to_vec());
                 // All late ones, as the server takes them.
                 let mut late = Vec::new();
                 while let Some((key, kind, due)) = deadlines.take_late(at(now)) {

@@ -111,7 +111,7 @@
 //!
 //! # What the library does not do
 //!
-//! It serves TCP and Unix sockets, and no UDP. It opens no connections. It has no TLS. One loop uses one processor: start
+//! It serves TCP and Unix sockets, and no UDP. It has no TLS, and asks no name servers. One loop uses one processor: start
 //! several processes on one port ([`Config::reuse_port`]), or several servers in threads.
 //!
 //! What the server does for every protocol:
@@ -158,7 +158,7 @@
 //! # The order to read in
 //!
 //! First NOTES.md, the course, with the programs in `examples`: chapters 1 to 9, from `google_get` to `loop_deadlines`.
-//! Then, with chapter 10, these files:
+//! Then, with chapters 10 to 15, these files:
 //!
 //! 1. `session.rs`: the trait between the loop and a protocol. `protocols/ok.rs`: the protocol of the command. Neither
 //!    knows a socket or a clock.
@@ -174,7 +174,7 @@
 //!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `panics.rs` (sessions that panic),
 //!    `protocols/telnet.rs` (a layer), `trace.rs` (each step, for the log and a recorder).
 //!
-//! Then chapter 11 of NOTES.md, the rules of readiness in one table. Chapter 15 has exercises.
+//! Then chapter 16 of NOTES.md, the rules of readiness in one table. Chapter 19 has exercises.
 //!
 //! # Invariants
 //!
@@ -217,7 +217,7 @@ mod wakes;
 
 pub use address::Address;
 pub use buffer::Buffer;
-pub use client::Client;
+pub use client::{Client, Origin};
 pub use config::Config;
 pub use error::StartError;
 pub use panics::log_panics;
@@ -225,4 +225,4 @@ pub use reason::Reason;
 pub use server::{Ending, Server};
 pub use session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
 pub use stats::{ParseStatsError, Stats};
-pub use wakes::{Handle, Waker};
+pub use wakes::{ConnectQueueFull, Handle, Waker};

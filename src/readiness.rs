@@ -53,21 +53,32 @@ impl Readiness {
 }
 
 impl From<&Event> for Readiness {
-    /// An error makes the socket ready for everything: the next read or write returns it.
     fn from(event: &Event) -> Self {
-        let readable = if event.is_read_closed() || event.is_error() || event.is_priority() {
-            Readable::UntilBlocked
-        } else if event.is_readable() {
-            Kernel::HERE.read_until()
-        } else {
-            Readable::No
-        };
-        Self { readable, writable: event.is_writable() || event.is_write_closed() || event.is_error() }
+        Kernel::HERE.readiness(Flags {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            read_closed: event.is_read_closed(),
+            write_closed: event.is_write_closed(),
+            error: event.is_error(),
+            priority: event.is_priority(),
+        })
     }
 }
 
+/// What mio says of an event.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "mio has a method for each")]
+pub(crate) struct Flags {
+    pub readable: bool,
+    pub writable: bool,
+    pub read_closed: bool,
+    pub write_closed: bool,
+    pub error: bool,
+    pub priority: bool,
+}
+
 /// How the kernel, and mio above it, report readiness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(dead_code, reason = "a system has one of them; the tests use all")]
 pub(crate) enum Kernel {
     /// Linux, Android: epoll(7), edge-triggered.
@@ -101,6 +112,18 @@ impl Kernel {
             Self::Epoll => Readable::UntilShort,
             Self::Kqueue | Self::Iocp => Readable::UntilBlocked,
         }
+    }
+
+    /// What an event says. An error makes the socket ready for everything: the next read or write returns it.
+    pub const fn readiness(self, event: Flags) -> Readiness {
+        let readable = if event.read_closed || event.error || event.priority {
+            Readable::UntilBlocked
+        } else if event.readable {
+            self.read_until()
+        } else {
+            Readable::No
+        };
+        Readiness { readable, writable: event.writable || event.write_closed || event.error }
     }
 
     /// Whether a short write means that the socket is full and an event follows when it has room. On IOCP only

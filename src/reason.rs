@@ -42,10 +42,14 @@ pub enum Reason {
     Forced,
     /// The request is longer than the protocol's largest ([`Sizes`](crate::Sizes)).
     RequestTooLarge,
+    /// What the client sent is not of this protocol ([`Step::Abort`](crate::Step::Abort)). It got nothing more.
+    InvalidInput,
     /// The system had no memory for the session's buffers.
     OutOfMemory,
     /// The protocol made a mistake ([`Session`](crate::Session#a-session-that-goes-wrong) lists them).
     ProtocolError,
+    /// An outgoing connection could not be opened.
+    ConnectFailed,
     /// The system refused an operation on the socket.
     Failed,
 }
@@ -96,6 +100,8 @@ pub enum Timeout {
     Own,
     /// The server has ended its direction: the client must end its own.
     Linger,
+    /// An outgoing connection must open.
+    Connect,
     /// The server stops: input may still be on its way.
     Quiet,
 }

@@ -8,25 +8,27 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
+use std::os::unix::net::UnixListener;
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, info};
+use log::{Level, debug, info, warn};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::acceptor::Acceptor;
 use crate::address::Address;
 use crate::caught_up::CaughtUp;
-use crate::client::Client;
-use crate::config::{Config, EVENTS};
+use crate::client::{Client, Origin};
+use crate::config::{CONNECT_BUDGET, Config, EVENTS};
 use crate::error::StartError;
 use crate::listen;
 use crate::readiness::{Kernel, Readiness};
 use crate::reason::Reason;
 use crate::session::Session;
 use crate::sessions::{Now, Sessions};
-use crate::socket::{self, Listener};
+use crate::socket::{self, Listener, Socket};
 use crate::stats::{Counters, Stats};
 use crate::trace::{Cause, Event, step};
 use crate::wakes::{Handle, Wakes};
@@ -108,8 +110,8 @@ impl Server {
         })
     }
 
-    /// Listens on one more name or address. [`Client::listener`] counts the listeners in the order in which they were
-    /// added; a name with several addresses has one for each of them.
+    /// Listens on one more name or address. [`Origin::Accepted`](crate::Origin::Accepted) counts the listeners in the order in
+    /// which they were added; a name with several addresses has one for each of them.
     ///
     /// # Errors
     ///
@@ -139,6 +141,17 @@ impl Server {
     /// If the system refuses an option or the registration.
     pub fn adopt(&mut self, listener: TcpListener) -> Result<(), StartError> {
         let listener = listen::adopt(listener).map_err(StartError::Setup)?;
+        self.add(listener, false)
+    }
+
+    /// As [`Server::adopt`], for a Unix socket. Its file stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses an option or the registration.
+    #[cfg(unix)]
+    pub fn adopt_unix(&mut self, listener: UnixListener) -> Result<(), StartError> {
+        let listener = listen::adopt_unix(listener).map_err(StartError::Setup)?;
         self.add(listener, false)
     }
 
@@ -264,6 +277,8 @@ enum Phase {
         accepts: usize,
         /// Sessions with smaller keys drain already. `None`: all do.
         next_key: Option<usize>,
+        /// Whether the outgoing connections drain. The accepted ones come first, because they may need those.
+        outgoing: bool,
     },
     Over(Ending),
 }
@@ -316,6 +331,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             // Only from here on, after the batch, are keys freed and given out.
             let ended = self.sessions.remove_closed();
             self.accept_new(events.iter().count(), ended);
+            self.begin_connects();
             self.handle_requests();
         };
         let reason = if ending == Ending::Forced { Reason::Forced } else { Reason::DrainTimeout };
@@ -339,7 +355,9 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
 
     /// Blocks until a socket is ready, something is due, or a session is woken.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let due = if self.sessions.wakes.fall_asleep() { self.next_due() } else { Some(self.now) };
+        let may_connect = self.sessions.may_connect();
+        let may_sleep = self.sessions.wakes.fall_asleep(may_connect);
+        let due = if may_sleep { self.next_due() } else { Some(self.now) };
         let timeout = due.map(|due| due.saturating_duration_since(self.now));
         let asked = self.now;
         step!(Event::PollStart { timeout });
@@ -418,9 +436,13 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
                 *accepts = accepts.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
             }
             match self.acceptors[index].accept() {
-                Ok(client) => {
+                Ok((socket, peer)) => {
                     let now = Now { time: self.now, registry: self.poll.registry() };
-                    let key = self.sessions.admit(client, index, &mut self.new_session, now)?;
+                    let new_session = |waker, socket: &Socket| {
+                        let origin = Origin::Accepted(index);
+                        (self.new_session)(Client::new(peer, origin, waker, Some(socket)))
+                    };
+                    let key = self.sessions.admit((socket, peer), new_session, now)?;
                     if self.phase != Phase::Serving {
                         self.sessions.turn(key, Cause::Stop(true), now);
                     }
@@ -434,6 +456,22 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             }
         }
         Ok(())
+    }
+
+    /// Begins outgoing connections that are asked for.
+    fn begin_connects(&mut self) {
+        let now = Now { time: self.now, registry: self.poll.registry() };
+        for _ in 0..CONNECT_BUDGET {
+            if !self.sessions.may_connect() {
+                return;
+            }
+            let Some(connect) = self.sessions.wakes.next_connect() else { return };
+            if let Err(error) = self.sessions.connect(connect, &mut self.new_session, now) {
+                warn!("No connection to {}: {error}", connect.0);
+            }
+            // It may have failed already, and its session is to know.
+            self.sessions.remove_closed();
+        }
     }
 
     fn call_tick(&mut self) {
@@ -454,6 +492,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
         step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
         if requests.report {
             info!("{}", self.sessions.wakes.counters().read());
+            self.sessions.report_waiting(self.now);
         }
         if requests.stop_now {
             self.phase = Phase::Over(Ending::Forced);
@@ -468,15 +507,22 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             // that go on connecting must not keep the server from stopping.
             let accepts =
                 (self.config.backlog as usize).saturating_add(1).saturating_mul(self.acceptors.len());
-            self.phase = Phase::Draining { since: self.now, accepts, next_key: Some(0) };
+            self.phase = Phase::Draining { since: self.now, accepts, next_key: Some(0), outgoing: false };
         }
     }
 
     /// One iteration's part of the drain: sessions start to drain.
     fn continue_drain(&mut self) {
-        if let Phase::Draining { next_key, .. } = &mut self.phase {
+        if let Phase::Draining { next_key, outgoing, .. } = &mut self.phase {
+            if next_key.is_none()
+                && self.acceptors.is_empty()
+                && self.sessions.has_only_outgoing()
+                && !*outgoing
+            {
+                (*next_key, *outgoing) = (Some(0), true);
+            }
             let now = Now { time: self.now, registry: self.poll.registry() };
-            *next_key = next_key.and_then(|key| self.sessions.turn_to_drain(key, now));
+            *next_key = next_key.and_then(|key| self.sessions.turn_to_drain(key, *outgoing, now));
         }
     }
 }

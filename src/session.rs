@@ -4,8 +4,10 @@
 //! answers to a buffer, and the loop writes them. Python's asyncio calls such an object a protocol, and libraries
 //! without I/O of their own (quinn-proto, h11) are built in the same way.
 
+use std::io;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::buffer::Buffer;
 use crate::config::INPUT_BUFFER;
 use crate::reason::Reason;
@@ -29,6 +31,16 @@ pub enum Step {
     /// `answer` before the session is woken ([`Waker`](crate::Waker)) or its deadline is over. So later requests keep
     /// their order. After the end of input the session stays open until it returns another step.
     Wait,
+    /// The session has said everything, and still listens. The loop sends all pending output and then ends the server's
+    /// direction. It goes on to give the client's input to `answer`, which must not append anything from then on.
+    EndOutput,
+    /// The session has learned who its client is, behind a proxy. It took no input. The log and all reports name this
+    /// address from now on. `None`: the proxy does not tell, and they go on to name the proxy. Only a session that
+    /// [is proxied](Session::is_proxied) does this, and only once.
+    Introduce(Option<Address>),
+    /// The client's input is not of this protocol. The loop closes the connection immediately, with
+    /// [`Reason::InvalidInput`]: the client gets nothing more, and pending output is lost.
+    Abort,
     /// The session ends. The loop sends all pending output, then ends the connection in order: the client gets
     /// everything, although it may still be sending.
     Close,
@@ -38,28 +50,28 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sizes {
-    /// The longest request (bytes). The input of [`Session::answer`] never holds more. A session that needs more input
+    /// The longest request (bytes, below 4 GiB). The input of [`Session::answer`] never holds more. A session that needs more input
     /// when it has this much ends with [`Reason::RequestTooLarge`]. Default: 16 KiB.
-    pub request: u32,
-    /// The most that one call of a session's method appends (bytes). Before each call of [`Session::answer`], the output
+    pub request: usize,
+    /// The most that one call of a session's method appends (bytes, below 4 GiB). Before each call of [`Session::answer`], the output
     /// buffer has at least this much room. Default: 32 KiB.
-    pub answer: u32,
+    pub answer: usize,
     /// Whether the session is read and called even if its client does not read. By default it is not: with much pending
     /// output (64 KiB, [`HIGH_WATER`](crate::config::HIGH_WATER)) the loop leaves the client's input in the kernel. A
-    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`].
+    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`]. It is
+    /// asked again after each write, even if it waits.
     pub independent: bool,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        let request = INPUT_BUFFER as u32;
-        Self { request, answer: 2 * request, independent: false }
+        Self::new(INPUT_BUFFER, 2 * INPUT_BUFFER)
     }
 }
 
 impl Sizes {
     /// Requests of at most `request` bytes, and answers of at most `answer` bytes.
-    pub const fn new(request: u32, answer: u32) -> Self {
+    pub const fn new(request: usize, answer: usize) -> Self {
         Self { request, answer, independent: false }
     }
 }
@@ -101,7 +113,7 @@ pub enum AtDeadline {
 ///
 /// Only [`answer`](Session::answer) is required. The loop calls the methods in this order:
 ///
-/// 1. [`sizes`](Session::sizes), once.
+/// 1. [`sizes`](Session::sizes) and [`is_proxied`](Session::is_proxied), once.
 /// 2. [`greet`](Session::greet), once.
 /// 3. [`answer`](Session::answer), until it returns [`Step::NeedInput`], [`Step::Wait`] or [`Step::Close`]: at the start,
 ///    when input has arrived, when the session is woken, when its deadline is over, and after a write that made room.
@@ -127,6 +139,8 @@ pub enum AtDeadline {
 /// - It appends more than its largest answer, and [`Buffer::push`] panics.
 /// - It consumes more than its input.
 /// - It returns [`Step::More`] without having appended anything.
+/// - It returns [`Step::EndOutput`] twice, or appends something after it.
+/// - It returns [`Step::Introduce`] twice, or is not [proxied](Session::is_proxied), or answers something before it.
 ///
 /// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
 /// its methods is called again. The log tells of a panic, in one line of level error. All other sessions go on, with two
@@ -141,6 +155,19 @@ pub trait Session {
     /// How large the requests and answers are. The loop asks once, at the start.
     fn sizes(&self) -> Sizes {
         Sizes::default()
+    }
+
+    /// Whether the client is behind a proxy, and the session learns its address from the proxy ([`Step::Introduce`]). The
+    /// loop asks once, at the start. It then says `Connected with` when the session has learned the address.
+    fn is_proxied(&self) -> bool {
+        false
+    }
+
+    /// The session's outgoing connection could not be opened ([`Handle::connect`](crate::Handle::connect)).
+    /// [`closed`](Session::closed) follows, with [`Reason::ConnectFailed`]. Instead of this, [`greet`](Session::greet) is
+    /// called when the connection is open.
+    fn connect_failed(&mut self, error: &io::Error) {
+        let _ = error;
     }
 
     /// Appends what the client reads first. Without this method, the client must send first.
@@ -169,7 +196,7 @@ pub trait Session {
 
     /// The server ends the session: the last word. The reason is one of [`Reason::Drained`], [`Reason::RequestTooLarge`],
     /// [`Reason::IdleTimeout`], [`Reason::Deadline`] and [`Reason::Ended`]. HTTP says 408 or 413 here, TLS sends its
-    /// close_notify. It is not called if the output has no room for the largest answer.
+    /// `close_notify`. It is not called if the output has no room for the largest answer.
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
         let _ = (reason, output);
     }
@@ -197,6 +224,14 @@ pub trait Session {
 impl<S: Session + ?Sized> Session for Box<S> {
     fn sizes(&self) -> Sizes {
         (**self).sizes()
+    }
+
+    fn is_proxied(&self) -> bool {
+        (**self).is_proxied()
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        (**self).connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {

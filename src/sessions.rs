@@ -3,22 +3,23 @@
 //! This is the only file that knows the slab.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{Level, warn};
+use log::{Level, info, warn};
 use mio::event::Source;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use slab::Slab;
 
 use crate::address::Address;
 use crate::buffer::Pool;
-use crate::client::Client;
+use crate::client::{Client, Origin};
 use crate::config::{
-    Budgets, Config, DRAIN_SCAN, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, QUIET, SPARE_BUFFERS,
-    WAKE_BUDGET,
+    Budgets, Config, DRAIN_SCAN, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, MOST_CONNECTING, QUIET,
+    REPORTED, SPARE_BUFFERS,
 };
-use crate::connection::{Clock, Connection, Means, Turn};
+use crate::connection::{Clock, Connection, Means, Stream, Turn};
 use crate::deadlines::Deadlines;
 use crate::readiness::Readiness;
 use crate::reason::{Reason, Timeout};
@@ -26,7 +27,7 @@ use crate::session::{Session, Timer};
 use crate::socket::Socket;
 use crate::stats::Counters;
 use crate::trace::{Cause, Event, step};
-use crate::wakes::{MOST_KEYS, Wakes};
+use crate::wakes::{MOST_KEYS, Waker, Wakes};
 
 /// The moment of an iteration, and the registry that all sockets are registered with.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +36,9 @@ pub(crate) struct Now<'a> {
     pub registry: &'a Registry,
 }
 
-/// All sessions of a server, by their keys, which are also their tokens.
-pub(crate) struct Sessions<S> {
-    table: Slab<Registered<S>>,
+/// All sessions of a server, by their keys, which are also their tokens. The tests have sockets of their own.
+pub(crate) struct Sessions<S, T = Socket> {
+    table: Slab<Connection<T, S>>,
     /// Sessions that have ended in this iteration. They keep their keys until the batch is over. If a key were reused
     /// during the batch, the new session would get the old session's events.
     ended: Vec<usize>,
@@ -46,21 +47,14 @@ pub(crate) struct Sessions<S> {
     deadlines: Deadlines,
     pub wakes: Wakes,
     means: Means,
+    /// How many outgoing connections are in the table, and how many of them are not open yet.
+    outgoing: usize,
+    connecting: usize,
     started: Instant,
     config: Config,
 }
 
-/// A connection, and its registration.
-#[derive(Debug)]
-struct Registered<S> {
-    connection: Connection<Socket, S>,
-    /// What the kernel reports. `None` before the first turn.
-    interest: Option<Interest>,
-    /// When it last read something (milliseconds since the start).
-    last_read: u32,
-}
-
-impl<S: Session> Sessions<S> {
+impl<S: Session, T: Stream + Source> Sessions<S, T> {
     /// An empty table. It grows with the sessions.
     pub fn new(config: Config, wakes: Wakes, started: Instant) -> Self {
         let means = Means {
@@ -76,6 +70,8 @@ impl<S: Session> Sessions<S> {
             deadlines: Deadlines::new(started),
             wakes,
             means,
+            outgoing: 0,
+            connecting: 0,
             started,
             config,
         }
@@ -95,6 +91,16 @@ impl<S: Session> Sessions<S> {
         self.table.len() - self.refused.len()
     }
 
+    /// Whether only outgoing connections are left.
+    pub fn has_only_outgoing(&self) -> bool {
+        self.table.len() == self.outgoing
+    }
+
+    /// Whether one more outgoing connection may be begun.
+    pub fn may_connect(&self) -> bool {
+        self.connecting < MOST_CONNECTING
+    }
+
     /// When the first time-out is due; `None` if none is running.
     pub fn next_due(&mut self) -> Option<Instant> {
         self.deadlines.next_due()
@@ -108,9 +114,8 @@ impl<S: Session> Sessions<S> {
     /// If there is no memory for one more.
     pub fn admit(
         &mut self,
-        (socket, peer): (Socket, Address),
-        listener: usize,
-        new_session: impl FnOnce(Client<'_>) -> S,
+        (socket, peer): (T, Address),
+        new_session: impl FnOnce(Waker, &T) -> S,
         now: Now<'_>,
     ) -> io::Result<usize> {
         Counters::add(&self.wakes.counters().accepted, 1);
@@ -122,26 +127,30 @@ impl<S: Session> Sessions<S> {
             Connection::refuse(socket, peer, self.config.full_message.as_bytes(), &mut self.means)
         } else {
             let waker = self.wakes.waker(key)?;
-            step!(Level::Info, Event::Opened { key, peer });
-            let session = new_session(Client::new(peer, listener, waker, &socket));
+            let session = new_session(waker, &socket);
+            if session.is_proxied() {
+                step!(Level::Debug, Event::Proxied { key, peer });
+            } else {
+                step!(Level::Info, Event::Opened { key, peer });
+            }
             Connection::open(socket, peer, session, &mut self.means)
         };
         if connection.closed().is_some() {
             self.ended.push(key);
         }
-        self.table.insert(Registered { connection, interest: None, last_read: 0 });
+        self.table.insert(connection);
         if is_full {
             self.refused.push_back(key);
         }
         self.wakes.counters().set_open(self.open());
         self.turn(key, Cause::Ready(Readiness::WRITABLE), now);
-        let has_no_memory = self.table[key].connection.closed() == Some(Reason::OutOfMemory);
+        let has_no_memory = self.table[key].closed() == Some(Reason::OutOfMemory);
         if self.refused.len() > self.config.max_refusals
             && let Some(&oldest) = self.refused.front()
         {
             self.close(oldest, Reason::Refused);
         }
-        if has_no_memory { Err(io::ErrorKind::OutOfMemory.into()) } else { Ok(key) }
+        if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(key) }
     }
 
     /// Makes room in the table for one more session. The table doubles, and `Slab` cannot report that memory is out, so
@@ -153,10 +162,10 @@ impl<S: Session> Sessions<S> {
             return Ok(());
         }
         if length >= MOST_KEYS {
-            return Err(io::ErrorKind::OutOfMemory.into());
+            return Err(ErrorKind::OutOfMemory.into());
         }
         let more = length.max(64);
-        Vec::<Option<Registered<S>>>::new().try_reserve_exact(length + more)?;
+        Vec::<Option<Connection<T, S>>>::new().try_reserve_exact(length + more)?;
         self.table.reserve_exact(more);
         Ok(())
     }
@@ -168,13 +177,15 @@ impl<S: Session> Sessions<S> {
 
     /// A turn in which the session's own deadline, if it starts, counts from `start`.
     fn turn_counting_from(&mut self, key: usize, cause: Cause, now: Now<'_>, start: Instant) {
-        let Some(session) = self.table.get_mut(key).filter(|s| s.connection.closed().is_none()) else {
+        let Some(connection) = self.table.get_mut(key).filter(|open| open.closed().is_none()) else {
             return;
         };
-        step!(Event::Turn { key, peer: session.connection.peer(), cause });
-        let turn = session.connection.turn(cause, &mut self.means);
+        step!(Event::Turn { key, peer: connection.peer(), cause });
+        let was_connecting = connection.is_connecting();
+        let turn = connection.turn(cause, &mut self.means);
+        self.connecting -= usize::from(was_connecting && !connection.is_connecting());
         if turn.read > 0 {
-            session.last_read = milliseconds(now.time - self.started);
+            connection.notes.last_read = ticks(now.time - self.started);
         }
         let counters = self.wakes.counters();
         Counters::add(&counters.bytes_in, turn.read);
@@ -187,13 +198,14 @@ impl<S: Session> Sessions<S> {
 
     /// Brings what the kernel reports, and the session's time-outs, in line with the session's state after a turn.
     fn update_registration(&mut self, key: usize, turn: Turn, now: Now<'_>, start: Instant) {
-        let Registered { connection, interest, .. } = &mut self.table[key];
-        let Some(wanted) = connection.interest(&self.means.budgets) else {
+        let connection = &mut self.table[key];
+        let interest = connection.notes.interest;
+        let Some(wanted) = connection.interest() else {
             self.ended.push(key);
             return;
         };
-        if *interest != Some(wanted) || turn.stopped_early {
-            step!(Event::interest(key, connection.peer(), *interest, wanted));
+        if interest != Some(wanted) || turn.stopped_early {
+            step!(Event::interest(key, connection.peer(), interest, wanted));
             let stream = connection.stream_mut();
             let result = match interest {
                 None => stream.register(now.registry, Token(key), wanted),
@@ -206,12 +218,12 @@ impl<S: Session> Sessions<S> {
                 self.close(key, Reason::Failed);
                 return;
             }
-            *interest = Some(wanted);
+            connection.notes.interest = Some(wanted);
         }
-        let input = connection.input_clock(turn, &self.means.budgets);
+        let input = connection.input_clock(turn);
         let output = connection.output_clock(turn);
         self.run_clock(key, input, [Timeout::Idle, Timeout::Quiet], now.time);
-        self.run_clock(key, output, [Timeout::Write, Timeout::Linger], now.time);
+        self.run_clock(key, output, [Timeout::Write, Timeout::Linger, Timeout::Connect], now.time);
         match turn.timer {
             Timer::Keep => {}
             Timer::Stop => self.deadlines.stop(key, Timeout::Own),
@@ -223,16 +235,25 @@ impl<S: Session> Sessions<S> {
         }
     }
 
-    /// Lets one of two time-outs run, or none of them.
-    fn run_clock(&mut self, key: usize, clock: Option<Clock>, kinds: [Timeout; 2], now: Instant) {
+    /// Lets one of some time-outs run, or none of them.
+    fn run_clock<const N: usize>(
+        &mut self,
+        key: usize,
+        clock: Option<Clock>,
+        kinds: [Timeout; N],
+        now: Instant,
+    ) {
         let Some(Clock { timeout, restarts }) = clock else {
-            kinds.into_iter().for_each(|kind| self.deadlines.stop(key, kind));
+            for kind in kinds {
+                self.deadlines.stop(key, kind);
+            }
             return;
         };
         let length = match timeout {
             Timeout::Idle => self.config.idle_timeout,
             Timeout::Write => self.config.write_timeout,
             Timeout::Linger => Some(self.config.linger_timeout),
+            Timeout::Connect => Some(self.config.connect_timeout),
             Timeout::Quiet => Some(QUIET),
             Timeout::Own => None,
         };
@@ -241,8 +262,12 @@ impl<S: Session> Sessions<S> {
                 self.start_timeout(key, timeout, length, now);
             }
             Some(_) => {}
-            // The other one of the two may be running.
-            None => kinds.into_iter().for_each(|kind| self.deadlines.stop(key, kind)),
+            // Another one of them may be running.
+            None => {
+                for kind in kinds {
+                    self.deadlines.stop(key, kind);
+                }
+            }
         }
     }
 
@@ -258,9 +283,10 @@ impl<S: Session> Sessions<S> {
         }
     }
 
-    /// Gives woken sessions their turns, at most [`WAKE_BUDGET`] of them.
+    /// Gives woken sessions their turns, at most [`WAKE_BUDGET`](crate::config::WAKE_BUDGET) of them, and each of them once.
     pub fn turn_woken(&mut self, now: Now<'_>) {
-        for _ in 0..WAKE_BUDGET {
+        self.wakes.begin_pass();
+        for _ in 0..self.means.budgets.woken {
             let Some((key, is_ended)) = self.wakes.next_woken() else { return };
             self.turn(key, if is_ended { Cause::End } else { Cause::Woken }, now);
         }
@@ -283,15 +309,26 @@ impl<S: Session> Sessions<S> {
         }
     }
 
-    /// Lets sessions with keys from `next_key` on drain, at most [`END_BUDGET`] of them. Returns the key to go on with,
-    /// or `None` if there are no more.
-    pub fn turn_to_drain(&mut self, next_key: usize, now: Now<'_>) -> Option<usize> {
+    /// Logs the sessions whose pending output has made no progress for longest. The write time-out knows them.
+    pub fn report_waiting(&self, now: Instant) {
+        let Some(length) = self.config.write_timeout else { return };
+        for (key, due) in self.deadlines.first(Timeout::Write, REPORTED) {
+            let (connection, left) = (&self.table[key], due.saturating_duration_since(now));
+            let (peer, bytes) = (connection.peer(), connection.pending_output());
+            info!("{peer}: {bytes} bytes of output pending for {:.1?}", length.saturating_sub(left));
+        }
+    }
+
+    /// Lets sessions with keys from `next_key` on drain, at most [`END_BUDGET`] of them, the accepted or the outgoing ones.
+    /// Returns the key to go on with, or `None` if there are no more.
+    pub fn turn_to_drain(&mut self, next_key: usize, outgoing: bool, now: Now<'_>) -> Option<usize> {
         let mut budget = END_BUDGET;
         let end = next_key.saturating_add(DRAIN_SCAN).min(self.table.capacity());
         for key in next_key..end {
-            if let Some(session) = self.table.get(key) {
-                let silent = milliseconds(now.time - self.started).wrapping_sub(session.last_read);
-                let has_just_read = session.last_read > 0 && silent < milliseconds(QUIET);
+            if let Some(connection) = self.table.get(key).filter(|one| one.notes.is_outgoing == outgoing) {
+                let last_read = connection.notes.last_read;
+                let silent = ticks(now.time - self.started).wrapping_sub(last_read);
+                let has_just_read = last_read > 0 && silent <= ticks(QUIET);
                 self.turn(key, Cause::Stop(has_just_read), now);
                 budget -= 1;
                 if budget == 0 {
@@ -304,10 +341,11 @@ impl<S: Session> Sessions<S> {
 
     /// Ends a session immediately.
     fn close(&mut self, key: usize, reason: Reason) {
-        if let Some(session) = self.table.get_mut(key)
-            && session.connection.closed().is_none()
+        if let Some(connection) = self.table.get_mut(key)
+            && connection.closed().is_none()
         {
-            session.connection.close(reason);
+            self.connecting -= usize::from(connection.is_connecting());
+            connection.close(reason);
             self.ended.push(key);
         }
     }
@@ -325,7 +363,8 @@ impl<S: Session> Sessions<S> {
     pub fn remove_closed(&mut self) -> usize {
         let count = self.ended.len();
         while let Some(key) = self.ended.pop() {
-            let mut connection = self.table.remove(key).connection;
+            let mut connection = self.table.remove(key);
+            self.outgoing -= usize::from(connection.notes.is_outgoing);
             self.deadlines.stop_all(key);
             self.wakes.retire(key);
             connection.drop_session();
@@ -345,7 +384,74 @@ impl<S: Session> Sessions<S> {
     }
 }
 
-/// For comparisons of times that are near: it starts again after 49 days.
-fn milliseconds(time: Duration) -> u32 {
-    time.as_millis() as u32
+impl<S: Session> Sessions<S> {
+    /// Begins an outgoing connection. If it cannot be begun, its session is told.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for one more.
+    pub fn connect(
+        &mut self,
+        (address, tag): (SocketAddr, u64),
+        new_session: impl FnOnce(Client<'_>) -> S,
+        now: Now<'_>,
+    ) -> io::Result<()> {
+        self.reserve_place()?;
+        let (key, peer, origin) = (self.table.vacant_key(), Address::Ip(address), Origin::Outgoing(tag));
+        let waker = self.wakes.waker(key)?;
+        let is_full = self.open() >= self.config.max_connections;
+        let result = if is_full { Err(ErrorKind::QuotaExceeded.into()) } else { Socket::connect(address) };
+        let mut session = new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        match result {
+            Ok(socket) => {
+                step!(Level::Debug, Event::ConnectStarted { key, peer });
+                let mut connection = Connection::connect(socket, peer, session, &mut self.means);
+                connection.notes.is_outgoing = true;
+                self.table.insert(connection);
+                (self.outgoing, self.connecting) = (self.outgoing + 1, self.connecting + 1);
+                self.wakes.counters().set_open(self.open());
+                self.turn(key, Cause::Ready(Readiness::NONE), now);
+            }
+            Err(error) => {
+                step!(Level::Debug, Event::CallFailed { peer, call: "connect", error: error.to_string() });
+                session.connect_failed(&error);
+                session.closed(Reason::ConnectFailed);
+                self.wakes.retire(key);
+                self.wakes.counters().count_closed(Reason::ConnectFailed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A time in quarters of a second, never 0, for comparisons of times that are near: it starts again after a minute. A
+/// session that was silent for just that long drains a second longer than it must.
+#[expect(clippy::cast_possible_truncation, reason = "the higher part is of no use")]
+fn ticks(time: Duration) -> u8 {
+    ((time.as_millis() / 250) as u8).max(1)
+}
+
+#[cfg(test)]
+mod scripted;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocols::{Either, Framing, OkSession, Proxy, Telnet};
+
+    #[test]
+    fn an_idle_session_costs_the_loop_96_bytes_and_the_command_128() {
+        type Inner = Either<Telnet<OkSession>, OkSession>;
+        // What the function that makes a session holds: the framing, and whether it is telnet.
+        type Command = Either<Proxy<Inner, (Framing, bool)>, Inner>;
+        /// A session of one word.
+        struct Word(#[expect(dead_code, reason = "it is only measured")] usize);
+        const MARK: usize = size_of::<u64>();
+        fn entry<S>() -> usize {
+            // A slab's entry is this, or the next free key. In a debug build, mio's sockets have a field more.
+            size_of::<Option<Connection<Socket, S>>>() + 8 - size_of::<Socket>()
+        }
+        assert!(entry::<Word>() + MARK <= 96 + size_of::<Word>(), "{} bytes", entry::<Word>());
+        assert!(entry::<Command>() + MARK <= 128, "{} bytes", entry::<Command>());
+    }
 }

@@ -1,7 +1,7 @@
 //! The sockets: TCP and Unix, their options, and what differs between the systems.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -68,6 +68,38 @@ impl Source for Socket {
 }
 
 impl Socket {
+    /// Begins a connection. An event says when it is open, or has failed.
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpStream::connect(address)?;
+        let raw = SockRef::from(&socket);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        raw.set_tcp_notsent_lowat(crate::config::NOTSENT_LOWAT)?;
+        set_conversation_options(&raw)?;
+        Ok(Self::Tcp(socket))
+    }
+
+    /// Whether a connection that was begun is open now. "Writable" alone does not say it: an event is a hint, and a
+    /// connection that has failed is writable too (connect(2), EINPROGRESS; mio, `TcpStream::connect`).
+    ///
+    /// # Errors
+    ///
+    /// Why it has failed.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        let socket = match self {
+            Self::Tcp(socket) => socket,
+            #[cfg(unix)]
+            Self::Unix(_) => return Ok(true),
+        };
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends our direction of the stream: the client reads what was written, then the end of input.
     pub fn shutdown_write(&self) -> io::Result<()> {
         with_socket!(self, socket => socket.shutdown(Shutdown::Write))
@@ -91,6 +123,10 @@ impl Socket {
     /// # Errors
     ///
     /// The connection was reset, or timed out.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(clippy::unnecessary_wraps, reason = "Linux can fail")
+    )]
     pub fn is_delivered(&self) -> io::Result<Option<bool>> {
         match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -104,6 +140,10 @@ impl Socket {
 
     /// Limits how long the kernel waits for a client that takes none of what was written (`TCP_USER_TIMEOUT`, tcp(7)).
     /// Then the connection ends with `TimedOut`. Set only at the end, because it overrides the keepalive.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(clippy::unused_self, reason = "Linux has the option")
+    )]
     pub fn limit_delivery(&self, timeout: Duration) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Self::Tcp(socket) = self {

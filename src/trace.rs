@@ -151,6 +151,28 @@ pub enum Event {
         /// Its client.
         peer: Address,
     },
+    /// A proxy was accepted. Its client is not known yet.
+    Proxied {
+        /// The session.
+        key: usize,
+        /// The proxy.
+        peer: Address,
+    },
+    /// The session has learned who its client is ([`Step::Introduce`](crate::Step::Introduce)). The next steps name the
+    /// client.
+    Introduced {
+        /// The proxy.
+        peer: Address,
+        /// The client, if the proxy tells it.
+        client: Option<Address>,
+    },
+    /// An outgoing connection was begun.
+    ConnectStarted {
+        /// The session.
+        key: usize,
+        /// Where it goes.
+        peer: Address,
+    },
     /// A client was accepted above the connection limit. It is told that the server is full.
     Refused {
         /// The session.
@@ -207,6 +229,8 @@ pub enum Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[non_exhaustive]
 pub enum State {
+    /// An outgoing connection is not open yet.
+    Connecting,
     /// The protocol has not greeted yet.
     New,
     /// The session reads and answers.
@@ -270,6 +294,14 @@ impl fmt::Display for Event {
             Self::AcceptFailed { error, .. } => write!(f, "accept: {error}"),
             Self::AcceptPaused { open, error } => write!(f, "Accepting pauses at {open} sessions: {error}"),
             Self::Opened { peer, .. } => write!(f, "Connected with {peer}"),
+            Self::Proxied { peer, .. } => write!(f, "{peer} is a proxy; its client is not known yet"),
+            Self::Introduced { peer, client: Some(client) } => {
+                write!(f, "Connected with {client} through {peer}")
+            }
+            Self::Introduced { peer, client: None } => {
+                write!(f, "Connected with {peer}, a proxy that names no client")
+            }
+            Self::ConnectStarted { peer, .. } => write!(f, "Connecting to {peer}"),
             Self::Refused { peer, open, .. } => write!(f, "{peer} refused: {open} sessions are open"),
             Self::Closed { peer, reason, .. } => write!(f, "{peer} closed: {reason}"),
             Self::Requested { stop, stop_now, report } => {

@@ -15,15 +15,18 @@
 //! one's, so one of them always sees the other: the loop notes that it sleeps and then looks at the list; a thread changes
 //! the list and then looks whether the loop sleeps.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mio::{Registry, Token};
 
+use crate::config::CONNECT_QUEUE;
 use crate::stats::{Counters, Stats};
 
 /// Keys are below this. Linux allows 2^30 open files at most.
@@ -42,6 +45,16 @@ const END: u64 = 1 << 31;
 /// one after the other, and each has a generation of its own.
 const GENERATION: u32 = 32;
 
+fn generation_of(word: u64) -> u32 {
+    (word >> GENERATION) as u32
+}
+
+/// The key behind this one in the list.
+#[expect(clippy::cast_possible_truncation, reason = "a key has 29 bits")]
+fn next_of(word: u64) -> u32 {
+    (word & u64::from(NO_KEY)) as u32
+}
+
 /// The first block has so many marks, and each further one twice as many as the one before.
 const FIRST_BLOCK: usize = 1024;
 const BLOCKS: usize = 20;
@@ -54,6 +67,10 @@ pub(crate) struct Shared {
     /// The loop sleeps, or is about to, and has not been woken yet.
     is_asleep: AtomicBool,
     requests: AtomicU8,
+    /// A stop was asked for, and stays so.
+    is_stopping: AtomicBool,
+    /// Outgoing connections that are asked for, at most [`CONNECT_QUEUE`].
+    connects: Mutex<VecDeque<(SocketAddr, u64)>>,
     waker: mio::Waker,
     pub counters: Counters,
 }
@@ -62,6 +79,11 @@ pub(crate) struct Shared {
 fn place_of(key: usize) -> (usize, usize) {
     let block = (key / FIRST_BLOCK + 1).ilog2() as usize;
     (block, key - FIRST_BLOCK * ((1 << block) - 1))
+}
+
+/// A mark in front of the key `next` of the list.
+fn linked(word: u64, next: u32) -> u64 {
+    word & !u64::from(NO_KEY) | u64::from(next)
 }
 
 impl Shared {
@@ -74,30 +96,26 @@ impl Shared {
     /// has ended.
     fn wake(&self, key: u32, generation: u32, flags: u64) {
         let Some(mark) = self.mark(key) else { return };
-        let set = |word: u64| {
-            let is_current = (word >> GENERATION) as u32 == generation;
-            is_current.then_some(word | flags | LISTED)
-        };
         // Here and below, SeqCst puts this and the look at `is_asleep` into one order with what `fall_asleep` does.
-        if let Ok(before) = mark.fetch_update(SeqCst, SeqCst, set)
-            && before & LISTED == 0
-        {
-            self.add(key, mark);
+        let mut next = self.first.load(SeqCst);
+        let set = |word: u64| {
+            let is_listed = word & LISTED != 0;
+            let marked = if is_listed { word | flags } else { linked(word, next) | flags | LISTED };
+            (generation_of(word) == generation).then_some(marked)
+        };
+        // Only the thread that has set LISTED adds the key.
+        if mark.fetch_update(SeqCst, SeqCst, set).is_ok_and(|before| before & LISTED == 0) {
+            while let Err(first) = self.first.compare_exchange_weak(next, key, SeqCst, SeqCst) {
+                next = first;
+                let _ = mark.fetch_update(SeqCst, SeqCst, |word| Some(linked(word, next)));
+            }
         }
         self.wake_loop();
     }
 
-    /// Adds a key to the list. Only the thread that has set LISTED does so.
-    fn add(&self, key: u32, mark: &AtomicU64) {
-        let mut next = self.first.load(SeqCst);
-        loop {
-            let link = |word: u64| Some(word & !u64::from(NO_KEY) | u64::from(next));
-            let _ = mark.fetch_update(SeqCst, SeqCst, link);
-            match self.first.compare_exchange_weak(next, key, SeqCst, SeqCst) {
-                Ok(_) => return,
-                Err(first) => next = first,
-            }
-        }
+    /// No holder of the lock leaves the list half changed.
+    fn lock_connects(&self) -> MutexGuard<'_, VecDeque<(SocketAddr, u64)>> {
+        self.connects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, request: u8) {
@@ -175,6 +193,7 @@ impl fmt::Debug for Waker {
 const STOP: u8 = 1;
 const STOP_NOW: u8 = 2;
 const REPORT: u8 = 4;
+const CONNECT: u8 = 8;
 
 /// What the loop is asked to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -187,6 +206,18 @@ pub(crate) struct Requests {
     pub report: bool,
 }
 
+/// Too many outgoing connections are asked for and not begun yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectQueueFull;
+
+impl fmt::Display for ConnectQueueFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many outgoing connections wait")
+    }
+}
+
+impl std::error::Error for ConnectQueueFull {}
+
 /// Controls a server while it runs, from any thread, and from the turns of its sessions. It may outlive the server.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -197,17 +228,51 @@ impl Handle {
     /// Stops the server in order: it closes the listening sockets, lets the sessions answer what has arrived, and waits
     /// until they end, at most [`Config::drain_timeout`](crate::Config::drain_timeout). A second call changes nothing.
     pub fn stop(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP);
     }
 
     /// Ends the server immediately, even while it drains: pending output is lost.
     pub fn stop_now(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP_NOW);
     }
 
-    /// Lets the server log its counters.
+    /// Whether the server was asked to stop. For a health check: it takes no more clients.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping.load(Relaxed)
+    }
+
+    /// Lets the server log its counters, and the ten sessions whose pending output has made no progress for longest: the
+    /// client's address, how much output, and for how long. Without [`Config::write_timeout`](crate::Config::write_timeout)
+    /// the loop does not count this time, and names no session.
     pub fn report(&self) {
         self.shared.ask(REPORT);
+    }
+
+    /// Opens an outgoing connection. The loop makes a session for it with the same factory that makes those of its clients,
+    /// and gives it the tag ([`Origin::Outgoing`](crate::Origin::Outgoing)). The session may hand out its
+    /// [`waker`](crate::Client::waker), with which another session can end it, even while it connects. When the connection
+    /// is open, [`greet`](crate::Session::greet) is called, and all goes on as for an accepted one.
+    ///
+    /// A failure reaches the session ([`connect_failed`](crate::Session::connect_failed)).
+    ///
+    /// The address is an IP address: to ask a name server takes time. A thread may do it.
+    ///
+    /// When the server stops, it drains its outgoing connections after all accepted ones have ended.
+    ///
+    /// # Errors
+    ///
+    /// If [`CONNECT_QUEUE`] connections are asked for and not begun yet.
+    pub fn connect(&self, address: SocketAddr, tag: u64) -> Result<(), ConnectQueueFull> {
+        let mut connects = self.shared.lock_connects();
+        if connects.len() >= CONNECT_QUEUE {
+            return Err(ConnectQueueFull);
+        }
+        connects.push_back((address, tag));
+        drop(connects);
+        self.shared.ask(CONNECT);
+        Ok(())
     }
 
     /// The counters. The loop goes on meanwhile, so they may be of slightly different moments. After the server's end they
@@ -221,7 +286,7 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Wakes {
     shared: Arc<Shared>,
-    /// The rest of the list that was taken last.
+    /// The rest of the list that was taken last: the sessions of this pass that had no turn yet.
     rest: u32,
 }
 
@@ -233,6 +298,8 @@ impl Wakes {
             first: AtomicU32::new(NO_KEY),
             is_asleep: AtomicBool::new(false),
             requests: AtomicU8::new(0),
+            is_stopping: AtomicBool::new(false),
+            connects: Mutex::default(),
             waker: mio::Waker::new(registry, token)?,
             counters: Counters::default(),
         };
@@ -256,18 +323,30 @@ impl Wakes {
     /// If there is no memory for its mark.
     pub fn waker(&self, key: usize) -> io::Result<Waker> {
         let (block, place) = place_of(key);
-        let marks = match self.shared.blocks[block].get() {
-            Some(marks) => marks,
-            None => {
-                let (length, mut marks) = (FIRST_BLOCK << block, Vec::new());
-                marks.try_reserve_exact(length)?;
-                marks.resize_with(length, || AtomicU64::new(u64::from(NO_KEY)));
-                self.shared.blocks[block].get_or_init(|| marks.into_boxed_slice())
-            }
+        let marks = if let Some(marks) = self.shared.blocks[block].get() {
+            marks
+        } else {
+            let (length, mut marks) = (FIRST_BLOCK << block, Vec::new());
+            marks.try_reserve_exact(length)?;
+            marks.resize_with(length, || AtomicU64::new(u64::from(NO_KEY)));
+            self.shared.blocks[block].get_or_init(|| marks.into_boxed_slice())
         };
-        let generation = (marks[place].load(Relaxed) >> GENERATION) as u32;
+        let generation = generation_of(marks[place].load(Relaxed));
         let key = u32::try_from(key).expect("keys are below MOST_KEYS");
         Ok(Waker { shared: Arc::clone(&self.shared), key, generation })
+    }
+
+    /// The waker of a session that is not a server's. Two sessions with different generations have different numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wakes::waker`].
+    pub fn waker_of(&self, key: u32, generation: u32) -> io::Result<Waker> {
+        let waker = self.waker(key as usize)?;
+        if let Some(mark) = self.shared.mark(key) {
+            mark.store(u64::from(generation) << GENERATION | u64::from(NO_KEY), SeqCst);
+        }
+        Ok(Waker { generation, ..waker })
     }
 
     /// The session with this key has ended. From now on its wakers do nothing.
@@ -284,30 +363,32 @@ impl Wakes {
     pub fn wake(&self, key: usize) {
         let key = u32::try_from(key).expect("keys are below MOST_KEYS");
         if let Some(mark) = self.shared.mark(key) {
-            let generation = (mark.load(Relaxed) >> GENERATION) as u32;
+            let generation = generation_of(mark.load(Relaxed));
             self.shared.wake(key, generation, WOKEN);
         }
     }
 
-    /// The next session that was woken, and whether it is to end.
+    /// Begins a pass over the sessions that are woken now, unless the last pass is not finished. A session that is woken
+    /// during a pass has its turn in the next one. Otherwise one session that goes on and on would have all of them.
+    pub fn begin_pass(&mut self) {
+        if self.rest == NO_KEY && self.shared.first.load(Relaxed) != NO_KEY {
+            self.rest = self.shared.first.swap(NO_KEY, SeqCst);
+        }
+    }
+
+    /// The next session of the pass, and whether it is to end.
     pub fn next_woken(&mut self) -> Option<(usize, bool)> {
-        loop {
-            if self.rest == NO_KEY {
-                self.rest = self.shared.first.load(Relaxed);
-                if self.rest == NO_KEY {
-                    return None;
-                }
-                self.rest = self.shared.first.swap(NO_KEY, SeqCst);
-            }
+        while self.rest != NO_KEY {
             let key = self.rest;
             let mark = self.shared.mark(key).expect("a listed key has a mark");
             // The link is read before another thread may list the key again.
-            self.rest = (mark.load(Acquire) & u64::from(NO_KEY)) as u32;
+            self.rest = next_of(mark.load(Acquire));
             let before = mark.fetch_and(!(LISTED | WOKEN | END), SeqCst);
             if before & (WOKEN | END) != 0 {
                 return Some((key as usize, before & END != 0));
             }
         }
+        None
     }
 
     /// Takes a session's wake now, before its turn in the list. Returns whether it was woken, and is not to end.
@@ -316,12 +397,14 @@ impl Wakes {
         mark.is_some_and(|mark| mark.fetch_and(!WOKEN, SeqCst) & (WOKEN | END) == WOKEN)
     }
 
-    /// The loop is about to call `poll`. Returns whether it may sleep: no session is woken and nothing is asked for.
-    pub fn fall_asleep(&mut self) -> bool {
+    /// The loop is about to call `poll`. Returns whether it may sleep: no session is woken, and nothing is asked for that
+    /// the loop can do now. It cannot begin another outgoing connection unless `may_connect`.
+    pub fn fall_asleep(&mut self, may_connect: bool) -> bool {
         self.shared.is_asleep.store(true, SeqCst);
+        let ignored = if may_connect { 0 } else { CONNECT };
         let may_sleep = self.rest == NO_KEY
             && self.shared.first.load(SeqCst) == NO_KEY
-            && self.shared.requests.load(SeqCst) == 0;
+            && self.shared.requests.load(SeqCst) & !ignored == 0;
         if !may_sleep {
             self.wake_up();
         }
@@ -333,12 +416,25 @@ impl Wakes {
         self.shared.is_asleep.store(false, Release);
     }
 
-    /// What was asked for since the last call, if anything.
-    pub fn requests(&self) -> Option<Requests> {
-        if self.shared.requests.load(Relaxed) == 0 {
+    /// The next outgoing connection that is asked for: its address and its tag.
+    pub fn next_connect(&self) -> Option<(SocketAddr, u64)> {
+        if self.shared.requests.load(Relaxed) & CONNECT == 0 {
             return None;
         }
-        let asked = self.shared.requests.swap(0, SeqCst);
+        let mut connects = self.shared.lock_connects();
+        let next = connects.pop_front();
+        if connects.is_empty() {
+            self.shared.requests.fetch_and(!CONNECT, SeqCst);
+        }
+        next
+    }
+
+    /// What was asked for since the last call, if anything.
+    pub fn requests(&self) -> Option<Requests> {
+        if self.shared.requests.load(Relaxed) & !CONNECT == 0 {
+            return None;
+        }
+        let asked = self.shared.requests.fetch_and(CONNECT, SeqCst);
         let is_asked = |request| asked & request != 0;
         Some(Requests { stop: is_asked(STOP), stop_now: is_asked(STOP_NOW), report: is_asked(REPORT) })
     }

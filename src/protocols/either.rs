@@ -1,5 +1,7 @@
 //! One of two sessions, for a choice that is made when the program runs.
 
+use std::io;
+
 use crate::buffer::Buffer;
 use crate::reason::Reason;
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
@@ -37,6 +39,14 @@ macro_rules! with_session {
 impl<L: Session, R: Session> Session for Either<L, R> {
     fn sizes(&self) -> Sizes {
         with_session!(self, session => session.sizes())
+    }
+
+    fn is_proxied(&self) -> bool {
+        with_session!(self, session => session.is_proxied())
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        with_session!(self, session => session.connect_failed(error));
     }
 
     fn greet(&mut self, output: &mut Buffer) {

@@ -99,8 +99,7 @@ impl OkSession {
 
 impl Session for OkSession {
     fn sizes(&self) -> Sizes {
-        let request = INPUT_BUFFER as u32;
-        Sizes::new(request, request + PREFIX.len() as u32)
+        Sizes::new(INPUT_BUFFER, PREFIX.len() + INPUT_BUFFER)
     }
 
     fn greet(&mut self, output: &mut Buffer) {

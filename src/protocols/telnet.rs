@@ -26,6 +26,7 @@
 //! CR LF or with CR NUL, and a server must treat both in the same way (RFC 1123, 3.3.1). So CR NUL reaches the inner
 //! session as CR LF.
 
+use std::io;
 use std::mem;
 
 use memchr::{memchr2, memchr2_iter, memrchr2};
@@ -225,8 +226,16 @@ impl<S: Session> Session for Telnet<S> {
     fn sizes(&self) -> Sizes {
         let inner = self.inner.sizes();
         // All bytes of an answer may be 255.
-        let answer = inner.answer.saturating_mul(2).saturating_add(to_u32(YES.len()));
+        let answer = inner.answer.saturating_mul(2).saturating_add(YES.len());
         Sizes { answer, ..inner }
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.inner.is_proxied()
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        self.inner.connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {

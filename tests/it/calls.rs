@@ -14,7 +14,7 @@ use crate::harness::{Client, Embedded, bind, eventually, loopback};
 const SHORT: Duration = Duration::from_millis(100);
 
 /// The largest request of the session (bytes).
-const REQUEST: u32 = 100;
+const REQUEST: usize = 100;
 
 /// All calls of a session but those of `answer` and `timer`, and its end.
 type Calls = Arc<Mutex<Vec<String>>>;
@@ -146,7 +146,7 @@ fn a_session_that_closes_itself_has_said_its_last_word() {
 #[test]
 fn a_session_that_the_server_ends_has_a_last_word() {
     let idle = Config { idle_timeout: Some(SHORT), ..loopback() };
-    let too_large = [b'.'; REQUEST as usize + 1];
+    let too_large = [b'.'; REQUEST + 1];
     for (config, sent, expected) in [
         (&idle, &b""[..], &["ending: idle_timeout", "closed: idle_timeout"][..]),
         (&loopback(), &too_large, &["ending: request_too_large", "closed: request_too_large"]),

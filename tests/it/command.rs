@@ -26,7 +26,7 @@ fn help_describes_every_option_with_its_default() {
         ("--backlog <N>", config.backlog.to_string()),
         ("--framing <chunks|lines>", format!("{:?}", Framing::default()).to_lowercase()),
         ("--max-connections <N>", "what the open files allow, at most 100,000".to_owned()),
-        ("--line-timeout <SECONDS>", seconds(None)),
+        ("--line-timeout <SECONDS>", "0".to_owned()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
         ("--linger-timeout <SECONDS>", seconds(Some(config.linger_timeout))),
@@ -38,10 +38,19 @@ fn help_describes_every_option_with_its_default() {
         let section = section.unwrap_or_else(|| panic!("{option} is not in {help}"));
         assert!(section.contains(&format!("[default: {default}]")), "{default} is not in {section}");
     }
-    for switch in ["--telnet", "--reuse-port", "-h, --help", "-V, --version"] {
-        assert!(sections.iter().any(|section| section.starts_with(switch)), "{switch} is not in {help}");
+    let others = [
+        "--telnet",
+        "--proxy-protocol",
+        "--reuse-port",
+        "--metrics <ADDR:PORT>",
+        "--health <ADDR:PORT>",
+        "-h, --help",
+        "-V, --version",
+    ];
+    for option in others {
+        assert!(sections.iter().any(|section| section.starts_with(option)), "{option} is not in {help}");
     }
-    assert_eq!(sections.len(), defaults.len() + 4, "a test for each option: {sections:?}");
+    assert_eq!(sections.len(), defaults.len() + others.len(), "a test for each option: {sections:?}");
 }
 
 #[test]
@@ -72,6 +81,10 @@ fn a_bad_argument_is_named_with_the_reason() {
         ("--linger-timeout -1", "'-1' for '--linger-timeout <SECONDS>'"),
         ("--drain-timeout soon", "'soon' for '--drain-timeout <SECONDS>': not a number of seconds"),
         ("--drain-timeout -1", "'-1' for '--drain-timeout <SECONDS>'"),
+        ("--metrics 9100", "'9100' for '--metrics <ADDR:PORT>': an address, a colon and a port"),
+        ("--metrics :9100", "':9100' for '--metrics <ADDR:PORT>': no address"),
+        ("--metrics 127.0.0.1:70000", "'127.0.0.1:70000' for '--metrics <ADDR:PORT>': \"70000\" is no port"),
+        ("--health 127.0.0.1:9100 --telnet", "'--health <ADDR:PORT>' cannot be used with"),
         ("--log-level loud", "'loud' for '--log-level <LEVEL>'"),
         ("--host", "a value is required for '--host <ADDR>'"),
         ("--host=", "a value is required for '--host <ADDR>'"),

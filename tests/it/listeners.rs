@@ -11,7 +11,7 @@ use crate::harness::{Client, Embedded, bind, loopback, session_of};
 /// A session that says what it was told about its client, and ends.
 fn introduced(client: &NewClient<'_>) -> impl Session + use<> {
     let local = client.local_addr().expect("the client is connected");
-    let text = format!("{} at listener {}, {local}", client.peer, client.listener);
+    let text = format!("{} at {:?}, {local}", client.peer, client.origin);
     session_of(move |_, output| {
         output.push(text.as_bytes());
         Step::Close
@@ -32,7 +32,7 @@ fn a_session_is_told_its_client_its_listener_and_its_own_end() {
     for (listener, port) in [(0, ports[0]), (1, ports[1]), (0, ports[0])] {
         let mut client = Client::connect(port);
         let address = client.address();
-        let expected = format!("{address} at listener {listener}, 127.0.0.1:{port}");
+        let expected = format!("{address} at Accepted({listener}), 127.0.0.1:{port}");
         assert_eq!(String::from_utf8_lossy(&client.read_to_end()), expected);
     }
 }
@@ -167,7 +167,7 @@ mod unix {
         let _server = Embedded::run(server, |client| introduced(&client));
         let mut text = String::new();
         connect(&path).read_to_string(&mut text).expect("the server closes in order");
-        assert_eq!(text, "unix socket at listener 0, unix socket");
+        assert_eq!(text, "unix socket at Accepted(0), unix socket");
     }
 
     #[test]

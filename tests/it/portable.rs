@@ -9,8 +9,3 @@ mod listeners;
 mod own_deadlines;
 mod steady_state;
 mod wakes;
-
-/// For its unit tests alone: `cargo test` builds the examples but does not test them.
-#[path = "../../examples/google_get.rs"]
-#[expect(dead_code, reason = "main is the example's")]
-mod google_get;

@@ -287,8 +287,10 @@ fn windows_gets_a_page() {
     let port = listener.local_addr().expect("a bound socket has an address").port();
     let google_get = start_example("google_get", &["127.0.0.1", &port.to_string()]);
     let mut browser = Client::from(listener.accept().expect("google_get connects").0);
-    browser.expect(b"GET / HTTP/1.1\r\n\r\n");
-    browser.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    let request = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    browser.expect(request.as_bytes());
+    browser.send(b"HTTP/1.1 200 OK\r\n\r\nhello");
+    drop(browser);
     let finished = google_get.finish();
     assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
     assert!(finished.stdout.ends_with(b"\r\n\r\nhello"), "{}", lossy(&finished.stdout));

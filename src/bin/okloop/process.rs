@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use okloop::Handle;
 
+use crate::supervisor;
+
 /// Requests to stop within this time are one request. GNU `timeout` sends SIGTERM to its child, then to the child's
 /// process group, so the child gets it twice. A person who presses Ctrl-C again takes longer.
 const STOP_WINDOW: Duration = Duration::from_millis(200);
@@ -30,11 +32,14 @@ impl Stopper {
 
     fn stop(&mut self) {
         let now = Instant::now();
-        let first = *self.first.get_or_insert(now);
-        if now - first > STOP_WINDOW {
-            self.handle.stop_now();
-        } else {
-            self.handle.stop();
+        match self.first {
+            None => {
+                self.first = Some(now);
+                self.handle.stop();
+                supervisor::stopping(self.handle.stats().open);
+            }
+            Some(first) if now - first > STOP_WINDOW => self.handle.stop_now(),
+            Some(_) => {}
         }
     }
 }
@@ -149,6 +154,7 @@ mod unix {
 /// Ctrl-C in the console. Windows has no signals: it calls a handler in a thread of its own (Microsoft,
 /// "`SetConsoleCtrlHandler`"), and that thread uses a [`Handle`].
 #[cfg(windows)]
+#[expect(clippy::unnecessary_wraps, reason = "the functions of Unix can fail")]
 mod windows {
     use std::io;
     use std::sync::{Mutex, PoisonError};
