@@ -20,6 +20,7 @@ const LIBRARY: [&str; 27] = [
     "wakes",
     "deadlines",
     "caught_up",
+    "panics",
     // The protocols and layers.
     "protocols/mod",
     "protocols/either",
