@@ -219,20 +219,21 @@ struct Exchange<'a> {
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A connection at its start.
     pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        let (sizes, state) = match panics::catch(|| session.sizes()) {
-            Ok(sizes) => (sizes, State::New),
-            Err(report) => {
-                step!(Level::Error, Event::Panicked { peer, report });
-                (Sizes::default(), State::Closed(Reason::ProtocolError))
-            }
-        };
+        let asked = panics::catch(peer, || (session.sizes(), session.is_proxied()));
+        let state = if asked.is_some() { State::New } else { State::Closed(Reason::ProtocolError) };
+        let (sizes, is_proxied) = asked.unwrap_or_default();
         means.make_room_for(sizes);
-        Self::new(stream, peer, Some(session), sizes, state)
+        let output_end = if is_proxied { OutputEnd::NotBegun } else { OutputEnd::Open };
+        Self { output_end, ..Self::new(stream, peer, Some(session), sizes, state) }
     }
 
     /// An outgoing connection that was begun.
     pub fn connect(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        Self { state: State::Connecting, ..Self::open(stream, peer, session, means) }
+        let mut connection = Self::open(stream, peer, session, means);
+        if connection.state == State::New {
+            connection.state = State::Connecting;
+        }
+        connection
     }
 
     /// A connection that only sends `message`, as much of it as an output buffer holds.
@@ -249,10 +250,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Self {
             stream,
             peer,
-            output_end: match &session {
-                Some(session) if session.is_proxied() => OutputEnd::NotBegun,
-                _ => OutputEnd::Open,
-            },
+            output_end: OutputEnd::Open,
             session,
             largest_request: sizes.request.try_into().unwrap_or(u32::MAX),
             largest_answer: sizes.answer.try_into().unwrap_or(u32::MAX),
@@ -265,6 +263,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
             reads: false,
             notes: Notes::default(),
         }
+    }
+
+    /// Whether the session waits for a balancer's header, and has said nothing yet.
+    pub fn is_proxied(&self) -> bool {
+        self.output_end == OutputEnd::NotBegun
     }
 
     /// The client's address.
@@ -363,14 +366,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// Tells the session that its closed connection is removed, and drops it.
     pub fn drop_session(&mut self) {
         let (Some(reason), Some(mut session)) = (self.closed(), self.session.take()) else { return };
-        let told = match reason {
-            Reason::ProtocolError => Ok(()),
-            _ => panics::catch(|| session.closed(reason)),
-        };
-        let dropped = panics::catch(|| drop(session));
-        for report in [told, dropped].into_iter().filter_map(Result::err) {
-            step!(Level::Error, Event::Panicked { peer: self.peer, report });
+        if reason != Reason::ProtocolError {
+            panics::catch(self.peer, || session.closed(reason));
         }
+        panics::catch(self.peer, || drop(session));
     }
 
     /// One turn: reads and answers at most the read budget, and writes as much as the socket takes. If the protocol
@@ -383,12 +382,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
             return Turn::default();
         };
         let mut exchange = Exchange { input, output, turn: Turn::default(), means };
-        let result = panics::catch(|| self.advance(cause, &mut exchange));
-        let result = result.unwrap_or_else(|report| {
-            step!(Level::Error, Event::Panicked { peer: self.peer, report });
-            Err(Reason::ProtocolError)
-        });
-        if let Err(reason) = result {
+        let result = panics::catch(self.peer, || self.advance(cause, &mut exchange));
+        if let Err(reason) = result.unwrap_or(Err(Reason::ProtocolError)) {
             self.enter(State::Closed(reason));
         }
         let Exchange { mut input, mut output, turn, .. } = exchange;

@@ -4,6 +4,11 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 
+use log::Level;
+
+use crate::address::Address;
+use crate::trace::{Event, step};
+
 thread_local! {
     /// Whether this thread catches a panic now.
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
@@ -30,16 +35,21 @@ pub fn log_panics() {
     }));
 }
 
-/// Calls `run`, and returns its panic as a text of one line.
-pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+/// Runs code of the session of the client `peer`. `None` if it panics: the log has told of it then.
+pub(crate) fn catch<T>(peer: Address, run: impl FnOnce() -> T) -> Option<T> {
     IS_CAUGHT.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(run));
     IS_CAUGHT.set(false);
-    result.map_err(|payload| {
-        let place = PLACE.take().map_or_else(String::new, |place| format!(" at {place}"));
-        // Its text may hold what a client has sent, and no client may write a line of its own in the log.
-        format!("panicked{place}: {}", text_of(&*payload).replace(char::is_control, " "))
-    })
+    let tell = |payload: Box<dyn Any + Send>| {
+        step!(Level::Error, Event::Panicked { peer, report: report(&*payload, PLACE.take()) });
+    };
+    result.map_err(tell).ok()
+}
+
+/// One line. The text of a panic may hold what a client has sent, and no client may write a line of its own in the log.
+fn report(payload: &(dyn Any + Send), place: Option<String>) -> String {
+    let place = place.map_or_else(String::new, |place| format!(" at {place}"));
+    format!("panicked{place}: {}", text_of(payload).replace(char::is_control, " "))
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> &str {
@@ -52,11 +62,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_a_text_of_one_line() {
-        assert_eq!(catch(|| 1), Ok(1));
-        let text = |run: fn()| catch(run).expect_err("it panics");
-        assert!(text(|| panic!("a mistake")).ends_with(": a mistake"));
-        assert!(text(|| panic!("{}", "a\r\nb")).ends_with(": a  b"));
-        assert!(text(|| panic::panic_any(1)).ends_with(": no text"));
+    fn the_report_of_a_panic_has_one_line() {
+        assert_eq!(report(&"a\r\nb", Some("src/a.rs:1:2".to_owned())), "panicked at src/a.rs:1:2: a  b");
+        assert_eq!(report(&"a mistake".to_owned(), None), "panicked: a mistake");
+        assert_eq!(report(&1, None), "panicked: no text");
+    }
+
+    #[test]
+    fn a_panic_is_none() {
+        assert_eq!(catch(Address::Unix, || 1), Some(1));
+        assert_eq!(catch(Address::Unix, || panic::resume_unwind(Box::new(1))), None::<()>);
     }
 }

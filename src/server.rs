@@ -206,7 +206,7 @@ impl Server {
     /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
     ///
     /// `new_session` is called for each client, on this thread, and returns the protocol's side of the session. It must not
-    /// block and must not panic. Sessions of one server may share an `Rc`.
+    /// block. If it panics, the client is gone. Sessions of one server may share an `Rc`.
     ///
     /// # Errors
     ///

@@ -135,7 +135,7 @@ pub enum AtDeadline {
 ///
 /// A session ends alone, with [`Reason::ProtocolError`], after each of these mistakes:
 ///
-/// - One of its methods panics.
+/// - One of its methods panics, or what makes it does.
 /// - It appends more than its largest answer, and [`Buffer::push`] panics.
 /// - It consumes more than its input.
 /// - It returns [`Step::More`] without having appended anything.

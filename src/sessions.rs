@@ -21,6 +21,7 @@ use crate::config::{
 };
 use crate::connection::{Clock, Connection, Means, Stream, Turn};
 use crate::deadlines::Deadlines;
+use crate::panics;
 use crate::readiness::Readiness;
 use crate::reason::{Reason, Timeout};
 use crate::session::{Session, Timer};
@@ -127,18 +128,16 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             Connection::refuse(socket, peer, self.config.full_message.as_bytes(), &mut self.means)
         } else {
             let waker = self.wakes.waker(key)?;
-            let session = new_session(waker, &socket);
-            if session.is_proxied() {
+            let Some(session) = self.make(key, peer, || new_session(waker, &socket)) else { return Ok(key) };
+            let connection = Connection::open(socket, peer, session, &mut self.means);
+            if connection.is_proxied() {
                 step!(Level::Debug, Event::Proxied { key, peer });
             } else {
                 step!(Level::Info, Event::Opened { key, peer });
             }
-            Connection::open(socket, peer, session, &mut self.means)
+            connection
         };
-        if connection.closed().is_some() {
-            self.ended.push(key);
-        }
-        self.table.insert(connection);
+        self.insert(connection);
         if is_full {
             self.refused.push_back(key);
         }
@@ -151,6 +150,24 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             self.close(oldest, Reason::Refused);
         }
         if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(key) }
+    }
+
+    /// Makes a session. `None` if this panics: the client is gone then.
+    fn make(&self, key: usize, peer: Address, new_session: impl FnOnce() -> S) -> Option<S> {
+        let session = panics::catch(peer, new_session);
+        if session.is_none() {
+            self.wakes.retire(key);
+            self.wakes.counters().count_closed(Reason::ProtocolError);
+        }
+        session
+    }
+
+    fn insert(&mut self, connection: Connection<T, S>) {
+        let is_closed = connection.closed().is_some();
+        let key = self.table.insert(connection);
+        if is_closed {
+            self.ended.push(key);
+        }
     }
 
     /// Makes room in the table for one more session. The table doubles, and `Slab` cannot report that memory is out, so
@@ -401,21 +418,26 @@ impl<S: Session> Sessions<S> {
         let waker = self.wakes.waker(key)?;
         let is_full = self.open() >= self.config.max_connections;
         let result = if is_full { Err(ErrorKind::QuotaExceeded.into()) } else { Socket::connect(address) };
-        let mut session = new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        let new_session = || new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        let Some(mut session) = self.make(key, peer, new_session) else { return Ok(()) };
         match result {
             Ok(socket) => {
                 step!(Level::Debug, Event::ConnectStarted { key, peer });
                 let mut connection = Connection::connect(socket, peer, session, &mut self.means);
                 connection.notes.is_outgoing = true;
-                self.table.insert(connection);
-                (self.outgoing, self.connecting) = (self.outgoing + 1, self.connecting + 1);
+                self.outgoing += 1;
+                self.connecting += usize::from(connection.is_connecting());
+                self.insert(connection);
                 self.wakes.counters().set_open(self.open());
                 self.turn(key, Cause::Ready(Readiness::NONE), now);
             }
             Err(error) => {
                 step!(Level::Debug, Event::CallFailed { peer, call: "connect", error: error.to_string() });
-                session.connect_failed(&error);
-                session.closed(Reason::ConnectFailed);
+                panics::catch(peer, || {
+                    session.connect_failed(&error);
+                    session.closed(Reason::ConnectFailed);
+                });
+                panics::catch(peer, || drop(session));
                 self.wakes.retire(key);
                 self.wakes.counters().count_closed(Reason::ConnectFailed);
             }

@@ -36,6 +36,7 @@ const LIBRARY: [&str; 27] = [
     "trace",
     "readiness",
     "error",
+    "panics",
     "reason",
     "address",
     "config",

@@ -1,14 +1,17 @@
 //! Sessions that panic, and a standard error that nobody reads.
 
 use std::env;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use okloop::{AtDeadline, Buffer, EndOfInput, Ending, Reason, Session, Sizes, Step, Timer, log_panics};
+use okloop::{
+    AtDeadline, Buffer, Config, EndOfInput, Ending, Origin, Reason, Session, Sizes, Step, Timer, log_panics,
+};
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, Embedded, Process, bind, eventually, loopback};
 
@@ -74,9 +77,7 @@ impl Log for StandardOutput {
 #[test]
 fn a_panic_in_any_method_ends_its_session_alone() {
     log_panics();
-    for method in
-        ["sizes", "greet", "answer", "end_of_input", "ending", "timer", "deadline", "closed", "drop"]
-    {
+    for method in METHODS {
         let mut is_first = true;
         let server = Embedded::run(bind(loopback()), move |client| {
             if mem::take(&mut is_first) {
@@ -85,7 +86,7 @@ fn a_panic_in_any_method_ends_its_session_alone() {
             if method == "ending" {
                 client.waker.end();
             }
-            Fragile { method }
+            Fragile::new(method)
         });
         let mut other = Client::connect(server.port());
         let mut ask = || {
@@ -107,10 +108,43 @@ fn a_panic_in_any_method_ends_its_session_alone() {
         ask();
         drop(other);
         let (ending, stats) = server.stop();
-        // The last two have ended before they panic.
-        let expected = if ["closed", "drop"].contains(&method) { 0 } else { 3 };
+        // These have ended in order before they panic, and this one never happens.
+        let expected = if ["closed", "drop", "connect_failed"].contains(&method) { 0 } else { 3 };
         let panics = stats.closed(Reason::ProtocolError);
         assert_eq!((ending, panics), (Ending::Drained, expected), "{method}: {stats}");
+    }
+}
+
+#[test]
+fn a_panic_of_an_outgoing_session_ends_it_alone() {
+    log_panics();
+    // A connection that is refused, and one that cannot even be begun: the server is full.
+    let nobody = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+    nobody.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port is free");
+    let address = nobody.local_addr().expect("it is bound").as_socket().expect("it is an IP address");
+    for (method, max_connections) in METHODS.into_iter().flat_map(|method| [(method, 10), (method, 1)]) {
+        let server = bind(Config { max_connections, ..loopback() });
+        let handle = server.handle();
+        let server = Embedded::run(server, move |client| match client.origin {
+            Origin::Outgoing(_) => Fragile::new(method),
+            _ => Fragile { method: "none" },
+        });
+        let mut other = Client::connect(server.port());
+        let mut ask = || {
+            other.send(b"hello");
+            other.expect(b"hello");
+        };
+        ask();
+        for tag in 0..3 {
+            handle.connect(address, tag).expect("few are asked for");
+        }
+        eventually("all have ended", || {
+            let stats = server.stats();
+            stats.closed(Reason::ConnectFailed) + stats.closed(Reason::ProtocolError) == 3
+        });
+        ask();
+        drop(other);
+        assert_eq!(server.stop().0, Ending::Drained, "{method}");
     }
 }
 
@@ -121,12 +155,33 @@ fn wait_for_end(client: &Client) {
     assert!(is_end, "{result:?}");
 }
 
+/// What may panic.
+const METHODS: [&str; 12] = [
+    "new",
+    "sizes",
+    "is_proxied",
+    "connect_failed",
+    "greet",
+    "answer",
+    "end_of_input",
+    "ending",
+    "timer",
+    "deadline",
+    "closed",
+    "drop",
+];
+
 /// A session that repeats what it gets, and panics in one of its methods.
 struct Fragile {
     method: &'static str,
 }
 
 impl Fragile {
+    fn new(method: &'static str) -> Self {
+        assert!(method != "new", "the test's own mistake");
+        Self { method }
+    }
+
     fn enter(&self, method: &str) {
         assert!(self.method != method, "the test's own mistake");
     }
@@ -136,6 +191,15 @@ impl Session for Fragile {
     fn sizes(&self) -> Sizes {
         self.enter("sizes");
         Sizes::default()
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.enter("is_proxied");
+        false
+    }
+
+    fn connect_failed(&mut self, _: &io::Error) {
+        self.enter("connect_failed");
     }
 
     fn greet(&mut self, _: &mut Buffer) {

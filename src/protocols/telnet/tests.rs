@@ -348,8 +348,7 @@ fn expected(input: &[u8]) -> Vec<u8> {
                 (None, rest)
             }
             [IAC, IAC, ref rest @ ..] => (Some(IAC), rest),
-            [IAC, SE..=249, ref rest @ ..] => (None, rest),
-            [IAC, ref rest @ ..] => (None, rest),
+            [IAC, SE..=249, ref rest @ ..] | [IAC, ref rest @ ..] => (None, rest),
             [byte, ref rest @ ..] => (Some(byte), rest),
             [] => unreachable!("it is not empty"),
         };
