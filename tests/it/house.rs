@@ -32,10 +32,10 @@ const LIBRARY: &[&str] = &[
     // The words that all share.
     "socket",
     "stats",
+    "panics",
     "trace",
     "readiness",
     "error",
-    "panics",
     "reason",
     "address",
     "config",
