@@ -76,7 +76,7 @@ impl<S: Session> Scripted<S> {
 fn the_banner_goes_out_in_the_first_turn() {
     let mut session = session();
     assert_eq!(session.wire().down.bytes, BANNER);
-    assert!(!session.iterate(), "an idle session is not woken");
+    assert!(!session.has_work(), "an idle session is not woken");
 }
 
 #[test]
@@ -727,21 +727,30 @@ mod clocks {
         assert_eq!(session.written(), b"aaalast word");
     }
 
+    /// A session that says `news` for each wake, and echoes.
+    fn with_news(
+        news: &'static [u8],
+        wire: Wire,
+    ) -> Scripted<Given<impl FnMut(&mut [u8], &mut Buffer) -> Step>> {
+        let config = Config { idle_timeout: Some(10 * SECOND), ..Config::default() };
+        Scripted::start(config, Budgets::DEFAULT, wire, |world| {
+            let (world, mut told) = (Rc::clone(world), 0);
+            let answer = move |input: &mut [u8], output: &mut Buffer| {
+                if world.borrow().published == told {
+                    return echo(input, output);
+                }
+                told += 1;
+                output.push(news);
+                Step::More
+            };
+            Given { sizes: Sizes::new(10, news.len().max(10)), ..Given::new(answer) }
+        })
+    }
+
     /// An idle client in a busy room is still idle.
     #[test]
     fn what_others_say_does_not_start_the_idle_time_again() {
-        let config = Config { idle_timeout: Some(10 * SECOND), ..Config::default() };
-        let mut session = Scripted::start(config, Budgets::DEFAULT, wire(ROOMY), |world| {
-            let (world, mut told) = (Rc::clone(world), 0);
-            Given::new(move |_: &mut [u8], output: &mut Buffer| {
-                if world.borrow().published == told {
-                    return Step::NeedInput;
-                }
-                told += 1;
-                output.push(b"news ");
-                Step::More
-            })
-        });
+        let mut session = with_news(b"news ", wire(ROOMY));
         for _ in 0..3 {
             session.pass(3 * SECOND);
             session.wake();
