@@ -114,6 +114,9 @@ pub(crate) struct Connection<T, S> {
     waits: bool,
     /// The client has sent something, and its answers have not left yet.
     owes_answers: bool,
+    /// The last turn used up its answer budget. The session is called again when it is woken for that, and no sooner:
+    /// if it waited before, this wake would look like the one that it waits for.
+    goes_on: bool,
     /// Whether it reads, as far as its state and its buffers say: backpressure.
     reads: bool,
     /// What the loop notes of it. The connection does not look at it.
@@ -238,6 +241,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             output: None,
             waits: false,
             owes_answers: false,
+            goes_on: false,
             reads: false,
             notes: Notes::default(),
         }
@@ -379,6 +383,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 session.greet(&mut exchange.output[0]);
             }
         }
+        exchange.turn.goes_on = self.goes_on && cause != Cause::Woken;
         let ready = self.begin(cause, exchange)?;
         let has_room = if ready.writable || !was_full {
             self.flush(exchange)?
@@ -405,6 +410,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             // It must learn that nothing more has arrived, and no event says that.
             turn.goes_on |= self.reads && !expects_input;
         }
+        self.goes_on = turn.goes_on;
         turn.timer = match &mut self.session {
             Some(session) if is_answered => session.timer(),
             _ => Timer::Stop,
@@ -530,7 +536,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             exchange.input[0].clear();
         }
         let before = exchange.output[0].len();
-        while self.is_answered() && !self.waits {
+        while self.is_answered() && !self.waits && !exchange.turn.goes_on {
             let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {

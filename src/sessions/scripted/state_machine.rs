@@ -683,6 +683,27 @@ mod waiting {
         assert_eq!(session.written(), b"a");
     }
 
+    /// The session is woken because its answer budget is used up. Before that turn it starts to wait.
+    #[test]
+    fn the_wake_for_a_used_up_answer_budget_does_not_end_a_wait() {
+        let budgets = Budgets { answers: 2, ..Budgets::DEFAULT };
+        let answer = |input: &mut [u8], output: &mut Buffer| match input {
+            [] => Step::NeedInput,
+            [b'a', ..] => echo(input, output),
+            _ => Step::Wait,
+        };
+        let mut session = Scripted::start(Config::default(), budgets, wire(ROOMY), |_| Given::new(answer));
+        session.sessions.means.budgets.woken = 0;
+        session.arrive(b"a");
+        session.iterate();
+        assert!(session.has_work(), "the session goes on in another turn");
+        session.arrive(b"b");
+        session.iterate();
+        session.sessions.means.budgets.woken = 1;
+        session.rest();
+        assert!(session.record().waits);
+    }
+
     #[test]
     fn a_deadline_lets_a_session_that_waits_go_on() {
         let mut is_late = false;
