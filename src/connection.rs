@@ -394,6 +394,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
         if until != Readable::No && self.can_read(exchange) {
             self.read(until, exchange)?;
+            if cause == Cause::Timeout(Timeout::Idle) && exchange.turn.read == 0 && self.can_read(exchange) {
+                self.finish(Reason::IdleTimeout, exchange);
+            }
             if has_room {
                 self.flush(exchange)?;
             }
@@ -451,7 +454,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 return Ok(Readiness::READABLE);
             }
             Cause::Stop(_) | Cause::Timeout(Timeout::Connect) => {}
-            Cause::Timeout(Timeout::Idle) => self.finish(Reason::IdleTimeout, exchange),
+            // A client that has to wait for the server is not idle. What it has sent may be there already.
+            Cause::Timeout(Timeout::Idle) if self.reads => return Ok(Readiness::READABLE),
+            Cause::Timeout(Timeout::Idle) => {}
             Cause::Timeout(Timeout::Quiet) => self.stop_input(),
             Cause::Timeout(Timeout::Own) => match self.session.as_mut().map(Session::deadline) {
                 Some(AtDeadline::GoOn) => self.waits = false,

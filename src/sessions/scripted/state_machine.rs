@@ -768,6 +768,32 @@ mod clocks {
         })
     }
 
+    #[test]
+    fn a_client_that_has_to_wait_for_the_server_is_not_idle() {
+        let mut session = with_news(&[b'n'; 2 * HIGH_WATER], wire(HIGH_WATER));
+        session.wake();
+        session.receive(b"hello");
+        assert_eq!(session.wire().up.unread(), 5, "the session is at high water");
+        session.pass(10 * SECOND);
+        session.fall_silent();
+        assert!(session.written().ends_with(b"hello"));
+        session.pass(10 * SECOND);
+        assert_eq!(session.end(), Reason::IdleTimeout);
+    }
+
+    /// The event is not there yet, because the session is read again only now.
+    #[test]
+    fn what_has_arrived_is_read_before_a_client_is_idle() {
+        let mut session = with_news(b"", wire(ROOMY));
+        session.meanwhile([Some(Happening::Carry(5))]);
+        session.happen(Happening::Send(b"hello".to_vec()));
+        session.pass(10 * SECOND);
+        assert_eq!(session.written(), b"hello");
+        session.rest();
+        session.pass(10 * SECOND);
+        assert_eq!(session.end(), Reason::IdleTimeout);
+    }
+
     /// An idle client in a busy room is still idle.
     #[test]
     fn what_others_say_does_not_start_the_idle_time_again() {
