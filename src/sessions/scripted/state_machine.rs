@@ -841,6 +841,31 @@ mod clocks {
         assert_eq!(session.closed, Some(Reason::WriteTimeout), "sending is not reading");
     }
 
+    /// Many others are woken too, so the wake has no turn before the deadline is over.
+    #[test]
+    fn a_wake_before_a_deadline_comes_first_and_may_stop_it() {
+        for (timer, is_over) in [(Timer::Stop, false), (Timer::Keep, true), (Timer::Start(SECOND), false)] {
+            let mut session = given(|_, _| Step::NeedInput);
+            let given = session.sessions.table[KEY].session_mut().expect("it has one");
+            given.session.timers = VecDeque::from([Timer::Start(SECOND), timer]);
+            session.receive(b"a");
+            session.sessions.means.budgets.woken = 0;
+            session.happen(Happening::Wake);
+            session.pass(SECOND);
+            assert_eq!(session.state() == Some(State::Lingering), is_over, "{timer:?}");
+        }
+    }
+
+    #[test]
+    fn a_wake_that_has_no_turn_does_not_start_the_idle_time_again() {
+        let mut session = with_idle_timeout(|_, _| Step::NeedInput);
+        session.sessions.means.budgets.woken = 0;
+        session.happen(Happening::Wake);
+        session.pass(10 * SECOND);
+        session.sessions.means.budgets.woken = 1;
+        assert_eq!(session.end(), Reason::IdleTimeout);
+    }
+
     /// The deadlines are at 1, 2 and 3 seconds, although the loop is late each time.
     #[test]
     fn a_deadline_that_starts_again_does_not_drift() {
