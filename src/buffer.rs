@@ -339,6 +339,6 @@ mod tests {
 
     #[test]
     fn a_buffer_that_cannot_be_had_is_an_error() {
-        assert!(Pool::new(usize::MAX / 2, 1).take().is_err());
+        assert!(Pool::new(usize::MAX, 1).take().is_err());
     }
 }

@@ -128,6 +128,9 @@ pub const DRAIN_SCAN: usize = 4096;
 /// wakes all sessions together.
 pub const WAKE_BUDGET: usize = 64;
 
+/// How many sessions with pending output a report names (sessions).
+pub const REPORTED: usize = 10;
+
 /// How many outgoing connections may be asked for and not begun yet (connections). One more is an error to the session
 /// that asks.
 pub const CONNECT_QUEUE: usize = 1024;
@@ -145,6 +148,14 @@ pub const EVENTS: usize = 1024;
 /// The longest request of a session that asks for no other length (bytes, [`Sizes`](crate::Sizes)). A larger input
 /// buffer (64 KiB) made a flood no faster.
 pub const INPUT_BUFFER: usize = 16 * 1024;
+
+/// The longest header of the PROXY protocol (bytes). One of version 1 has 107 at most. One of version 2 may hold fields
+/// beside the addresses, such as the name in a client's certificate.
+pub const PROXY_HEADER: usize = 4096;
+
+/// How long a proxy has to send its header. The protocol's text asks for three seconds at least, in which the kernel sends
+/// a lost segment again (`HAProxy`, "The PROXY protocol", section 2).
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// High water mark: with this much pending output a session is not read (bytes). The output buffer holds this much and
 /// the largest answer, so below the mark there is always room for one more answer.

@@ -19,7 +19,6 @@
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use log::Level;
@@ -28,6 +27,7 @@ use mio::Interest;
 use crate::address::Address;
 use crate::buffer::{BoxedBuffer, Buffer, Pool};
 use crate::config::Budgets;
+use crate::panics;
 use crate::readiness::{Kernel, READ, Readable, Readiness};
 use crate::reason::{Reason, Timeout};
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
@@ -98,6 +98,7 @@ impl Means {
 #[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
+    /// The client. Behind a proxy it is the proxy, until the session knows its client.
     peer: Address,
     /// `None` for a refused client.
     session: Option<S>,
@@ -110,13 +111,11 @@ pub(crate) struct Connection<T, S> {
     input: Option<BoxedBuffer>,
     /// Answered and not written: the pending output. Taken from the pool in the same way.
     output: Option<BoxedBuffer>,
-    /// The protocol waits for an answer that is made elsewhere ([`Step::Wait`]).
-    waits: bool,
+    pause: Pause,
     /// The client has sent something, and its answers have not left yet.
     owes_answers: bool,
-    /// The last turn used up its answer budget. The session is called again when it is woken for that, and no sooner:
-    /// if it waited before, this wake would look like the one that it waits for.
-    goes_on: bool,
+    /// How far the session's own end of output has come ([`Step::EndOutput`]).
+    output_end: OutputEnd,
     /// Whether it reads, as far as its state and its buffers say: backpressure.
     reads: bool,
     /// What the loop notes of it. The connection does not look at it.
@@ -132,7 +131,30 @@ pub(crate) struct Notes {
     /// Whether the server has opened it itself.
     pub is_outgoing: bool,
     /// When it last read something, in a unit of the loop's. 0 is never.
-    pub last_read: u16,
+    pub last_read: u8,
+}
+
+/// Whether the session is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
+enum Pause {
+    No,
+    /// It waits for an answer that is made elsewhere ([`Step::Wait`]).
+    Wait,
+    /// The last turn used up its answer budget, and the loop wakes it. It is not called before: if it began to wait now,
+    /// that wake would look like the one that it waits for.
+    Budget,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
+enum OutputEnd {
+    /// The session does not know its client yet ([`Step::Introduce`]), and says nothing.
+    NotBegun,
+    Open,
+    /// The pending output goes first.
+    Wanted,
+    Done,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,14 +230,21 @@ struct Exchange<'a> {
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A connection at its start.
     pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        let sizes = session.sizes();
+        let asked = panics::catch(peer, || (session.sizes(), session.is_proxied()));
+        let state = if asked.is_some() { State::New } else { State::Closed(Reason::ProtocolError) };
+        let (sizes, is_proxied) = asked.unwrap_or_default();
         means.make_room_for(sizes);
-        Self::new(stream, peer, Some(session), sizes, State::New)
+        let output_end = if is_proxied { OutputEnd::NotBegun } else { OutputEnd::Open };
+        Self { output_end, ..Self::new(stream, peer, Some(session), sizes, state) }
     }
 
     /// An outgoing connection that was begun.
     pub fn connect(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        Self { state: State::Connecting, ..Self::open(stream, peer, session, means) }
+        let mut connection = Self::open(stream, peer, session, means);
+        if connection.state == State::New {
+            connection.state = State::Connecting;
+        }
+        connection
     }
 
     /// A connection that only sends `message`, as much of it as an output buffer holds.
@@ -232,6 +261,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Self {
             stream,
             peer,
+            output_end: OutputEnd::Open,
             session,
             largest_request: sizes.request.try_into().unwrap_or(u32::MAX),
             largest_answer: sizes.answer.try_into().unwrap_or(u32::MAX),
@@ -239,17 +269,26 @@ impl<T: Stream, S: Session> Connection<T, S> {
             state,
             input: None,
             output: None,
-            waits: false,
+            pause: Pause::No,
             owes_answers: false,
-            goes_on: false,
             reads: false,
             notes: Notes::default(),
         }
     }
 
+    /// Whether the session waits for a balancer's header, and has said nothing yet.
+    pub fn is_proxied(&self) -> bool {
+        self.output_end == OutputEnd::NotBegun
+    }
+
     /// The client's address.
     pub fn peer(&self) -> Address {
         self.peer
+    }
+
+    /// How much output is answered and not written (bytes).
+    pub fn pending_output(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output[0].len())
     }
 
     /// The socket, for its registration.
@@ -335,14 +374,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
         (self.input, self.output) = (None, None);
     }
 
-    /// Tells the session that its closed connection is removed.
-    pub fn tell_closed(&mut self) {
-        if let (Some(reason), Some(session)) = (self.closed(), &mut self.session)
-            && reason != Reason::ProtocolError
-        {
-            // The panic hook has told.
-            let _ = catch_unwind(AssertUnwindSafe(|| session.closed(reason)));
+    /// Tells the session that its closed connection is removed, and drops it.
+    pub fn drop_session(&mut self) {
+        let (Some(reason), Some(mut session)) = (self.closed(), self.session.take()) else { return };
+        if reason != Reason::ProtocolError {
+            panics::catch(self.peer, || session.closed(reason));
         }
+        panics::catch(self.peer, || drop(session));
     }
 
     /// One turn: reads and answers at most the read budget, and writes as much as the socket takes. If the protocol
@@ -355,8 +393,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
             return Turn::default();
         };
         let mut exchange = Exchange { input, output, turn: Turn::default(), means };
-        let advance = AssertUnwindSafe(|| self.advance(cause, &mut exchange));
-        if let Err(reason) = catch_unwind(advance).unwrap_or(Err(Reason::ProtocolError)) {
+        let result = panics::catch(self.peer, || self.advance(cause, &mut exchange));
+        if let Err(reason) = result.unwrap_or(Err(Reason::ProtocolError)) {
             self.enter(State::Closed(reason));
         }
         let Exchange { mut input, mut output, turn, .. } = exchange;
@@ -383,7 +421,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 session.greet(&mut exchange.output[0]);
             }
         }
-        exchange.turn.goes_on = self.goes_on && cause != Cause::Woken;
+        exchange.turn.goes_on = self.pause == Pause::Budget && cause != Cause::Woken;
         let ready = self.begin(cause, exchange)?;
         let has_room = if ready.writable || !was_full {
             self.flush(exchange)?
@@ -413,7 +451,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
             // It must learn that nothing more has arrived, and no event says that.
             turn.goes_on |= self.reads && !expects_input;
         }
-        self.goes_on = turn.goes_on;
+        if turn.goes_on {
+            self.pause = Pause::Budget;
+        }
         turn.timer = match &mut self.session {
             Some(session) if is_answered => session.timer(),
             _ => Timer::Stop,
@@ -446,7 +486,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     fn begin(&mut self, cause: Cause, exchange: &mut Exchange<'_>) -> Result<Readiness, Reason> {
         match cause {
             Cause::Ready(ready) => return Ok(ready),
-            Cause::Woken => self.waits = false,
+            Cause::Woken => self.pause = Pause::No,
             Cause::End => self.finish(Reason::Ended, exchange),
             Cause::Stop(has_just_read) if self.state == State::Open => {
                 let (budget, was_held_back) = (exchange.means.budgets.drain, !self.reads);
@@ -459,7 +499,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             Cause::Timeout(Timeout::Idle) => {}
             Cause::Timeout(Timeout::Quiet) => self.stop_input(),
             Cause::Timeout(Timeout::Own) => match self.session.as_mut().map(Session::deadline) {
-                Some(AtDeadline::GoOn) => self.waits = false,
+                Some(AtDeadline::GoOn) => self.end_wait(),
                 _ => self.finish(Reason::Deadline, exchange),
             },
             Cause::Timeout(Timeout::Write) => return Err(Reason::WriteTimeout),
@@ -478,7 +518,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// whether the socket may have room for more.
     fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         loop {
-            self.answer(exchange)?;
+            let wants_room = self.answer(exchange)?;
             if exchange.output[0].is_empty() {
                 return Ok(true);
             }
@@ -489,9 +529,16 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let result = exchange.output[0].write_to(&mut self.stream);
             let written = self.outcome("write", result, exchange)?;
             exchange.turn.written += written.unwrap_or(0);
+            // There is room again, and an independent session asks for it itself.
+            if self.is_independent {
+                self.end_wait();
+            }
             let is_short = !exchange.output[0].is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
+            }
+            if !is_short && !wants_room {
+                return Ok(true);
             }
         }
     }
@@ -511,7 +558,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                         State::Lingering { has_input_ended, .. } => *has_input_ended = true,
                         _ => self.end_input(EndOfInput::Client, Reason::Finished),
                     }
-                    return self.answer(exchange);
+                    return self.answer(exchange).map(drop);
                 }
                 Some(count) => {
                     exchange.turn.read += count;
@@ -519,14 +566,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     self.answer(exchange)?;
                     if self.uses_up_drain_budget(count) {
                         self.stop_input();
-                        return self.answer(exchange);
+                        return self.answer(exchange).map(drop);
                     } else if until == Readable::UntilShort && count < most {
                         return Ok(());
                     }
                 }
                 None if self.is_draining() && !self.expects_input() => {
                     self.stop_input();
-                    return self.answer(exchange);
+                    return self.answer(exchange).map(drop);
                 }
                 None => return Ok(()),
             }
@@ -535,16 +582,19 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the pending output reaches high water.
-    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
+    /// Lets the session answer its input, request by request, until the pending output reaches high water. Returns
+    /// whether it goes on when a write has made room.
+    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         if matches!(self.state, State::Lingering { .. }) {
             exchange.input[0].clear();
         }
         let before = exchange.output[0].len();
-        while self.is_answered() && !self.waits && !exchange.turn.goes_on {
+        let mut wants_room = self.is_independent;
+        while self.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
             let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {
+                wants_room = true;
                 break;
             }
             if exchange.turn.answers >= budgets.answers {
@@ -553,10 +603,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
             }
             exchange.turn.answers += 1;
             let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
-            match session.answer(input.unread_mut(), output) {
+            let step = session.answer(input.unread_mut(), output);
+            if self.output_end != OutputEnd::Open && output.len() > pending {
+                return Err(Reason::ProtocolError);
+            }
+            match step {
                 Step::Consumed(count) if count > 0 => input.consume(count),
                 Step::More if output.len() > pending => {}
-                Step::More => return Err(Reason::ProtocolError),
                 Step::NeedInput | Step::Consumed(_) => {
                     match self.state {
                         State::InputEnded(reason) => self.finish(reason, exchange),
@@ -566,9 +619,17 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     break;
                 }
                 Step::Wait => {
-                    self.waits = true;
+                    self.pause = Pause::Wait;
                     step!(Event::Waiting { peer: self.peer });
                 }
+                Step::EndOutput if self.output_end == OutputEnd::Open => self.output_end = OutputEnd::Wanted,
+                Step::Introduce(client) if self.output_end == OutputEnd::NotBegun => {
+                    self.output_end = OutputEnd::Open;
+                    step!(Level::Info, Event::Introduced { peer: self.peer, client });
+                    self.peer = client.unwrap_or(self.peer);
+                }
+                Step::More | Step::EndOutput | Step::Introduce(_) => return Err(Reason::ProtocolError),
+                Step::Abort => return Err(Reason::InvalidInput),
                 Step::Close => {
                     input.clear();
                     self.enter(State::Finishing(Reason::Closed));
@@ -579,18 +640,22 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
-        Ok(())
+        Ok(wants_room)
     }
 
     /// Moves on from a state whose work is done: no output is pending.
     fn advance_state(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
         let Exchange { turn, means, .. } = exchange;
-        if self.owes_answers && !self.waits && !turn.goes_on {
+        if self.owes_answers && self.pause != Pause::Wait && !turn.goes_on {
             self.owes_answers = false;
             turn.has_paid = true;
         }
-        if let State::Finishing(reason) = self.state {
+        let is_finishing = matches!(self.state, State::Finishing(_));
+        if is_finishing && self.output_end != OutputEnd::Done || self.output_end == OutputEnd::Wanted {
             self.stream.shutdown_write().map_err(|error| self.failed("shutdown", &error))?;
+            self.output_end = OutputEnd::Done;
+        }
+        if let State::Finishing(reason) = self.state {
             let has_input_ended = reason == Reason::Finished;
             self.enter(State::Lingering { reason, has_input_ended, is_delivered: false });
             // Input may wait whose edge is used up: a session that finishes does not read.
@@ -640,12 +705,19 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
         let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
         let has_room = output.free() >= self.largest_answer as usize;
-        if let (Some(session), true) = (&mut self.session, has_room && reason != Reason::Finished) {
+        let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
+        if let (Some(session), true) = (&mut self.session, may_speak) {
             session.ending(reason, output);
         }
         input.clear();
-        self.waits = false;
+        self.end_wait();
         self.enter(State::Finishing(reason));
+    }
+
+    fn end_wait(&mut self) {
+        if self.pause == Pause::Wait {
+            self.pause = Pause::No;
+        }
     }
 
     /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
@@ -657,7 +729,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     fn has_pending_output(&self) -> bool {
-        self.output.as_ref().is_some_and(|output| !output[0].is_empty())
+        self.pending_output() > 0
     }
 
     fn is_draining(&self) -> bool {
@@ -684,7 +756,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         match self.state {
             State::Open | State::Draining { .. } => {
                 let has_room = output.len() < exchange.means.budgets.high_water || self.is_independent;
-                has_room && self.input_room(input) > 0 && !self.waits
+                has_room && self.input_room(input) > 0 && self.pause != Pause::Wait
             }
             State::Lingering { has_input_ended, .. } => !has_input_ended,
             _ => false,

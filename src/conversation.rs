@@ -3,16 +3,22 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use mio::{Poll, Token};
 
 use crate::address::Address;
 use crate::buffer::Pool;
+use crate::client::{Client, Origin};
 use crate::config::Budgets;
 use crate::connection::{Connection, Means, Stream};
 use crate::readiness::Readiness;
 use crate::reason::{Reason, Timeout};
 use crate::session::{Session, Timer};
 use crate::trace::Cause;
+use crate::wakes::Wakes;
 
 /// Drives a session as a server does, with a client that reads everything. The test says what the client sends, in which
 /// pieces, and looks at what it gets.
@@ -42,6 +48,7 @@ use crate::trace::Cause;
 pub struct Conversation<S> {
     connection: Connection<Pipe, S>,
     means: Means,
+    wakes: Option<(Wakes, Poll)>,
     deadline: Option<Duration>,
     ended: Option<Reason>,
 }
@@ -49,11 +56,61 @@ pub struct Conversation<S> {
 impl<S: Session> Conversation<S> {
     /// The client has connected. The session greets.
     pub fn start(session: S) -> Self {
+        Self::with_wakes(session, None)
+    }
+
+    /// As [`Conversation::start`], for a session that is told about its client and wakes itself or others. A session that
+    /// was woken gets its turn before the next call looks at it.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use std::rc::Rc;
+    ///
+    /// use okloop::conversation::Conversation;
+    /// use okloop::{Buffer, Session, Step, Waker};
+    ///
+    /// /// A session says what another one has left for it.
+    /// struct Reader(Rc<RefCell<Vec<u8>>>);
+    ///
+    /// impl Session for Reader {
+    ///     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+    ///         output.push(&std::mem::take(&mut *self.0.borrow_mut()));
+    ///         Step::NeedInput
+    ///     }
+    /// }
+    ///
+    /// let letters = Rc::new(RefCell::new(Vec::new()));
+    /// let mut waker = None;
+    /// let mut conversation = Conversation::open(|client| {
+    ///     waker = Some(client.waker);
+    ///     Reader(Rc::clone(&letters))
+    /// });
+    /// letters.borrow_mut().extend(b"hello");
+    /// assert_eq!(conversation.received(), b"");
+    /// waker.unwrap().wake();
+    /// assert_eq!(conversation.received(), b"hello");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the process has no open file left: each conversation has a few.
+    pub fn open(new_session: impl FnOnce(Client<'_>) -> S) -> Self {
+        /// Each session has a number of its own.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let poll = Poll::new().expect("an open file is left");
+        let wakes = Wakes::new(poll.registry(), Token(0)).expect("an open file is left");
+        let number = STARTED.fetch_add(1, Relaxed);
+        let own = wakes.waker_of(0, number).expect("there is memory");
+        let session = new_session(Client::new(Address::Unix, Origin::Accepted(0), own, None));
+        Self::with_wakes(session, Some((wakes, poll)))
+    }
+
+    fn with_wakes(session: S, wakes: Option<(Wakes, Poll)>) -> Self {
         let budgets = Budgets::DEFAULT;
         let mut means =
             Means { input: Pool::new(0, 1), output: Pool::new(0, 1), budgets, write_timeout: None };
         let connection = Connection::open(Pipe::default(), Address::Unix, session, &mut means);
-        let mut conversation = Self { connection, means, deadline: None, ended: None };
+        let mut conversation = Self { connection, means, wakes, deadline: None, ended: None };
         conversation.turn(Cause::Ready(Readiness::WRITABLE));
         conversation
     }
@@ -82,8 +139,10 @@ impl<S: Session> Conversation<S> {
     ///
     /// If none is running.
     pub fn pass_deadline(&mut self) {
+        self.turn_woken();
         assert!(self.deadline.take().is_some(), "the session has no deadline");
         self.turn(Cause::Timeout(Timeout::Own));
+        self.read();
     }
 
     /// A waker ends the session ([`Waker::end`](crate::Waker::end)).
@@ -101,22 +160,26 @@ impl<S: Session> Conversation<S> {
 
     /// What the client has received since the last call.
     pub fn received(&mut self) -> Vec<u8> {
+        self.turn_woken();
         mem::take(&mut self.connection.stream_mut().written)
     }
 
     /// Whether the server has ended its direction.
     pub fn has_output_ended(&mut self) -> bool {
+        self.turn_woken();
         self.connection.stream_mut().is_shut_down
     }
 
     /// The length of the session's own deadline, if it is running.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub fn deadline(&mut self) -> Option<Duration> {
+        self.turn_woken();
         self.deadline
     }
 
     /// Why the session has ended, if it has. A session that the server ends is over when the client ends its direction
     /// too ([`Conversation::end_input`]).
-    pub fn ended(&self) -> Option<Reason> {
+    pub fn ended(&mut self) -> Option<Reason> {
+        self.turn_woken();
         self.ended
     }
 
@@ -129,9 +192,28 @@ impl<S: Session> Conversation<S> {
         self.turn(Cause::Ready(Readiness::READABLE));
     }
 
-    /// Turns until the session has nothing more to do.
+    /// The turns that the session's wakers have asked for.
+    fn turn_woken(&mut self) {
+        let next = |(wakes, _): &mut (Wakes, Poll)| {
+            wakes.begin_pass();
+            wakes.next_woken()
+        };
+        while let Some((_, is_ended)) = self.wakes.as_mut().and_then(next) {
+            self.turn_once(if is_ended { Cause::End } else { Cause::Woken });
+            // It may have waited, and left what had arrived.
+            self.turn_once(Cause::Ready(Readiness::READABLE));
+        }
+    }
+
     fn turn(&mut self, cause: Cause) {
-        let mut cause = cause;
+        self.turn_woken();
+        self.turn_once(cause);
+        self.turn_woken();
+    }
+
+    /// Turns until the session has nothing more to do.
+    fn turn_once(&mut self, cause: Cause) {
+        let (mut cause, mut may_be_ready) = (cause, false);
         while self.connection.closed().is_none() {
             let turn = self.connection.turn(cause, &mut self.means);
             match turn.timer {
@@ -139,9 +221,10 @@ impl<S: Session> Conversation<S> {
                 Timer::Stop => self.deadline = None,
                 Timer::Start(length) => self.deadline = Some(length),
             }
+            may_be_ready |= turn.stopped_early;
             if turn.goes_on {
                 cause = Cause::Woken;
-            } else if turn.stopped_early {
+            } else if mem::take(&mut may_be_ready) {
                 cause = Cause::Ready(Readiness { writable: true, ..Readiness::READABLE });
             } else {
                 break;
@@ -149,7 +232,7 @@ impl<S: Session> Conversation<S> {
         }
         if self.ended.is_none() && self.connection.closed().is_some() {
             self.ended = self.connection.closed();
-            self.connection.tell_closed();
+            self.connection.drop_session();
         }
     }
 }

@@ -145,6 +145,21 @@ impl Deadlines {
         (since <= now).then_some((key, node.kinds[index], since))
     }
 
+    /// The sessions whose time-out of this kind is due first, at most `most` of them, in this order, and when. It looks at
+    /// every session: for a report.
+    pub fn first(&self, kind: Timeout, most: usize) -> Vec<(usize, Instant)> {
+        let mut first: Vec<(Nanos, usize)> = Vec::with_capacity(most + 1);
+        for key in (0..self.nodes.len()).filter(|&key| self.is_running(key, kind)) {
+            let due = self.nodes[key].due[slot(kind)];
+            let place = first.partition_point(|&other| other <= (due, key));
+            if place < most {
+                first.insert(place, (due, key));
+                first.truncate(most);
+            }
+        }
+        first.into_iter().map(|(due, key)| (key, self.start + Duration::from_nanos(due))).collect()
+    }
+
     /// The session whose time-out is due first. The first place of the heap is right then.
     fn find_first(&mut self) -> Option<(usize, Nanos)> {
         loop {
@@ -250,6 +265,11 @@ mod tests {
                 let running = model.iter().find(|&&(_, k, other)| (k, other) == (key, kind));
                 prop_assert_eq!(deadlines.due(key, timeout), running.map(|&(due, ..)| at(due)));
                 prop_assert_eq!(deadlines.next_due(), model.iter().map(|&(due, ..)| at(due)).min());
+                let of_kind = model.iter().filter(|&&(.., other)| ALL[other] == timeout);
+                let mut first: Vec<_> = of_kind.map(|&(due, key, _)| (at(due), key)).collect();
+                first.sort_unstable();
+                let found = deadlines.first(timeout, 5).into_iter().map(|(key, due)| (due, key));
+                prop_assert_eq!(found.collect::<Vec<_>>(), first[..first.len().min(5)].to_vec());
                 // All late ones, as the server takes them.
                 let mut late = Vec::new();
                 while let Some((key, kind, due)) = deadlines.first_late(at(now)) {

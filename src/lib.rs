@@ -105,8 +105,11 @@
 //!   something for another one changes this data and then wakes the other ([`Waker`]), which gets a turn and takes what
 //!   is for it.
 //!
-//! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from. A layer is
-//! a session around a session: [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. A layer
+//! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from, and so is
+//! the command's second server: `src/bin/okloop/http.rs` answers HTTP/1.1 in a hundred lines, with a deadline for half a
+//! request and with many requests on a connection. A layer is a session around a session:
+//! [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. The layer `Proxy` (feature
+//! `proxy-protocol`) makes its session when a balancer has named the client. A layer
 //! that needs scratch memory makes one [`Buffer`] for all its sessions, and shares it in an `Rc<RefCell<Buffer>>`.
 //!
 //! # What the library does not do
@@ -131,8 +134,8 @@
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
 //!
 //! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so, with
-//! [`Server::watch`] and without a second thread. The log goes
-//! through the [log] crate, to the logger that the program sets up.
+//! [`Server::watch`] and without a second thread. The log goes through the [log] crate, to the logger that the program sets
+//! up. The logger must not block, and neither must the report of a panic: [`log_panics`].
 //!
 //! # The way of a byte
 //!
@@ -158,7 +161,7 @@
 //! # The order to read in
 //!
 //! First NOTES.md, the course, with the programs in `examples`: chapters 1 to 9, from `google_get` to `loop_deadlines`.
-//! Then, with chapter 10, these files:
+//! Then, with chapters 10 to 15, these files:
 //!
 //! 1. `session.rs`: the trait between the loop and a protocol. `protocols/ok.rs`: the protocol of the command. Neither
 //!    knows a socket or a clock.
@@ -171,10 +174,10 @@
 //! 6. `sessions.rs`: the table of all sessions. `server.rs`: the loop, which joins all of these. After it, only details
 //!    are left:
 //! 7. `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions ended, and how many), `socket.rs`,
-//!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `protocols/telnet.rs` (a layer), `trace.rs`
-//!    (each step, for the log and a recorder).
+//!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `panics.rs` (sessions that panic),
+//!    `protocols/telnet.rs` and `protocols/proxy.rs` (layers), `trace.rs` (each step, for the log and a recorder).
 //!
-//! Then chapter 11 of NOTES.md, the rules of readiness in one table. Chapter 15 has exercises.
+//! Then chapter 16 of NOTES.md, the rules of readiness in one table. Chapter 19 has exercises.
 //!
 //! # Invariants
 //!
@@ -203,6 +206,7 @@ pub mod conversation;
 mod deadlines;
 mod error;
 mod listen;
+mod panics;
 pub mod protocols;
 mod readiness;
 mod reason;
@@ -219,6 +223,7 @@ pub use buffer::Buffer;
 pub use client::{Client, Origin};
 pub use config::Config;
 pub use error::StartError;
+pub use panics::log_panics;
 pub use reason::Reason;
 pub use server::{Ending, Server};
 pub use session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};

@@ -114,6 +114,13 @@ pub(crate) fn adopt(listener: TcpListener) -> io::Result<Listener> {
     Ok(Listener::Tcp(mio::net::TcpListener::from_std(listener)))
 }
 
+/// Takes over a Unix socket that listens already.
+#[cfg(unix)]
+pub(crate) fn adopt_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
+    listener.set_nonblocking(true)?;
+    Ok(Listener::Unix(mio::net::UnixListener::from_std(listener)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

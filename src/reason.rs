@@ -42,6 +42,8 @@ pub enum Reason {
     Forced,
     /// The request is longer than the protocol's largest ([`Sizes`](crate::Sizes)).
     RequestTooLarge,
+    /// What the client sent is not of this protocol ([`Step::Abort`](crate::Step::Abort)). It got nothing more.
+    InvalidInput,
     /// The system had no memory for the session's buffers.
     OutOfMemory,
     /// The protocol made a mistake ([`Session`](crate::Session#a-session-that-goes-wrong) lists them).

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
+use std::os::unix::net::UnixListener;
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -142,6 +144,17 @@ impl Server {
         self.add(listener, false)
     }
 
+    /// As [`Server::adopt`], for a Unix socket. Its file stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses an option or the registration.
+    #[cfg(unix)]
+    pub fn adopt_unix(&mut self, listener: UnixListener) -> Result<(), StartError> {
+        let listener = listen::adopt_unix(listener).map_err(StartError::Setup)?;
+        self.add(listener, false)
+    }
+
     fn add(&mut self, listener: Listener, is_own: bool) -> Result<(), StartError> {
         let token = Token(FIRST_LISTENER - self.acceptors.len().min(MOST_LISTENERS - 1));
         let acceptor = Acceptor::register(listener, self.poll.registry(), token, is_own);
@@ -193,7 +206,7 @@ impl Server {
     /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
     ///
     /// `new_session` is called for each client, on this thread, and returns the protocol's side of the session. It must not
-    /// block and must not panic. Sessions of one server may share an `Rc`.
+    /// block. If it panics, the client is gone. Sessions of one server may share an `Rc`.
     ///
     /// # Errors
     ///
@@ -456,6 +469,8 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             if let Err(error) = self.sessions.connect(connect, &mut self.new_session, now) {
                 warn!("No connection to {}: {error}", connect.0);
             }
+            // It may have failed already, and its session is to know.
+            self.sessions.remove_closed();
         }
     }
 
@@ -477,6 +492,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
         step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
         if requests.report {
             info!("{}", self.sessions.wakes.counters().read());
+            self.sessions.report_waiting(self.now);
         }
         if requests.stop_now {
             self.phase = Phase::Over(Ending::Forced);
@@ -489,7 +505,8 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             self.acceptors.iter_mut().for_each(Acceptor::on_readable);
             // A queue holds one client more than its backlog (Linux `include/net/sock.h`, `sk_acceptq_is_full`). Clients
             // that go on connecting must not keep the server from stopping.
-            let accepts = (self.config.backlog as usize + 1).saturating_mul(self.acceptors.len());
+            let accepts =
+                (self.config.backlog as usize).saturating_add(1).saturating_mul(self.acceptors.len());
             self.phase = Phase::Draining { since: self.now, accepts, next_key: Some(0), outgoing: false };
         }
     }

@@ -7,6 +7,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::buffer::Buffer;
 use crate::config::INPUT_BUFFER;
 use crate::reason::Reason;
@@ -30,6 +31,16 @@ pub enum Step {
     /// `answer` before the session is woken ([`Waker`](crate::Waker)) or its deadline is over. So later requests keep
     /// their order. After the end of input the session stays open until it returns another step.
     Wait,
+    /// The session has said everything, and still listens. The loop sends all pending output and then ends the server's
+    /// direction. It goes on to give the client's input to `answer`, which must not append anything from then on.
+    EndOutput,
+    /// The session has learned who its client is, behind a proxy. It took no input. The log and all reports name this
+    /// address from now on. `None`: the proxy does not tell, and they go on to name the proxy. Only a session that
+    /// [is proxied](Session::is_proxied) does this, and only once.
+    Introduce(Option<Address>),
+    /// The client's input is not of this protocol. The loop closes the connection immediately, with
+    /// [`Reason::InvalidInput`]: the client gets nothing more, and pending output is lost.
+    Abort,
     /// The session ends. The loop sends all pending output, then ends the connection in order: the client gets
     /// everything, although it may still be sending.
     Close,
@@ -47,7 +58,8 @@ pub struct Sizes {
     pub answer: usize,
     /// Whether the session is read and called even if its client does not read. By default it is not: with much pending
     /// output (64 KiB, [`HIGH_WATER`](crate::config::HIGH_WATER)) the loop leaves the client's input in the kernel. A
-    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`].
+    /// relay sets this, because each direction goes on for itself. Before it appends, it must ask [`Buffer::free`]. It is
+    /// asked again after each write, even if it waits.
     pub independent: bool,
 }
 
@@ -101,7 +113,7 @@ pub enum AtDeadline {
 ///
 /// Only [`answer`](Session::answer) is required. The loop calls the methods in this order:
 ///
-/// 1. [`sizes`](Session::sizes), once.
+/// 1. [`sizes`](Session::sizes) and [`is_proxied`](Session::is_proxied), once.
 /// 2. [`greet`](Session::greet), once.
 /// 3. [`answer`](Session::answer), until it returns [`Step::NeedInput`], [`Step::Wait`] or [`Step::Close`]: at the start,
 ///    when input has arrived, when the session is woken, when its deadline is over, and after a write that made room.
@@ -123,15 +135,17 @@ pub enum AtDeadline {
 ///
 /// A session ends alone, with [`Reason::ProtocolError`], after each of these mistakes:
 ///
-/// - One of its methods panics.
+/// - One of its methods panics, or what makes it does.
 /// - It appends more than its largest answer, and [`Buffer::push`] panics.
 /// - It consumes more than its input.
 /// - It returns [`Step::More`] without having appended anything.
+/// - It returns [`Step::EndOutput`] twice, or appends something after it.
+/// - It returns [`Step::Introduce`] twice, or is not [proxied](Session::is_proxied), or answers something before it.
 ///
 /// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
-/// its methods is called again. All other sessions go on. (This does not hold for a panic in its `Drop`, or with
-/// `panic = "abort"`. A panic prints a message to standard error before that, and this can block: see
-/// [`std::panic::set_hook`].)
+/// its methods is called again. The log tells of a panic, in one line of level error. All other sessions go on, with two
+/// exceptions: `panic = "abort"` ends the program, and the standard library's report of a panic can block all sessions.
+/// [`log_panics`](crate::log_panics) turns that report off.
 ///
 /// # When it is dropped
 ///
@@ -141,6 +155,12 @@ pub trait Session {
     /// How large the requests and answers are. The loop asks once, at the start.
     fn sizes(&self) -> Sizes {
         Sizes::default()
+    }
+
+    /// Whether the client is behind a proxy, and the session learns its address from the proxy ([`Step::Introduce`]). The
+    /// loop asks once, at the start. It then says `Connected with` when the session has learned the address.
+    fn is_proxied(&self) -> bool {
+        false
     }
 
     /// The session's outgoing connection could not be opened ([`Handle::connect`](crate::Handle::connect)).
@@ -204,6 +224,10 @@ pub trait Session {
 impl<S: Session + ?Sized> Session for Box<S> {
     fn sizes(&self) -> Sizes {
         (**self).sizes()
+    }
+
+    fn is_proxied(&self) -> bool {
+        (**self).is_proxied()
     }
 
     fn connect_failed(&mut self, error: &io::Error) {

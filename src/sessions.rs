@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{Level, warn};
+use log::{Level, info, warn};
 use mio::event::Source;
 use mio::{Registry, Token};
 use slab::Slab;
@@ -17,10 +17,11 @@ use crate::buffer::Pool;
 use crate::client::{Client, Origin};
 use crate::config::{
     Budgets, Config, DRAIN_SCAN, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, MOST_CONNECTING, QUIET,
-    SPARE_BUFFERS,
+    REPORTED, SPARE_BUFFERS,
 };
 use crate::connection::{Clock, Connection, Means, Stream, Turn};
 use crate::deadlines::Deadlines;
+use crate::panics;
 use crate::readiness::Readiness;
 use crate::reason::{Reason, Timeout};
 use crate::session::{Session, Timer};
@@ -66,7 +67,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         Self {
             table: Slab::new(),
             ended: Vec::with_capacity(2 * EVENTS),
-            refused: VecDeque::with_capacity(config.max_refusals + 1),
+            refused: VecDeque::new(),
             deadlines: Deadlines::new(started),
             wakes,
             means,
@@ -127,11 +128,16 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             Connection::refuse(socket, peer, self.config.full_message.as_bytes(), &mut self.means)
         } else {
             let waker = self.wakes.waker(key)?;
-            step!(Level::Info, Event::Opened { key, peer });
-            let session = new_session(waker, &socket);
-            Connection::open(socket, peer, session, &mut self.means)
+            let Some(session) = self.make(key, peer, || new_session(waker, &socket)) else { return Ok(key) };
+            let connection = Connection::open(socket, peer, session, &mut self.means);
+            if connection.is_proxied() {
+                step!(Level::Debug, Event::Proxied { key, peer });
+            } else {
+                step!(Level::Info, Event::Opened { key, peer });
+            }
+            connection
         };
-        self.table.insert(connection);
+        self.insert(connection);
         if is_full {
             self.refused.push_back(key);
         }
@@ -146,9 +152,28 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(key) }
     }
 
+    /// Makes a session. `None` if this panics: the client is gone then.
+    fn make(&self, key: usize, peer: Address, new_session: impl FnOnce() -> S) -> Option<S> {
+        let session = panics::catch(peer, new_session);
+        if session.is_none() {
+            self.wakes.retire(key);
+            self.wakes.counters().count_closed(Reason::ProtocolError);
+        }
+        session
+    }
+
+    fn insert(&mut self, connection: Connection<T, S>) {
+        let is_closed = connection.closed().is_some();
+        let key = self.table.insert(connection);
+        if is_closed {
+            self.ended.push(key);
+        }
+    }
+
     /// Makes room in the table for one more session. The table doubles, and `Slab` cannot report that memory is out, so
     /// a vector that is as large as the new table tries it first.
     fn reserve_place(&mut self) -> io::Result<()> {
+        self.refused.try_reserve(1)?;
         let length = self.table.len();
         if length < self.table.capacity() {
             return Ok(());
@@ -303,6 +328,16 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         }
     }
 
+    /// Logs the sessions whose pending output has made no progress for longest. The write time-out knows them.
+    pub fn report_waiting(&self, now: Instant) {
+        let Some(length) = self.config.write_timeout else { return };
+        for (key, due) in self.deadlines.first(Timeout::Write, REPORTED) {
+            let (connection, left) = (&self.table[key], due.saturating_duration_since(now));
+            let (peer, bytes) = (connection.peer(), connection.pending_output());
+            info!("{peer}: {bytes} bytes of output pending for {:.1?}", length.saturating_sub(left));
+        }
+    }
+
     /// Lets sessions with keys from `next_key` on drain, at most [`END_BUDGET`] of them, the accepted or the outgoing ones.
     /// Returns the key to go on with, or `None` if there are no more.
     pub fn turn_to_drain(&mut self, next_key: usize, outgoing: bool, now: Now<'_>) -> Option<usize> {
@@ -351,7 +386,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             self.outgoing -= usize::from(connection.notes.is_outgoing);
             self.deadlines.stop_all(key);
             self.wakes.retire(key);
-            connection.tell_closed();
+            connection.drop_session();
             let mut reason = connection.closed().expect("only closed sessions are removed");
             if let Some(index) = self.refused.iter().position(|&refused| refused == key) {
                 self.refused.remove(index);
@@ -385,21 +420,26 @@ impl<S: Session> Sessions<S> {
         let waker = self.wakes.waker(key)?;
         let is_full = self.open() >= self.config.max_connections;
         let result = if is_full { Err(ErrorKind::QuotaExceeded.into()) } else { Socket::connect(address) };
-        let mut session = new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        let new_session = || new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        let Some(mut session) = self.make(key, peer, new_session) else { return Ok(()) };
         match result {
             Ok(socket) => {
                 step!(Level::Debug, Event::ConnectStarted { key, peer });
                 let mut connection = Connection::connect(socket, peer, session, &mut self.means);
                 connection.notes.is_outgoing = true;
-                self.table.insert(connection);
-                (self.outgoing, self.connecting) = (self.outgoing + 1, self.connecting + 1);
+                self.outgoing += 1;
+                self.connecting += usize::from(connection.is_connecting());
+                self.insert(connection);
                 self.wakes.counters().set_open(self.open());
                 self.turn(key, Cause::Ready(Readiness::NONE), now);
             }
             Err(error) => {
                 step!(Level::Debug, Event::CallFailed { peer, call: "connect", error: error.to_string() });
-                session.connect_failed(&error);
-                session.closed(Reason::ConnectFailed);
+                panics::catch(peer, || {
+                    session.connect_failed(&error);
+                    session.closed(Reason::ConnectFailed);
+                });
+                panics::catch(peer, || drop(session));
                 self.wakes.retire(key);
                 self.wakes.counters().count_closed(Reason::ConnectFailed);
             }
@@ -408,10 +448,11 @@ impl<S: Session> Sessions<S> {
     }
 }
 
-/// A time in sixteenths of a second, never 0, for comparisons of times that are near: it starts again after an hour.
+/// A time in quarters of a second, never 0, for comparisons of times that are near: it starts again after a minute. A
+/// session that was silent for just that long drains a second longer than it must.
 #[expect(clippy::cast_possible_truncation, reason = "the higher part is of no use")]
-fn ticks(time: Duration) -> u16 {
-    ((time.as_millis() * 16 / 1000) as u16).max(1)
+fn ticks(time: Duration) -> u8 {
+    ((time.as_millis() / 250) as u8).max(1)
 }
 
 #[cfg(test)]
@@ -420,10 +461,13 @@ mod scripted;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocols::{Either, OkSession, Telnet};
+    use crate::protocols::{Either, Framing, OkSession, Proxy, Telnet};
 
     #[test]
     fn an_idle_session_costs_the_loop_96_bytes_and_the_command_128() {
+        type Inner = Either<Telnet<OkSession>, OkSession>;
+        // What the function that makes a session holds: the framing, and whether it is telnet.
+        type Command = Either<Proxy<Inner, (Framing, bool)>, Inner>;
         /// A session of one word.
         struct Word(#[expect(dead_code, reason = "it is only measured")] usize);
         const MARK: usize = size_of::<u64>();
@@ -432,7 +476,6 @@ mod tests {
             size_of::<Option<Connection<Socket, S>>>() + 8 - size_of::<Socket>()
         }
         assert!(entry::<Word>() + MARK <= 96 + size_of::<Word>(), "{} bytes", entry::<Word>());
-        type Command = Either<Telnet<OkSession>, OkSession>;
         assert!(entry::<Command>() + MARK <= 128, "{} bytes", entry::<Command>());
     }
 }

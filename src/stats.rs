@@ -187,7 +187,7 @@ mod tests {
             numbered().to_string(),
             "open=1 peak=2 accepted=3 finished=10 closed=11 ended=12 refused=13 reset=14 peer_unreachable=15 \
              idle_timeout=16 write_timeout=17 linger_timeout=18 deadline=19 drained=20 drain_timeout=21 forced=22 \
-             request_too_large=23 out_of_memory=24 protocol_error=25 connect_failed=26 failed=27 \
+             request_too_large=23 invalid_input=24 out_of_memory=25 protocol_error=26 connect_failed=27 failed=28 \
              accept_pauses=4 bytes_in=5 bytes_out=6 uptime_ms=8100"
         );
     }

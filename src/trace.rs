@@ -68,6 +68,13 @@ pub enum Event {
         /// The system's message.
         error: String,
     },
+    /// The session has panicked.
+    Panicked {
+        /// The session's client.
+        peer: Address,
+        /// Where, and with which text.
+        report: String,
+    },
     /// The protocol has answered its input. It stops when the output reaches the high water mark.
     Answered {
         /// The session's client.
@@ -143,6 +150,21 @@ pub enum Event {
         key: usize,
         /// Its client.
         peer: Address,
+    },
+    /// A proxy was accepted. Its client is not known yet.
+    Proxied {
+        /// The session.
+        key: usize,
+        /// The proxy.
+        peer: Address,
+    },
+    /// The session has learned who its client is ([`Step::Introduce`](crate::Step::Introduce)). The next steps name the
+    /// client.
+    Introduced {
+        /// The proxy.
+        peer: Address,
+        /// The client, if the proxy tells it.
+        client: Option<Address>,
     },
     /// An outgoing connection was begun.
     ConnectStarted {
@@ -254,6 +276,7 @@ impl fmt::Display for Event {
             Self::Call { peer, call, bytes: Some(count), .. } => write!(f, "{peer}: {call} {count} bytes"),
             Self::Call { peer, call, bytes: None, .. } => write!(f, "{peer}: {call} would block"),
             Self::CallFailed { peer, call, error } => write!(f, "{peer}: {call}: {error}"),
+            Self::Panicked { peer, report } => write!(f, "{peer}: its session {report}"),
             Self::Answered { peer, input, output } => {
                 write!(f, "{peer}: {output} bytes of output pending, {input} of input not answered")
             }
@@ -271,6 +294,13 @@ impl fmt::Display for Event {
             Self::AcceptFailed { error, .. } => write!(f, "accept: {error}"),
             Self::AcceptPaused { open, error } => write!(f, "Accepting pauses at {open} sessions: {error}"),
             Self::Opened { peer, .. } => write!(f, "Connected with {peer}"),
+            Self::Proxied { peer, .. } => write!(f, "{peer} is a proxy; its client is not known yet"),
+            Self::Introduced { peer, client: Some(client) } => {
+                write!(f, "Connected with {client} through {peer}")
+            }
+            Self::Introduced { peer, client: None } => {
+                write!(f, "Connected with {peer}, a proxy that names no client")
+            }
             Self::ConnectStarted { peer, .. } => write!(f, "Connecting to {peer}"),
             Self::Refused { peer, open, .. } => write!(f, "{peer} refused: {open} sessions are open"),
             Self::Closed { peer, reason, .. } => write!(f, "{peer} closed: {reason}"),

@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     /// The loop sleeps, or is about to, and has not been woken yet.
     is_asleep: AtomicBool,
     requests: AtomicU8,
+    /// A stop was asked for, and stays so.
+    is_stopping: AtomicBool,
     /// Outgoing connections that are asked for, at most [`CONNECT_QUEUE`].
     connects: Mutex<VecDeque<(SocketAddr, u64)>>,
     waker: mio::Waker,
@@ -79,6 +81,11 @@ fn place_of(key: usize) -> (usize, usize) {
     (block, key - FIRST_BLOCK * ((1 << block) - 1))
 }
 
+/// A mark in front of the key `next` of the list.
+fn linked(word: u64, next: u32) -> u64 {
+    word & !u64::from(NO_KEY) | u64::from(next)
+}
+
 impl Shared {
     fn mark(&self, key: u32) -> Option<&AtomicU64> {
         let (block, place) = place_of(key as usize);
@@ -89,30 +96,21 @@ impl Shared {
     /// has ended.
     fn wake(&self, key: u32, generation: u32, flags: u64) {
         let Some(mark) = self.mark(key) else { return };
-        let set = |word: u64| {
-            let is_current = generation_of(word) == generation;
-            is_current.then_some(word | flags | LISTED)
-        };
         // Here and below, SeqCst puts this and the look at `is_asleep` into one order with what `fall_asleep` does.
-        if let Ok(before) = mark.fetch_update(SeqCst, SeqCst, set)
-            && before & LISTED == 0
-        {
-            self.add(key, mark);
-        }
-        self.wake_loop();
-    }
-
-    /// Adds a key to the list. Only the thread that has set LISTED does so.
-    fn add(&self, key: u32, mark: &AtomicU64) {
         let mut next = self.first.load(SeqCst);
-        loop {
-            let link = |word: u64| Some(word & !u64::from(NO_KEY) | u64::from(next));
-            let _ = mark.fetch_update(SeqCst, SeqCst, link);
-            match self.first.compare_exchange_weak(next, key, SeqCst, SeqCst) {
-                Ok(_) => return,
-                Err(first) => next = first,
+        let set = |word: u64| {
+            let is_listed = word & LISTED != 0;
+            let marked = if is_listed { word | flags } else { linked(word, next) | flags | LISTED };
+            (generation_of(word) == generation).then_some(marked)
+        };
+        // Only the thread that has set LISTED adds the key.
+        if mark.fetch_update(SeqCst, SeqCst, set).is_ok_and(|before| before & LISTED == 0) {
+            while let Err(first) = self.first.compare_exchange_weak(next, key, SeqCst, SeqCst) {
+                next = first;
+                let _ = mark.fetch_update(SeqCst, SeqCst, |word| Some(linked(word, next)));
             }
         }
+        self.wake_loop();
     }
 
     /// No holder of the lock leaves the list half changed.
@@ -230,15 +228,24 @@ impl Handle {
     /// Stops the server in order: it closes the listening sockets, lets the sessions answer what has arrived, and waits
     /// until they end, at most [`Config::drain_timeout`](crate::Config::drain_timeout). A second call changes nothing.
     pub fn stop(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP);
     }
 
     /// Ends the server immediately, even while it drains: pending output is lost.
     pub fn stop_now(&self) {
+        self.shared.is_stopping.store(true, Relaxed);
         self.shared.ask(STOP_NOW);
     }
 
-    /// Lets the server log its counters.
+    /// Whether the server was asked to stop. For a health check: it takes no more clients.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping.load(Relaxed)
+    }
+
+    /// Lets the server log its counters, and the ten sessions whose pending output has made no progress for longest: the
+    /// client's address, how much output, and for how long. Without [`Config::write_timeout`](crate::Config::write_timeout)
+    /// the loop does not count this time, and names no session.
     pub fn report(&self) {
         self.shared.ask(REPORT);
     }
@@ -291,6 +298,7 @@ impl Wakes {
             first: AtomicU32::new(NO_KEY),
             is_asleep: AtomicBool::new(false),
             requests: AtomicU8::new(0),
+            is_stopping: AtomicBool::new(false),
             connects: Mutex::default(),
             waker: mio::Waker::new(registry, token)?,
             counters: Counters::default(),
@@ -326,6 +334,19 @@ impl Wakes {
         let generation = generation_of(marks[place].load(Relaxed));
         let key = u32::try_from(key).expect("keys are below MOST_KEYS");
         Ok(Waker { shared: Arc::clone(&self.shared), key, generation })
+    }
+
+    /// The waker of a session that is not a server's. Two sessions with different generations have different numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wakes::waker`].
+    pub fn waker_of(&self, key: u32, generation: u32) -> io::Result<Waker> {
+        let waker = self.waker(key as usize)?;
+        if let Some(mark) = self.shared.mark(key) {
+            mark.store(u64::from(generation) << GENERATION | u64::from(NO_KEY), SeqCst);
+        }
+        Ok(Waker { generation, ..waker })
     }
 
     /// The session with this key has ended. From now on its wakers do nothing.

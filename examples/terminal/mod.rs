@@ -6,23 +6,27 @@ use std::io::{self, Write};
 use std::time::Duration;
 use std::{env, process};
 
-/// The command's arguments, in the order in which `usage` names them. A question for help, an unknown option or one
-/// argument too many ends the program.
-pub fn arguments<const N: usize>(usage: [&str; N]) -> [Option<OsString>; N] {
-    let usage = format!("Usage: {} [{}]", env!("CARGO_CRATE_NAME"), usage.join("] ["));
-    let mut given = env::args_os().skip(1);
-    let arguments = [(); N].map(|()| given.next());
-    for argument in arguments.iter().flatten() {
+/// The command's arguments, in the order in which `usage` names them. A name that starts with `--` is an option, which may
+/// stand anywhere. A question for help, an unknown option or one argument too many ends the program.
+pub fn arguments<const N: usize>(names: [&str; N]) -> [Option<OsString>; N] {
+    let usage = format!("Usage: {} [{}]", env!("CARGO_CRATE_NAME"), names.join("] ["));
+    let mut arguments = [const { None }; N];
+    for argument in env::args_os().skip(1) {
         if argument == "--help" || argument == "-h" {
             say(usage);
             process::exit(0);
         }
-        if argument.as_encoded_bytes().starts_with(b"-") {
-            exit(2, format_args!("There is no option {}. {usage}", argument.display()));
+        let is_option = argument.as_encoded_bytes().starts_with(b"-");
+        let place = if is_option {
+            names.iter().position(|name| argument == *name)
+        } else {
+            (0..N).find(|&index| arguments[index].is_none() && !names[index].starts_with("--"))
+        };
+        match place {
+            Some(index) => arguments[index] = Some(argument),
+            None if is_option => exit(2, format_args!("There is no option {}. {usage}", argument.display())),
+            None => exit(2, usage),
         }
-    }
-    if given.next().is_some() {
-        exit(2, usage);
     }
     arguments
 }

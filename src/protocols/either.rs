@@ -41,6 +41,10 @@ impl<L: Session, R: Session> Session for Either<L, R> {
         with_session!(self, session => session.sizes())
     }
 
+    fn is_proxied(&self) -> bool {
+        with_session!(self, session => session.is_proxied())
+    }
+
     fn connect_failed(&mut self, error: &io::Error) {
         with_session!(self, session => session.connect_failed(error));
     }

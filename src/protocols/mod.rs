@@ -4,8 +4,12 @@
 
 mod either;
 mod ok;
+#[cfg(feature = "proxy-protocol")]
+mod proxy;
 mod telnet;
 
 pub use either::Either;
 pub use ok::{BANNER, CHUNK, Framing, OkSession, PREFIX};
+#[cfg(feature = "proxy-protocol")]
+pub use proxy::Proxy;
 pub use telnet::Telnet;

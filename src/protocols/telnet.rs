@@ -29,6 +29,8 @@
 use std::io;
 use std::mem;
 
+use memchr::{memchr2, memchr2_iter, memrchr2};
+
 use crate::buffer::Buffer;
 use crate::reason::Reason;
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
@@ -51,8 +53,8 @@ const TIMING_MARK: u8 = 6;
 /// The answer to "Are you there?": RFC 854 wants something that the user can see.
 const YES: &[u8] = b"[Yes]\r\n";
 
-/// The longest subnegotiation (bytes). What follows is text again: the client has forgotten the end. Every option is
-/// refused, so no client has a reason to send a long one.
+/// The longest subnegotiation (bytes). Behind so many bytes the input is text again: the client has forgotten the end.
+/// Every option is refused, so no client has a reason to send a long one.
 const LONGEST_SUBNEGOTIATION: u16 = 1024;
 
 /// A session with telnet clients. The inner session gets what the user typed, without telnet commands.
@@ -86,7 +88,7 @@ enum State {
     Command,
     /// Behind IAC and WILL, WONT, DO or DONT. The option follows.
     Negotiation(u8),
-    /// In a subnegotiation, behind so many bytes of it.
+    /// In a subnegotiation, which has at most so many bytes more.
     Subnegotiation(u16),
     /// In a subnegotiation, behind IAC.
     SubnegotiationCommand(u16),
@@ -120,9 +122,8 @@ impl<S> Telnet<S> {
     fn decode(&mut self, input: &mut [u8]) {
         let mut decoded = self.decoded as usize;
         let mut raw = decoded + self.gap as usize;
-        // Most input holds no command, and a search for IAC costs far less than decoding.
-        let is_plain = |raw: &[u8]| !raw.contains(&IAC) && !raw.contains(&0);
-        if self.gap == 0 && matches!(self.state, State::Data) && is_plain(&input[raw..]) {
+        // Most input holds neither IAC nor NUL, and a search for them costs far less than decoding.
+        if self.gap == 0 && matches!(self.state, State::Data) && memchr2(IAC, 0, &input[raw..]).is_none() {
             self.decoded = to_u32(input.len());
             self.has_read_cr = input[raw..].last().map_or(self.has_read_cr, |&byte| byte == b'\r');
             return;
@@ -132,25 +133,23 @@ impl<S> Telnet<S> {
                 (State::AreYouThere | State::Request(_), _) => break,
                 (State::Data, IAC) => State::Command,
                 // A byte below SE is no command. It is data, so only the IAC before it is lost.
-                (State::Data, _) | (State::Command, IAC | ..SE) => {
+                (State::Data, _)
+                | (State::Command, IAC)
+                | (State::Command | State::SubnegotiationCommand(_), ..SE) => {
                     input[decoded] = if self.has_read_cr && byte == 0 { b'\n' } else { byte };
                     self.has_read_cr = byte == b'\r';
                     decoded += 1;
                     State::Data
                 }
-                (State::Subnegotiation(length), IAC) => State::SubnegotiationCommand(length),
-                (State::Subnegotiation(length) | State::SubnegotiationCommand(length), _)
-                    if length >= LONGEST_SUBNEGOTIATION =>
-                {
-                    State::Data
+                (State::Subnegotiation(left), IAC) => State::SubnegotiationCommand(left),
+                (State::Subnegotiation(1), _) | (State::SubnegotiationCommand(1), IAC) => State::Data,
+                (State::Subnegotiation(left), _) | (State::SubnegotiationCommand(left), IAC) => {
+                    State::Subnegotiation(left - 1)
                 }
-                (State::Subnegotiation(length), _) | (State::SubnegotiationCommand(length), IAC) => {
-                    State::Subnegotiation(length + 1)
-                }
-                // Another command ends a subnegotiation whose end was forgotten.
+                // A command in a subnegotiation ends it: the client has forgotten the end.
                 (State::Command | State::SubnegotiationCommand(_), command) => match command {
                     WILL | WONT | DO | DONT => State::Negotiation(command),
-                    SB => State::Subnegotiation(0),
+                    SB => State::Subnegotiation(LONGEST_SUBNEGOTIATION),
                     AYT => State::AreYouThere,
                     _ => State::Data,
                 },
@@ -190,30 +189,35 @@ impl<S> Telnet<S> {
     /// Encodes what the inner session has appended behind the first `pending` bytes, in place: each IAC is doubled, and
     /// each LF that is not behind a CR becomes CR LF.
     fn encode(&mut self, output: &mut Buffer, pending: usize) {
-        let end = output.len();
         let appended = &output.unread()[pending..];
         let Some(&last) = appended.last() else { return };
-        let count = |wanted: u8| appended.iter().map(|&byte| usize::from(byte == wanted)).sum::<usize>();
-        let behind_cr = appended.windows(2).filter(|pair| *pair == b"\r\n").count()
-            + usize::from(self.has_written_cr && appended[0] == b'\n');
-        let mut added = count(IAC) + count(b'\n') - behind_cr;
         let had_written_cr = mem::replace(&mut self.has_written_cr, last == b'\r');
+        // What is added before the byte at `index`.
+        let addition = |bytes: &[u8], index: usize| {
+            let is_behind_cr = if index == 0 { had_written_cr } else { bytes[index - 1] == b'\r' };
+            match bytes[index] {
+                IAC => Some(IAC),
+                b'\n' if !is_behind_cr => Some(b'\r'),
+                _ => None,
+            }
+        };
+        let has_addition = |&index: &usize| addition(appended, index).is_some();
+        let mut added = memchr2_iter(IAC, b'\n', appended).filter(has_addition).count();
+        let mut end = appended.len();
         (0..added).for_each(|_| output.push(b"\0"));
-        // From the end on, each byte moves right by the number of bytes that are added before it.
-        let bytes = output.unread_mut();
-        let mut from = end;
-        while added > 0 {
-            from -= 1;
-            let byte = bytes[from];
-            bytes[from + added] = byte;
-            let is_behind_cr = if from == pending { had_written_cr } else { bytes[from - 1] == b'\r' };
-            let before = match byte {
-                IAC => IAC,
-                b'\n' if !is_behind_cr => b'\r',
-                _ => continue,
-            };
-            added -= 1;
-            bytes[from + added] = before;
+        let bytes = &mut output.unread_mut()[pending..];
+        // From the end on, each piece moves right by the number of bytes that are added before it.
+        let mut searched = end;
+        while added > 0
+            && let Some(index) = memrchr2(IAC, b'\n', &bytes[..searched])
+        {
+            searched = index;
+            if let Some(addition) = addition(bytes, index) {
+                bytes.copy_within(index..end, index + added);
+                added -= 1;
+                bytes[index + added] = addition;
+                end = index;
+            }
         }
     }
 }
@@ -224,6 +228,10 @@ impl<S: Session> Session for Telnet<S> {
         // All bytes of an answer may be 255.
         let answer = inner.answer.saturating_mul(2).saturating_add(YES.len());
         Sizes { answer, ..inner }
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.inner.is_proxied()
     }
 
     fn connect_failed(&mut self, error: &io::Error) {
@@ -294,3 +302,6 @@ impl<S: Session> Session for Telnet<S> {
 fn to_u32(count: usize) -> u32 {
     count.try_into().expect("the input buffer is far smaller")
 }
+
+#[cfg(test)]
+mod tests;

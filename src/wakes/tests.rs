@@ -8,7 +8,7 @@ use super::*;
 
 const WAKER: Token = Token(7);
 
-/// Its `poll` must live as long: it owns what the waker writes to.
+/// Its `poll` must live as long: it owns what the wakers write to.
 fn wakes() -> (Wakes, Poll) {
     let poll = Poll::new().expect("a descriptor is left");
     (Wakes::new(poll.registry(), WAKER).expect("a descriptor is left"), poll)
@@ -20,8 +20,8 @@ fn all_woken(wakes: &mut Wakes) -> Vec<(usize, bool)> {
 }
 
 #[test]
-fn a_waker_has_16_bytes() {
-    assert_eq!(size_of::<Waker>(), 16);
+fn a_waker_has_at_most_16_bytes() {
+    assert!(size_of::<Waker>() <= 16);
 }
 
 #[test]
@@ -87,12 +87,12 @@ fn a_wake_of_a_session_that_has_ended_never_reaches_the_next_one() {
 #[test]
 fn a_wake_that_is_taken_early_is_not_given_again() {
     let (mut wakes, _poll) = wakes();
-    let waker = wakes.waker(3).unwrap();
-    waker.wake();
+    let session = wakes.waker(3).unwrap();
+    session.wake();
     assert!(wakes.take(3));
     assert!(!wakes.take(3));
     assert_eq!(all_woken(&mut wakes), []);
-    waker.end();
+    session.end();
     assert!(!wakes.take(3), "an end is not a wake");
     assert_eq!(all_woken(&mut wakes), [(3, true)]);
 }
@@ -105,15 +105,15 @@ fn only_a_loop_that_sleeps_is_woken_with_an_event_and_only_once() {
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         events.iter().count()
     };
-    let waker = wakes.waker(0).unwrap();
-    waker.wake();
+    let session = wakes.waker(0).unwrap();
+    session.wake();
     assert_eq!(count(&mut poll), 0, "the loop runs");
     assert!(!wakes.fall_asleep(true), "there is something to do");
     assert_eq!(all_woken(&mut wakes), [(0, false)]);
     assert!(wakes.fall_asleep(true));
     let handle = wakes.handle();
     for _ in 0..3 {
-        waker.wake();
+        session.wake();
         handle.report();
     }
     assert_eq!(count(&mut poll), 1);
@@ -131,10 +131,10 @@ fn no_wake_of_four_threads_is_lost() {
     let seen: Arc<Vec<AtomicU64>> = Arc::new((0..THREADS).map(|_| AtomicU64::new(0)).collect());
     let threads: Vec<_> = (0..THREADS)
         .map(|key| {
-            let (waker, seen) = (wakes.waker(key).unwrap(), Arc::clone(&seen));
+            let (session, seen) = (wakes.waker(key).unwrap(), Arc::clone(&seen));
             thread::spawn(move || {
                 for round in 0..ROUNDS {
-                    waker.wake();
+                    session.wake();
                     while seen[key].load(SeqCst) <= round {
                         thread::yield_now();
                     }

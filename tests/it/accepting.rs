@@ -6,8 +6,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::config::LINGER_TIMEOUT;
-use okloop::{BANNER, Reason};
+use okloop::protocols::BANNER;
+use okloop::{Config, Reason};
 
 use crate::alone;
 use crate::harness::{Client, FULL, Process, allow_open_files, answers_until, binary, eventually};
@@ -57,7 +57,7 @@ fn every_client_above_the_limit_gets_the_message_and_no_reset() {
         assert_eq!(client.read_to_end(), FULL);
     }
     let took = start.elapsed();
-    assert!(took < 2 * LINGER_TIMEOUT, "{took:?}: a refusal waits for no other client");
+    assert!(took < 2 * Config::default().linger_timeout, "{took:?}: a refusal waits for no other client");
 
     drop(clients);
     eventually("all sessions have ended", || server.stats().open == 0);

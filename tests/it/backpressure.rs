@@ -3,13 +3,13 @@
 use std::thread;
 
 use okloop::config::{HIGH_WATER, INPUT_BUFFER, SPARE_BUFFERS};
-use okloop::{OkSession, PREFIX, Session};
+use okloop::protocols::PREFIX;
 
 use crate::harness::{Client, Process, chunks_of, crowd, eventually, numbered_lines};
 use crate::vitals::{Vitals, while_stopped};
 
 /// The most memory of a session (bytes): both buffers, and the pages where each begins and ends.
-const BOUND: u64 = (INPUT_BUFFER + HIGH_WATER + OkSession::LARGEST_ANSWER + 8192) as u64;
+const BOUND: u64 = (INPUT_BUFFER + HIGH_WATER + PREFIX.len() + INPUT_BUFFER + 8192) as u64;
 /// The spare buffers (bytes).
 const KEPT: u64 = SPARE_BUFFERS as u64 * BOUND;
 /// What else may grow: tables, the log (bytes).

@@ -10,10 +10,12 @@ use std::sync::mpsc::channel;
 use std::{env, fs, thread};
 
 use nix::sys::signal::Signal;
-use okloop::BANNER;
+use okloop::protocols::BANNER;
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Client, DEADLINE, Finished, Process, chunks_of, eventually, numbered_lines};
+use crate::harness::{
+    Client, DEADLINE, Finished, Process, TELNET_BANNER, chunks_of, eventually, lossy, numbered_lines,
+};
 
 const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/haproxy.cfg");
 
@@ -33,7 +35,7 @@ fn sessions_of_a_stopping_server_end_with_nothing_owed_and_new_ones_go_to_the_ot
         client.send(&payload);
     }
     let half = SESSIONS / 2 * payload.len();
-    b.wait_for_bytes(half);
+    b.wait_for_bytes(half, SESSIONS / 2);
     eventually("everything is in the sockets of the stopped server", || unread_bytes(a.port) == half);
     a.process.signal(Signal::SIGTERM);
     a.process.signal(Signal::SIGCONT);
@@ -66,7 +68,7 @@ fn sessions_of_a_stopping_server_end_with_nothing_owed_and_new_ones_go_to_the_ot
     drop(newcomers);
     let stayed = (0..SESSIONS).filter(|number| !gone.contains(number));
     stayed.for_each(|number| senders[number].send(b"still there?"));
-    b.wait_for_bytes(half + 5 * b"hello".len() + SESSIONS / 2 * b"still there?".len());
+    b.wait_for_bytes(half + 5 * b"hello".len() + SESSIONS / 2 * b"still there?".len(), SESSIONS / 2 + 5);
     eventually("the newcomers have left", || balancer.sessions("b") == SESSIONS / 2);
     b.process.signal(Signal::SIGTERM);
     b.expect_clean_end();
@@ -100,7 +102,9 @@ fn a_server_can_be_emptied_without_hurrying_anybody() {
 #[ignore = "needs haproxy; .ci/run installs and runs it"]
 fn a_full_server_gets_no_sessions_until_it_has_room() {
     let (small, large) = (Server::with(&["--max-connections", "1"]), Server::start());
-    let inside = Client::greeted(small.port);
+    let mut inside = Client::connect(small.port);
+    inside.send(b"PROXY UNKNOWN\r\n");
+    inside.expect(BANNER);
     let balancer = Balancer::start(&small, &large);
     eventually("the check finds that it is full", || balancer.status("a") == "DOWN");
     let mut elsewhere = balancer.open(4);
@@ -131,6 +135,37 @@ fn one_address_cannot_take_every_session() {
     eventually("the address has room for one session more", || !is_refused(&balancer.connect_from(greedy)));
 }
 
+#[test]
+#[ignore = "needs haproxy; .ci/run installs and runs it"]
+fn the_servers_see_the_clients_addresses_and_not_the_balancers() {
+    let options = ["--telnet", "--framing", "lines", "--log-level", "debug"];
+    let (a, b) = (Server::with(&options), Server::with(&options));
+    let balancer = Balancer::start(&a, &b);
+    let mut clients: Vec<Client> =
+        (2..8).map(|number| balancer.connect_from(Ipv4Addr::new(127, 0, 0, number))).collect();
+    for client in &mut clients {
+        client.expect(TELNET_BANNER);
+        client.send(b"he\xff\xf1llo\r\n");
+        client.expect(b"OK...hello\r\n");
+    }
+    let addresses: Vec<String> = clients.iter().map(|client| client.address().to_string()).collect();
+    for client in &mut clients {
+        client.half_close();
+        client.read_to_end();
+    }
+    let logs = || [&a, &b].map(|server| lossy(&server.process.stdout())).concat();
+    for address in addresses {
+        let count = |text: &str| logs().matches(text).count();
+        eventually("its end is logged", || count(&format!("{address} closed: finished")) == 1);
+        assert_eq!(count(&format!("Connected with {address} through 127.0.0.1:")), 1);
+    }
+    let is_check = |line: &str| line.ends_with("a proxy that names no client");
+    eventually("the checks are served too", || logs().lines().any(is_check));
+    let log = logs();
+    let connected = log.lines().filter(|line| line.contains("Connected with ") && !is_check(line)).count();
+    assert_eq!(connected, clients.len(), "{log}");
+}
+
 fn ask_all(clients: &mut [Client], message: &[u8]) {
     for client in clients {
         client.ask(message);
@@ -146,14 +181,15 @@ fn is_refused(client: &Client) -> bool {
     }
 }
 
-/// How many bytes wait in the sockets of a local port to be read.
+/// How many bytes wait in the sockets of a local port to be read, without those of the balancer's checks: a header.
 fn unread_bytes(port: u16) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").expect("Linux has it");
     let queue = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (_, received) = fields.get(4)?.split_once(':')?;
         let ours = fields[1].ends_with(&format!(":{port:04X}"));
-        ours.then(|| usize::from_str_radix(received, 16).expect("it is a number"))
+        let received = usize::from_str_radix(received, 16).expect("it is a number");
+        (ours && received > 16).then_some(received)
     };
     table.lines().filter_map(queue).sum()
 }
@@ -170,17 +206,21 @@ impl Server {
     }
 
     fn with(options: &[&str]) -> Self {
-        let process = Process::start("okloop", &[&["--host", "127.0.0.1", "--port", "0"], options].concat());
+        let process = Process::start(
+            "okloop",
+            &[&["--host", "127.0.0.1", "--port", "0", "--proxy-protocol"], options].concat(),
+        );
         let port = process.port();
         Self { process, port }
     }
 
-    /// Waits until so many bytes have come from all clients together.
-    fn wait_for_bytes(&self, count: usize) {
-        let received = format!(" bytes_in={count} ");
-        eventually(&received, || {
-            self.process.signal(Signal::SIGUSR1);
-            String::from_utf8_lossy(&self.process.stdout()).contains(&received)
+    /// Waits until so many bytes have come from `sessions` clients together. Each session and each check has a header.
+    fn wait_for_bytes(&self, count: usize, sessions: usize) {
+        let (of_session, of_check) = (28, 16);
+        eventually("all bytes have come", || {
+            let stats = self.process.stats();
+            let headers = of_session * sessions as u64 + of_check * (stats.accepted - sessions as u64);
+            stats.bytes_in == count as u64 + headers
         });
     }
 

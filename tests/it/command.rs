@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT};
 use okloop::Config;
+use okloop::protocols::{BANNER, Framing};
 
 use crate::harness::{Client, Finished, Process, binary};
 
@@ -23,10 +24,12 @@ fn help_describes_every_option_with_its_default() {
         ("--host <ADDR>", config.host),
         ("-p, --port <N>", config.port.to_string()),
         ("--backlog <N>", config.backlog.to_string()),
-        ("--framing <chunks|lines>", format!("{:?}", okloop::Framing::default()).to_lowercase()),
-        ("--max-connections <N>", "what the open files allow".to_owned()),
+        ("--framing <chunks|lines>", format!("{:?}", Framing::default()).to_lowercase()),
+        ("--max-connections <N>", "what the open files allow, at most 100,000".to_owned()),
+        ("--line-timeout <SECONDS>", "0".to_owned()),
         ("--idle-timeout <SECONDS>", seconds(config.idle_timeout)),
         ("--write-timeout <SECONDS>", seconds(config.write_timeout)),
+        ("--linger-timeout <SECONDS>", seconds(Some(config.linger_timeout))),
         ("--drain-timeout <SECONDS>", seconds(Some(config.drain_timeout))),
         ("--log-level <LEVEL>", "info".to_owned()),
     ];
@@ -35,10 +38,19 @@ fn help_describes_every_option_with_its_default() {
         let section = section.unwrap_or_else(|| panic!("{option} is not in {help}"));
         assert!(section.contains(&format!("[default: {default}]")), "{default} is not in {section}");
     }
-    for switch in ["--telnet", "--reuse-port", "-h, --help", "-V, --version"] {
-        assert!(sections.iter().any(|section| section.starts_with(switch)), "{switch} is not in {help}");
+    let others = [
+        "--telnet",
+        "--proxy-protocol",
+        "--reuse-port",
+        "--metrics <ADDR:PORT>",
+        "--health <ADDR:PORT>",
+        "-h, --help",
+        "-V, --version",
+    ];
+    for option in others {
+        assert!(sections.iter().any(|section| section.starts_with(option)), "{option} is not in {help}");
     }
-    assert_eq!(sections.len(), defaults.len() + 4, "a test for each option: {sections:?}");
+    assert_eq!(sections.len(), defaults.len() + others.len(), "a test for each option: {sections:?}");
 }
 
 #[test]
@@ -66,8 +78,13 @@ fn a_bad_argument_is_named_with_the_reason() {
         ("--write-timeout inf", "'inf' for '--write-timeout <SECONDS>'"),
         ("--write-timeout 1e-10", "'1e-10' for '--write-timeout <SECONDS>': 0, or from 1e-9 to"),
         ("--write-timeout 1e99", "'1e99' for '--write-timeout <SECONDS>'"),
+        ("--linger-timeout -1", "'-1' for '--linger-timeout <SECONDS>'"),
         ("--drain-timeout soon", "'soon' for '--drain-timeout <SECONDS>': not a number of seconds"),
         ("--drain-timeout -1", "'-1' for '--drain-timeout <SECONDS>'"),
+        ("--metrics 9100", "'9100' for '--metrics <ADDR:PORT>': an address, a colon and a port"),
+        ("--metrics :9100", "':9100' for '--metrics <ADDR:PORT>': no address"),
+        ("--metrics 127.0.0.1:70000", "'127.0.0.1:70000' for '--metrics <ADDR:PORT>': \"70000\" is no port"),
+        ("--health 127.0.0.1:9100 --telnet", "'--health <ADDR:PORT>' cannot be used with"),
         ("--log-level loud", "'loud' for '--log-level <LEVEL>'"),
         ("--host", "a value is required for '--host <ADDR>'"),
         ("--host=", "a value is required for '--host <ADDR>'"),
@@ -120,7 +137,7 @@ fn an_unknown_host_is_said_as_in_the_tutorial() {
     // In brackets follows the resolver's own reason.
     expect_start_error(
         &["--host", "no-such-host.invalid", "--port", "0"],
-        "Hostname could not be resolved. Exiting (no-such-host.invalid: ",
+        "Hostname could not be resolved (no-such-host.invalid: ",
     );
 }
 
@@ -203,7 +220,7 @@ fn expect_service(arguments: &[&str], reached_as: &[&str]) {
     for host in reached_as {
         let stream = TcpStream::connect((*host, server.port()));
         let mut client = Client::from(stream.unwrap_or_else(|error| panic!("{host}: {error}")));
-        client.expect(okloop::BANNER);
+        client.expect(BANNER);
         client.ask(b"hello");
         server.line_with(&format!("Connected with {}", client.address()));
     }

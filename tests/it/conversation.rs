@@ -1,7 +1,8 @@
 //! What the server says, byte for byte, however the client's bytes arrive.
 
+use okloop::Reason;
 use okloop::config::INPUT_BUFFER;
-use okloop::{BANNER, Framing, PREFIX, Reason};
+use okloop::protocols::{BANNER, Framing, PREFIX};
 
 use crate::harness::{Client, Embedded, bind, chunks_of, crowd, loopback, numbered_lines, port_of};
 
@@ -70,14 +71,14 @@ fn no_byte_is_special_except_the_line_ending_in_lines() {
 #[test]
 fn input_and_its_end_that_arrive_before_the_accept_are_answered() {
     for framing in FRAMINGS {
-        let server = bind(loopback(), framing);
+        let server = bind(loopback());
         let early = ["", "a", "two words", "line\n", "line\nand rest"].map(|message| {
             let mut client = Client::connect(port_of(&server));
             client.send(message.as_bytes());
             client.half_close();
             (message, client)
         });
-        let _server = Embedded::run(server);
+        let _server = Embedded::run_ok(server, framing);
         for (message, mut client) in early {
             client.expect(BANNER);
             expect_answers(framing, message.as_bytes(), &client.read_to_end());

@@ -5,13 +5,13 @@ mod client;
 mod loops;
 mod neighbours;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::{BANNER, CHUNK, PREFIX};
+use okloop::protocols::{BANNER, CHUNK, PREFIX};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, Process, binary, chunks_of, eventually, full_device, lossy, numbered_lines};
@@ -112,6 +112,35 @@ fn echo_once_sends_back_what_came_and_exits() {
     client.send(b"hello\xff\0");
     assert_eq!(client.read_to_end(), b"hello\xff\0");
     assert_eq!(server.finish().status, Some(0));
+}
+
+/// The client's kernel has room for one segment of 600 bytes, so the rest of the echo waits in the server's kernel.
+#[test]
+fn echo_once_loses_a_part_of_the_echo_if_it_closes_with_unread_input() {
+    for _ in 0..3 {
+        let server = Process::start("echo_once", &["0"]);
+        let mut client = client_with_little_memory(server.port());
+        client.send(&[b'x'; 2000]);
+        // `send` has taken the whole echo.
+        assert_eq!(server.finish().status, Some(0));
+        let mut echo = Vec::new();
+        let error = client.stream().read_to_end(&mut echo).expect_err("the connection is reset");
+        assert_eq!((error.kind(), echo.len()), (ErrorKind::ConnectionReset, 600));
+    }
+    let server = Process::start("echo_once", &["0"]);
+    let mut client = client_with_little_memory(server.port());
+    client.send(&[b'x'; 1024]);
+    assert_eq!(server.finish().status, Some(0));
+    assert_eq!(client.read_to_end().len(), 1024);
+}
+
+fn client_with_little_memory(port: u16) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // The kernel raises it to its own least size (socket(7)).
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.set_tcp_mss(600).unwrap();
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).unwrap();
+    TcpStream::from(socket).into()
 }
 
 #[test]

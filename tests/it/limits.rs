@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use okloop::config::LINGER_TIMEOUT;
-use okloop::{BANNER, Config, Framing, Reason};
+use okloop::protocols::{BANNER, Framing};
+use okloop::{Config, Reason};
 
 use crate::harness::{Client, DEADLINE, Embedded, FULL, Process, bind, loopback, port_of};
 use crate::vitals::Vitals;
@@ -33,7 +33,7 @@ fn a_client_above_the_limit_gets_one_line_and_a_clean_close() {
 fn the_message_reaches_refused_clients_that_have_already_sent_something() {
     let config = limited(1);
     let refusals = config.max_refusals;
-    let server = bind(config, Framing::Chunks);
+    let server = bind(config);
     let mut inside = Client::connect(port_of(&server));
     // The server accepts them with unread input. If it closed then, the kernel would send a reset.
     let refused: Vec<Client> = (0..refusals)
@@ -43,7 +43,7 @@ fn the_message_reaches_refused_clients_that_have_already_sent_something() {
             client
         })
         .collect();
-    let _server = Embedded::run(server);
+    let _server = Embedded::run_ok(server, Framing::Chunks);
     inside.expect(BANNER);
     for mut client in refused {
         client.expect(FULL);
@@ -112,7 +112,7 @@ fn a_refused_client_takes_no_place_and_is_closed_at_its_time_out() {
     let mut next = Client::greeted(server.port());
     next.ask(b"the place is free");
     server.line_with(&format!("{} closed: refused", refused.address()));
-    assert!(since.elapsed() > LINGER_TIMEOUT / 2, "{:?}", since.elapsed());
+    assert!(since.elapsed() > Config::default().linger_timeout / 2, "{:?}", since.elapsed());
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_freed_place_goes_to_the_next_client() {
 #[test]
 fn the_accept_queue_is_as_long_as_the_backlog() {
     let queued = |backlog| {
-        let server = bind(Config { backlog, ..loopback() }, Framing::Chunks);
+        let server = bind(Config { backlog, ..loopback() });
         let address = SocketAddr::from(([127, 0, 0, 1], port_of(&server)));
         // The server does not run. If the queue is full, the kernel does not complete the handshake.
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok();

@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use okloop::{BANNER, PREFIX, Reason};
+use okloop::Reason;
+use okloop::protocols::{BANNER, PREFIX};
 
 use crate::harness::{Client, Finished, Process, binary};
 

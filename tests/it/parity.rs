@@ -1,6 +1,6 @@
 //! okloop and `thread_per_connection` answer alike.
 
-use okloop::{BANNER, CHUNK, Framing, PREFIX};
+use okloop::protocols::{BANNER, CHUNK, Framing, PREFIX};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::config::LINGER_TIMEOUT;
-use okloop::{BANNER, Buffer, Reason, Server, Session, Step, Telnet};
+use okloop::protocols::{BANNER, Telnet};
+use okloop::{Buffer, Config, Reason, Session, Step};
 
-use crate::harness::{Client, DEADLINE, Embedded, Process, loopback};
+use crate::harness::{Client, DEADLINE, Embedded, Process, TELNET_BANNER, bind, loopback};
 
 const GREETING: &[u8] = b"Type lines, then quit\n";
 
@@ -89,7 +89,7 @@ fn a_client_that_does_not_end_after_quit_is_closed_by_the_linger_time_out() {
     }
     // The server counts from its own end of output, which is a moment before the client has read it.
     let lingered = ended.elapsed();
-    assert!(lingered > LINGER_TIMEOUT.mul_f64(0.8), "{lingered:?}");
+    assert!(lingered > Config::default().linger_timeout.mul_f64(0.8), "{lingered:?}");
 }
 
 #[test]
@@ -114,6 +114,7 @@ fn a_session_that_goes_wrong_ends_alone() {
                 [] | [b'f', ..] => Step::NeedInput,
                 [b'p', ..] => panic!("the session's own mistake"),
                 [b'c', ..] => Step::Consumed(input.len() + 1),
+                [b'm', ..] => Step::More,
                 [b'l', ..] => {
                     output.push(&vec![b'l'; 1 << 20]);
                     Step::Consumed(1)
@@ -127,7 +128,9 @@ fn a_session_that_goes_wrong_ends_alone() {
     }
     let server = embedded(|| Wrong);
     let mut right = Client::connect(server.port());
-    for wrong in [&b"panic"[..], b"consume too much", b"large answer", &vec![b'f'; 20_000]] {
+    for wrong in
+        [&b"panic"[..], b"consume too much", b"more of nothing", b"large answer", &vec![b'f'; 20_000]]
+    {
         let mut client = Client::connect(server.port());
         client.send(wrong);
         assert!(is_ended(&client), "{:?} goes on", char::from(wrong[0]));
@@ -137,6 +140,7 @@ fn a_session_that_goes_wrong_ends_alone() {
     drop(right);
     let (_, stats) = server.stop();
     assert_eq!(stats.closed(Reason::ProtocolError), 4, "{stats}");
+    assert_eq!(stats.closed(Reason::RequestTooLarge), 1, "{stats}");
 }
 
 #[test]
@@ -165,21 +169,23 @@ fn telnet_commands_in_a_flood_of_lines_are_taken_out_and_answered_in_their_place
             _ => vec![byte],
         }));
         answers.extend(b"\xff\xfe\x1f");
-        answers.extend(format!("OK...line {number}\n").bytes());
+        answers.extend(format!("OK...line {number}\r\n").bytes());
     }
-    let mut client = Client::greeted(server.port());
+    let mut client = Client::connect(server.port());
+    client.expect(TELNET_BANNER);
     assert!(client.exchange(&lines) == answers, "each line behind the reply to its command");
 }
 
 #[test]
 fn ctrl_c_gets_its_timing_mark_only_with_the_telnet_option() {
     let interrupt = b"\xff\xf4\xff\xfd\x06";
-    for (arguments, answer) in
-        [(&["--telnet"][..], &b"\xff\xfb\x06"[..]), (&[], b"OK...\xff\xf4\xff\xfd\x06")]
-    {
+    for (arguments, banner, answer) in [
+        (&["--telnet"][..], TELNET_BANNER, &b"\xff\xfb\x06"[..]),
+        (&[], BANNER, b"OK...\xff\xf4\xff\xfd\x06"),
+    ] {
         let server = Process::okloop(arguments);
         let mut client = Client::connect(server.port());
-        client.expect(BANNER);
+        client.expect(banner);
         client.send(interrupt);
         client.half_close();
         assert_eq!(client.read_to_end(), answer, "{arguments:?}");
@@ -197,7 +203,7 @@ fn connect(server: &Process) -> Client {
 }
 
 fn embedded<S: Session + Send + 'static>(new_session: impl Fn() -> S + Send + 'static) -> Embedded {
-    Embedded::run(Server::bind(loopback(), move |_| new_session()).expect("a port is free"))
+    Embedded::run(bind(loopback()), move |_| new_session())
 }
 
 /// Waits until the server has closed the connection, in order or with a reset.

@@ -9,12 +9,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
-use okloop::config::{LINGER_TIMEOUT, STOP_WINDOW};
-use okloop::{BANNER, PREFIX, Reason};
+use okloop::protocols::{BANNER, PREFIX};
+use okloop::{Config, Reason};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, FULL, Finished, Process, binary, chunks_of, lossy, numbered_lines};
 use crate::vitals::while_stopped;
+
+/// A second signal within this time is the same stop.
+const STOP_WINDOW: Duration = Duration::from_millis(200);
 
 /// The drain time-out is longer than any test.
 const PATIENT: [&str; 4] = ["--drain-timeout", "3600", "--log-level", "debug"];
@@ -104,8 +107,8 @@ fn a_second_signal_after_the_stop_window_ends_the_server_immediately() {
         server.signal(second);
         let finished = server.finish();
         assert_eq!((finished.status, &finished.stderr[..]), (Some(1), ""));
-        assert!(lossy(&finished.stdout).contains(&format!("{} closed: drain_timeout", client.address())));
-        assert_eq!(finished.stats().closed(Reason::DrainTimeout), 1);
+        assert!(lossy(&finished.stdout).contains(&format!("{} closed: forced", client.address())));
+        assert_eq!(finished.stats().closed(Reason::Forced), 1);
     }
 }
 
@@ -192,7 +195,11 @@ fn refused_clients_delay_the_end_by_their_time_out_at_most() {
     drop(inside);
     let start = Instant::now();
     drained(server);
-    assert!(start.elapsed() < LINGER_TIMEOUT + Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Config::default().linger_timeout + Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
     for mut client in refused {
         assert_eq!(client.read_to_end(), b"");
     }

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use okloop::{BANNER, CHUNK, Reason};
+use okloop::Reason;
+use okloop::protocols::{BANNER, CHUNK};
 use socket2::SockRef;
 use strum::VariantArray;
 
@@ -108,6 +109,7 @@ fn visit(mut client: Client, random: &mut Rng) -> Option<Client> {
             client.expect(BANNER);
             let sent = SockRef::from(client.stream()).send_out_of_band(b"!");
             assert_eq!(sent.expect("there is room for a byte"), 1);
+            client.expect(b"OK...!");
             go_on(client, random);
         }
         7 => {

@@ -2,16 +2,16 @@
 
 use std::thread;
 
-use okloop::Framing;
+use okloop::protocols::{Framing, OkSession};
 
 use crate::harness::{Client, bind, loopback, port_of};
 
 /// How many times the loop's thread allocates, from start to end, with one client that gets this many answers.
 fn allocations_with(answers: usize) -> u64 {
-    let server = bind(loopback(), Framing::Chunks);
+    let server = bind(loopback());
     let (port, handle) = (port_of(&server), server.handle());
     let run = || {
-        server.run().expect("polling works");
+        server.run(|_| OkSession::new(Framing::Chunks)).expect("polling works");
     };
     let running = thread::spawn(move || allocation_counter::measure(run).count_total);
     let mut client = Client::greeted(port);
@@ -20,7 +20,7 @@ fn allocations_with(answers: usize) -> u64 {
     }
     client.half_close();
     assert_eq!(client.read_to_end(), b"");
-    handle.stop().expect("the loop can be woken");
+    handle.stop();
     running.join().expect("the loop does not panic")
 }
 

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGTERM;
-use okloop::{BANNER, Reason};
+use okloop::Reason;
+use okloop::protocols::BANNER;
 
 use crate::harness::{Client, DEADLINE, Process, binary, chunks_of, eventually, numbered_lines};
 use crate::vitals::Vitals;

@@ -8,14 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use okloop::config::{EVENTS, STOP_WINDOW};
-use okloop::{BANNER, Config, Ending, Framing, PREFIX, Reason};
+use okloop::config::EVENTS;
+use okloop::protocols::{BANNER, Framing, PREFIX};
+use okloop::{Config, Reason};
 use socket2::{Domain, Socket, Type};
 
 use crate::alone;
 use crate::harness::{
-    Client, DEADLINE, Embedded, Process, allow_open_files, answers_until, bind, chunks_of, crowd, eventually,
-    loopback, numbered_lines,
+    Client, Clock, DEADLINE, Embedded, Process, allow_open_files, answers_until, bind, chunks_of, crowd,
+    eventually, loopback, numbered_lines,
 };
 use crate::vitals::{Vitals, while_stopped};
 
@@ -115,23 +116,6 @@ fn four_thousand_time_outs_that_are_due_together_do_not_stall_a_client() {
     let last = silent.last_mut().expect("there is a crowd");
     let answers = answers_until(&mut active, || assert_eq!(last.read_to_end(), b""));
     assert!(answers >= 8, "{answers} answers");
-}
-
-/// The loop has handled the first stop when the client reads the end of its input.
-#[test]
-fn a_second_stop_within_the_stop_window_is_the_same_stop() {
-    let _alone = alone();
-    let server = bind(loopback(), Framing::Chunks);
-    let handle = server.handle();
-    let server = Embedded::run(server);
-    let mut client = Client::greeted(server.port());
-    handle.stop().expect("the loop can be woken");
-    assert_eq!(client.read_to_end(), b"");
-    handle.stop().expect("the loop can be woken");
-    thread::sleep(STOP_WINDOW);
-    drop(client);
-    let (ending, stats) = server.finish();
-    assert_eq!((ending, stats.closed(Reason::Drained)), (Ending::Drained, 1));
 }
 
 /// Sessions drain in the order of their tokens. The active client is the last one.
@@ -302,6 +286,30 @@ fn an_idle_session_lives_for_ever_by_default() {
     let mut ended = Client::greeted(with_time_out.port());
     assert_eq!(ended.read_to_end(), b"");
     kept.ask(b"still there?");
+}
+
+/// The loop is busy four fifths of the time, so most deadlines are late by some milliseconds. If each one counted from the
+/// turn before, all these would add up.
+#[test]
+fn a_line_each_fifty_milliseconds_does_not_drift() {
+    const PERIOD: Duration = Duration::from_millis(50);
+    const LINES: u32 = 24;
+    let _alone = alone();
+    let busy = || thread::sleep(Duration::from_millis(8));
+    let server = Embedded::run_by(bind(loopback()), move |server| {
+        server.run_with_tick(|_| Clock::new(PERIOD), Duration::from_millis(10), busy)
+    });
+    let mut client = Client::connect(server.port());
+    let start = Instant::now();
+    let late: Vec<Duration> = (1..=LINES)
+        .map(|number| {
+            client.expect(b"tick\n");
+            start.elapsed().saturating_sub(PERIOD * number)
+        })
+        .collect();
+    let (first, last) = late.split_at(late.len() / 2);
+    let drift = last.iter().min().expect("twelve").saturating_sub(*first.iter().min().expect("twelve"));
+    assert!(drift < Duration::from_millis(20), "the lines are later and later: {late:?}");
 }
 
 /// A time-out that started at `start` or a moment later is due now, and not much too late.

@@ -10,10 +10,13 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGINT;
-use okloop::{PREFIX, Reason, Stats};
+use okloop::protocols::{BANNER, PREFIX};
+use okloop::{Reason, Stats};
 use socket2::SockRef;
 
-use crate::harness::{self, Client, Finished, Process, chunks_of, crowd, eventually, lossy, numbered_lines};
+use crate::harness::{
+    self, Client, Finished, Process, TELNET_BANNER, chunks_of, crowd, eventually, lossy, numbered_lines,
+};
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 
@@ -135,7 +138,7 @@ fn windows_answers_data_that_comes_together_with_the_end_of_input() {
         client.send(&message);
         client.half_close();
         let received = client.read_to_end();
-        chunks_of(&message, received.strip_prefix(okloop::BANNER).expect("the banner comes first"));
+        chunks_of(&message, received.strip_prefix(BANNER).expect("the banner comes first"));
     }
     assert_eq!(stop(server).closed(Reason::Finished), 300);
 }
@@ -230,7 +233,8 @@ fn windows_ends_a_drain_at_its_timeout() {
 #[ignore = "needs wine, the mingw compiler and Rust's target x86_64-pc-windows-gnu"]
 fn windows_keeps_urgent_data_in_its_place_for_telnet() {
     let server = okloop(&["--telnet"]);
-    let mut client = Client::greeted(server.port());
+    let mut client = Client::connect(server.port());
+    client.expect(TELNET_BANNER);
     client.send(b"\xff\xf4\xff");
     let sent = SockRef::from(client.stream()).send_out_of_band(b"\xf2");
     assert_eq!(sent.expect("there is room for a byte"), 1);
@@ -283,14 +287,16 @@ fn windows_gets_a_page() {
     let port = listener.local_addr().expect("a bound socket has an address").port();
     let google_get = start_example("google_get", &["127.0.0.1", &port.to_string()]);
     let mut browser = Client::from(listener.accept().expect("google_get connects").0);
-    browser.expect(b"GET / HTTP/1.1\r\n\r\n");
-    browser.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    let request = format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    browser.expect(request.as_bytes());
+    browser.send(b"HTTP/1.1 200 OK\r\n\r\nhello");
+    drop(browser);
     let finished = google_get.finish();
     assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
     assert!(finished.stdout.ends_with(b"\r\n\r\nhello"), "{}", lossy(&finished.stdout));
 }
 
-/// With the rules of Windows, which [`okloop::platform::Kernel::HERE`] then means.
+/// With the rules of Windows: `Kernel::HERE` in `readiness.rs` means them then.
 #[test]
 #[ignore = "needs wine, the mingw compiler and Rust's target x86_64-pc-windows-gnu"]
 fn windows_passes_the_tests_that_run_on_every_system() {

@@ -22,13 +22,13 @@ mod record;
 mod serve;
 mod support;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::support::failure::Failure;
+use crate::support::output::complain;
 
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, about = "Measures servers of telnet sessions on this machine")]
@@ -47,21 +47,25 @@ enum Part {
     Serve(serve::Arguments),
     /// Holds a share of a fleet's sessions: orders come on standard input, reports go to standard output
     #[command(hide = true)]
-    FleetClient,
+    FleetClient {
+        /// The share, in JSON
+        #[arg(value_parser = fleet::share)]
+        share: fleet::Share,
+    },
 }
 
 /// Runs the command with the arguments of this process.
 pub fn run() -> ExitCode {
     let result = match arguments().part {
         Part::Compare(arguments) => compare::run(&arguments),
-        Part::Faults(arguments) => return faults::run(&arguments),
+        Part::Faults(arguments) => faults::run(&arguments),
         Part::Fleet(arguments) => fleet::run(&arguments),
         Part::Record(arguments) => record::run(&arguments),
         Part::Serve(arguments) => serve::run(&arguments),
-        Part::FleetClient => fleet::run_client(),
+        Part::FleetClient { share } => fleet::run_client(&share),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    complain(&format!("error: {failure}"));
+    complain(format_args!("error: {failure}"));
     match failure {
         Failure::Usage(_) => ExitCode::from(2),
         // As a shell reports a program that SIGINT ended.
@@ -81,9 +85,4 @@ fn arguments() -> Arguments {
         }
         error.exit()
     })
-}
-
-/// Writes a line to standard error. `eprintln!` would panic when nothing reads it.
-fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -183,6 +183,7 @@ fn a_wrong_argument_ends_with_status_2() {
         ["--server", "no-command"],
         ["--server", "a=without-port"],
         ["--connect", "without-port"],
+        ["--connect", "192.0.2.1:8888"],
         ["--project", "no-such-server"],
         ["--only", "no-such-case"],
         ["--skip", "no-such-case"],
@@ -250,8 +251,7 @@ static MUTANT: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_BIN_EXE_lab")).parent().expect("a file is in a directory");
     let profile = if directory.ends_with("debug") { "dev" } else { "release" };
     let mut cargo = cargo();
-    // With the packages that a plain `cargo test` builds, so that their dependencies are built once.
-    cargo.args(["build", "--quiet", "--workspace", "--example", "mutant", "--profile", profile]);
+    cargo.args(["build", "--quiet", "--package", "lab", "--example", "mutant", "--profile", profile]);
     cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "--target-dir"]);
     let status = cargo.arg(directory.join("..")).status().expect("cargo starts");
     assert!(status.success(), "cargo build: {status}");

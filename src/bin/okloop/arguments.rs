@@ -5,12 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use okloop::Config;
-use okloop::protocols::Framing;
+use okloop::protocols::{Framing, OkSession};
 
+use crate::metrics::Endpoint;
 use crate::open_files::Room;
 
 /// Greets every telnet session and answers `OK...` and what it received: a single-threaded readiness loop.
@@ -43,17 +46,27 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Config::default().backlog, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     backlog: u32,
 
-    /// Most sessions at a time; other clients are told that the server is full [default: what the open files allow]
+    /// Most sessions at a time; other clients are told that the server is full [default: what the open files allow, at
+    /// most 100,000]
     #[arg(long, value_name = "N", value_parser = connections)]
     max_connections: Option<usize>,
 
     /// What gets one answer: each chunk of up to 1024 bytes as it arrives, or each line
     #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "chunks|lines")]
-    pub framing: Framing,
+    framing: Framing,
 
-    /// For telnet clients that negotiate: take telnet commands out of the input, and refuse all options
+    /// For telnet terminals: take telnet commands out of the input, refuse all options, and end lines with CR LF
     #[arg(long)]
     pub telnet: bool,
+
+    /// With lines, end sessions whose line is not whole this long after its first byte; 0: never, because people stop
+    /// in the middle of a line
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds::or_never(None))]
+    line_timeout: Seconds,
+
+    /// For a port that only a balancer can reach: each connection names its client in a PROXY header (version 1 or 2)
+    #[arg(long)]
+    pub proxy_protocol: bool,
 
     /// End sessions whose client is silent for this long after it has its answers; 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds::or_never(Config::default().idle_timeout))]
@@ -71,9 +84,19 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Config::default().drain_timeout))]
     drain_timeout: Seconds,
 
-    /// Share the port with other okloop processes; the kernel spreads new sessions over them
+    /// Share the port with other okloop processes; the kernel spreads new sessions over them. A socket that a supervisor
+    /// passes has its own setting
     #[arg(long, hide = !Config::CAN_REUSE_PORT)]
     reuse_port: bool,
+
+    /// Serve counters for Prometheus (/metrics) and the server's health (/healthz) there, in a second thread. The last one
+    /// of several counts
+    #[arg(long, value_name = "ADDR:PORT", overrides_with = "metrics")]
+    pub metrics: Option<Endpoint>,
+
+    /// Serve nothing: ask the okloop whose metrics are there for its health. Exit status 0 if it serves, 1 otherwise
+    #[arg(long, value_name = "ADDR:PORT", exclusive = true)]
+    pub health: Option<Endpoint>,
 
     /// What to log; trace shows each iteration of the loop. `RUST_LOG` sets the default if it is one of these
     #[arg(long, value_name = "LEVEL", default_value = default_level(), ignore_case = true,
@@ -82,28 +105,44 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The arguments of this process. Bad ones end it.
-    pub fn from_command_line() -> Self {
-        let arguments = Self::parse();
+    /// The arguments of this process, to which the supervisor has passed so many sockets. Bad ones end it.
+    pub fn from_command_line(passed_sockets: usize) -> Self {
+        let matches = Self::command().get_matches();
+        let arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         if arguments.reuse_port && !Config::CAN_REUSE_PORT {
             let reason = "--reuse-port: this system does not spread sessions over processes\n";
-            clap::Error::raw(clap::error::ErrorKind::InvalidValue, reason).exit();
+            clap::Error::raw(ErrorKind::InvalidValue, reason).exit();
+        }
+        let is_given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        if let (Some(name), true) = (["host", "port"].into_iter().find(is_given), passed_sockets > 0) {
+            let reason =
+                format!("--{name}: the server listens on the socket that it was passed (LISTEN_FDS)\n");
+            clap::Error::raw(ErrorKind::ArgumentConflict, reason).exit();
         }
         arguments
     }
 
+    /// A session of the protocol.
+    pub fn session(&self) -> OkSession {
+        let session = OkSession::new(self.framing);
+        match self.line_timeout.unless_zero() {
+            Some(timeout) => session.with_line_timeout(timeout),
+            None => session,
+        }
+    }
+
     /// What these arguments ask for, with the limits that the open files set.
-    pub fn config(self, room: Room) -> Config {
+    pub fn config(&self, room: Room) -> Config {
         let mut full_message = Config::default().full_message;
         if self.telnet {
             // The refusal goes through no session, and so through no layer.
             full_message = full_message.replace('\n', "\r\n");
         }
         Config {
-            host: self.host,
+            host: self.host.clone(),
             port: self.port,
             backlog: self.backlog,
-            max_connections: self.max_connections.unwrap_or(room.connections),
+            max_connections: self.max_connections.unwrap_or(room.default_connections()),
             max_refusals: room.refusals,
             idle_timeout: self.idle_timeout.unless_zero(),
             write_timeout: self.write_timeout.unless_zero(),

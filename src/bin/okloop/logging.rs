@@ -16,6 +16,7 @@
 //! pauses for [`PAUSE`] and then looks again. A line that comes meanwhile wakes no thread. Only a writer that found the
 //! queue empty waits to be woken, so a silent server makes no system call.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::mem;
@@ -67,7 +68,17 @@ pub fn init(level: LevelFilter) -> Result<(), SetLoggerError> {
     log::set_boxed_logger(Box::new(Logger { level, shared: Arc::new(Shared::new()) }))?;
     log::set_max_level(level);
     silence_panics_of_writer();
+    okloop::log_panics();
     Ok(())
+}
+
+thread_local! {
+    static ONLY_WARNINGS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Logs warnings and errors only of what the calling thread does.
+pub fn only_warnings_of_this_thread() {
+    ONLY_WARNINGS.set(true);
 }
 
 /// The `log` crate's side: what the loop calls.
@@ -112,7 +123,8 @@ enum Writer {
 impl Log for Logger {
     /// mio tells of each registration at level trace; the server does so too, and says whose it is.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level && !metadata.target().starts_with("mio::")
+        let level = if ONLY_WARNINGS.get() { self.level.min(LevelFilter::Warn) } else { self.level };
+        metadata.level() <= level && !metadata.target().starts_with("mio::")
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -65,8 +65,8 @@ impl<S: Session> Scripted<S> {
             let is_kept = read >= promised || read >= budgets.drain as usize;
             assert!(is_kept, "{read} bytes are read, and {promised} are promised");
         }
-        // The turns of one iteration: two events, a wake, a time-out and the stop.
-        assert!(record.calls <= 5 * budgets.answers, "{} calls of one session in an iteration", record.calls);
+        // The turns of one iteration: two events, a wake, another wake and its time-out, and the stop.
+        assert!(record.calls <= 6 * budgets.answers, "{} calls of one session in an iteration", record.calls);
     }
 
     /// What holds when the loop has nothing to do: the session waits for an event that can come, and no longer than a

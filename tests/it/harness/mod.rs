@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 mod cargo;
+mod clock;
 mod flood;
 mod payload;
 #[cfg(target_os = "linux")]
@@ -19,11 +20,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use okloop::{BANNER, Config, Ending, Framing, Handle, OkSession, PREFIX, Server, Session, Stats, platform};
-use socket2::SockRef;
+use okloop::protocols::{BANNER, Framing, OkSession, PREFIX};
+use okloop::{Buffer, Config, Ending, Handle, Server, Session, Stats, Step};
+use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(target_os = "linux")]
 pub use self::cargo::cargo;
+pub use self::clock::Clock;
 pub use self::flood::Flood;
 pub use self::payload::{chunks_of, numbered_lines};
 #[cfg(target_os = "linux")]
@@ -33,6 +36,9 @@ pub use self::process::{Finished, Process, binary, full_device, lossy};
 /// shall fail, and wait less.
 pub const DEADLINE: Duration =
     Duration::from_secs(if option_env!("OKLOOP_EXERCISE").is_some() { 8 } else { 30 });
+
+/// What a telnet client reads first from a server that knows it as one.
+pub const TELNET_BANNER: &[u8] = b"Welcome to the server. Type something and hit enter\r\n";
 
 /// What a refused client reads.
 pub const FULL: &[u8] = okloop::config::FULL_MESSAGE.as_bytes();
@@ -47,15 +53,33 @@ pub struct Embedded {
 impl Embedded {
     /// Binds a server of the `OK...` protocol and runs it.
     pub fn start(config: Config, framing: Framing) -> Self {
-        Self::run(bind(config, framing))
+        Self::run_ok(bind(config), framing)
     }
 
-    /// Runs a server that the caller has bound.
-    pub fn run<S: Session + Send + 'static>(server: Server<S>) -> Self {
-        let (port, handle) = (port_of(&server), server.handle());
+    /// Runs a server of the `OK...` protocol that the caller has bound.
+    pub fn run_ok(server: Server, framing: Framing) -> Self {
+        Self::run(server, move |_| OkSession::new(framing))
+    }
+
+    /// Runs a server that the caller has bound, with sessions of its own.
+    pub fn run<S: Session>(
+        server: Server,
+        new_session: impl FnMut(okloop::Client<'_>) -> S + Send + 'static,
+    ) -> Self {
+        Self::run_by(server, move |server| server.run(new_session))
+    }
+
+    /// Runs a server that the caller has bound. `run` makes in the server's thread what its sessions share.
+    pub fn run_by(
+        server: Server,
+        run: impl FnOnce(Server) -> io::Result<(Ending, Stats)> + Send + 'static,
+    ) -> Self {
+        // A server may have no listener, or only a Unix socket.
+        let port = server.local_addr().map_or(0, |address| address.port());
+        let handle = server.handle();
         let (sender, result) = channel();
         // Sending fails if the test has dropped its server.
-        thread::spawn(move || drop(sender.send(server.run())));
+        thread::spawn(move || drop(sender.send(run(server))));
         Self { port, handle, result }
     }
 
@@ -63,9 +87,14 @@ impl Embedded {
         self.port
     }
 
+    /// The counters as they are now.
+    pub fn stats(&self) -> Stats {
+        self.handle.stats()
+    }
+
     /// Stops the server as one SIGTERM does, and waits for its end.
     pub fn stop(self) -> (Ending, Stats) {
-        self.handle.stop().expect("the loop can be woken");
+        self.handle.stop();
         self.finish()
     }
 
@@ -78,8 +107,7 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        // Fails only if the loop has ended already.
-        let _ = self.handle.stop_now();
+        self.handle.stop_now();
     }
 }
 
@@ -88,14 +116,25 @@ pub fn loopback() -> Config {
     Config { host: Ipv4Addr::LOCALHOST.to_string(), port: 0, ..Config::default() }
 }
 
-/// A bound server of the `OK...` protocol.
-pub fn bind(config: Config, framing: Framing) -> Server<OkSession> {
-    Server::bind(config, move |_| OkSession::new(framing)).expect("a port is free")
+/// A bound server.
+pub fn bind(config: Config) -> Server {
+    Server::bind(config).expect("a port is free")
 }
 
 /// The port of a bound server.
-pub fn port_of<S: Session>(server: &Server<S>) -> u16 {
+pub fn port_of(server: &Server) -> u16 {
     server.local_addr().expect("a bound server has an address").port()
+}
+
+/// A session whose `answer` is this function.
+pub fn session_of(answer: impl FnMut(&mut [u8], &mut Buffer) -> Step) -> impl Session {
+    struct Of<F>(F);
+    impl<F: FnMut(&mut [u8], &mut Buffer) -> Step> Session for Of<F> {
+        fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+            (self.0)(input, output)
+        }
+    }
+    Of(answer)
 }
 
 /// One client's connection on which every read and write has a time-out.
@@ -108,6 +147,15 @@ impl Client {
     pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
         Self::from(stream)
+    }
+
+    /// Connects a client whose kernel takes few bytes that the client does not read.
+    pub fn with_small_window(port: u16) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+        socket.set_recv_buffer_size(4096).expect("the size is allowed");
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        socket.connect(&server.into()).expect("the server listens");
+        Self::from(TcpStream::from(socket))
     }
 
     /// Connects and reads the banner.
@@ -132,6 +180,8 @@ impl Client {
                 Ok(0) => panic!("the server has taken {sent} bytes and would take more"),
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // A machine that was suspended (signal(7), "Interruption of system calls").
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("{error} after {sent} bytes"),
             }
         }
@@ -144,16 +194,30 @@ impl Client {
         let mut received = vec![0; expected.len()];
         let result = self.stream.read_exact(&mut received);
         result.unwrap_or_else(|error| panic!("{error} instead of {}", beginning(expected)));
+        if received == expected {
+            return;
+        }
         let same =
             iter::zip(&received, expected).take_while(|(received, expected)| received == expected).count();
         let (wrong, right) = (beginning(&received[same..]), beginning(&expected[same..]));
-        assert!(same == expected.len(), "at byte {same}: {wrong} instead of {right}");
+        panic!("at byte {same}: {wrong} instead of {right}");
     }
 
     /// Sends a message of one segment, and reads its answer.
     pub fn ask(&mut self, message: &[u8]) {
         self.send(message);
         self.expect(&[PREFIX, message].concat());
+    }
+
+    /// The lines up to this one, without their endings.
+    pub fn lines_until(&mut self, last: &str) -> Vec<String> {
+        let mut received = Vec::new();
+        while !received.ends_with([last.as_bytes(), b"\n"].concat().as_slice()) {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("the session goes on");
+            received.extend(byte);
+        }
+        String::from_utf8_lossy(&received).lines().map(str::to_owned).collect()
     }
 
     /// Ends the sending direction; answers can still come.
@@ -179,6 +243,21 @@ impl Client {
         let mut received = Vec::new();
         self.stream.read_to_end(&mut received).expect("the server closes in order and in time");
         received
+    }
+
+    /// What arrives first: nothing if it takes longer than `patience`.
+    pub fn first_within(&self, patience: Duration) -> Vec<u8> {
+        let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
+        wait_for(patience);
+        let mut first = vec![0; 1000];
+        let count = match (&self.stream).read(&mut first) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        };
+        wait_for(DEADLINE);
+        first.truncate(count);
+        first
     }
 
     /// What arrives until nothing more has arrived for `patience`.
@@ -251,7 +330,7 @@ pub fn answers_until(client: &mut Client, event: impl FnOnce() + Send) -> usize 
 
 /// Raises the limit of open files: every client is an open file of the tests.
 pub fn allow_open_files() {
-    platform::raise_file_limit().expect("the system tells the limit");
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit may be raised to the hard one");
 }
 
 /// How many of the descriptors below `limit` are open in a child process when it starts: the three standard streams, and

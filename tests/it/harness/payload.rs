@@ -1,6 +1,6 @@
 //! What clients send, and how the test checks the answers.
 
-use okloop::{CHUNK, PREFIX};
+use okloop::protocols::{CHUNK, PREFIX};
 
 /// Checks that `answers` are `payload` in chunks of 1 to 1024 bytes with a prefix before each. Returns the lengths of the
 /// chunks. The network decides where it cuts the payload, so the prefixes show it, and the payload may not contain one.

@@ -1,15 +1,13 @@
 //! The command line.
 
 use std::collections::HashSet;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use crate::compare::contender::{Contender, Origin};
-use crate::compare::ladder;
 use crate::compare::measure::OTHER_FILES;
+use crate::support::candidates::{self, Added, By, Candidate};
 use crate::support::failure::Failure;
 use crate::support::words;
 
@@ -19,17 +17,8 @@ use crate::support::words;
 /// writes a page with pictures and all figures.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// One more server, as NAME=COMMAND with {port} in it; may be given again
-    #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = server)]
-    servers: Vec<Contender>,
-
-    /// One more server that runs already; only its answers are measured; may be given again
-    #[arg(long, value_name = "HOST:PORT")]
-    connect: Vec<String>,
-
-    /// Let --connect go to another machine than this one: only to one that you may load
-    #[arg(long)]
-    remote: bool,
+    #[command(flatten)]
+    added: Added,
 
     /// Only these of the project's servers
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with = "without")]
@@ -56,7 +45,7 @@ pub struct Arguments {
     rounds: Option<u32>,
 
     /// How long each measurement takes [default: 0.3, or 0.15 with --quick]
-    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| words::seconds(text, 0.01))]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| words::seconds(text, 0.01..=3600.0))]
     seconds: Option<Duration>,
 
     /// Where the report and the figures are written
@@ -104,59 +93,22 @@ impl Arguments {
         self.seconds.unwrap_or(Duration::from_millis(if self.quick { 150 } else { 300 }))
     }
 
-    /// The servers that are compared: those of the project that the operator selects, and those that he adds.
-    pub fn contenders(&self) -> Result<Vec<Contender>, Failure> {
-        let of_the_project = self.selected(ladder::contenders()?)?;
-        let contenders: Vec<_> = of_the_project.into_iter().chain(self.added()?).collect();
+    /// The servers that are compared: those of the project that the operator selects, okloop first, and those that he
+    /// adds. And how many of them are the project's.
+    pub fn contenders(&self) -> Result<(Vec<Candidate>, usize), Failure> {
+        let selected = [&self.only[..], &self.without].concat();
+        let is_wanted = |name: &String| {
+            (self.only.is_empty() || self.only.contains(name)) && !self.without.contains(name)
+        };
+        let mut of_the_project = candidates::of_the_project(By::Compare)?;
+        of_the_project.sort_by_key(|contender| contender.name != "okloop");
+        let mut contenders = candidates::select(of_the_project, &selected, is_wanted)?;
+        let own = contenders.len();
+        contenders.extend(self.added.candidates(&candidates::okloop())?);
         let mut names = HashSet::new();
         match contenders.iter().find(|contender| !names.insert(&contender.name)) {
             Some(twice) => Err(Failure::Usage(format!("two servers are called {}", twice.name))),
-            None => Ok(contenders),
+            None => Ok((contenders, own)),
         }
     }
-
-    fn selected(&self, mut contenders: Vec<Contender>) -> Result<Vec<Contender>, Failure> {
-        let is_known = |name: &&String| contenders.iter().any(|contender| contender.name == **name);
-        if let Some(unknown) = self.only.iter().chain(&self.without).find(|name| !is_known(name)) {
-            let names: Vec<_> = contenders.iter().map(|contender| contender.name.as_str()).collect();
-            let names = names.join(", ");
-            return Err(Failure::Usage(format!("no server is called {unknown}; there are {names}")));
-        }
-        contenders.retain(|contender| {
-            let is_wanted = self.only.is_empty() || self.only.contains(&contender.name);
-            is_wanted && !self.without.contains(&contender.name)
-        });
-        Ok(contenders)
-    }
-
-    fn added(&self) -> Result<Vec<Contender>, Failure> {
-        let running = self.connect.iter().map(|place| {
-            let address = address(place, self.remote);
-            let address =
-                address.map_err(|problem| Failure::Usage(format!("--connect {place}: {problem}")))?;
-            Ok(Contender { name: place.clone(), origin: Origin::Address(address) })
-        });
-        self.servers.iter().cloned().map(Ok).chain(running).collect()
-    }
-}
-
-fn server(text: &str) -> Result<Contender, String> {
-    let (name, command) = text.split_once('=').ok_or("NAME=COMMAND is expected")?;
-    let is_plain = |character: char| character.is_alphanumeric() || "-_.+ ".contains(character);
-    if name.trim().is_empty() || !name.chars().all(is_plain) {
-        return Err("a name has only letters, digits, '-', '_', '.' and '+'".to_owned());
-    }
-    if !command.contains("{port}") {
-        return Err("the command has no {port} in it".to_owned());
-    }
-    Ok(Contender::from_command_line(name, command))
-}
-
-fn address(place: &str, remote: bool) -> Result<SocketAddr, String> {
-    let mut addresses = place.to_socket_addrs().map_err(|error| error.to_string())?;
-    let address = addresses.next().ok_or("no such address")?;
-    if !address.ip().is_loopback() && !remote {
-        return Err("not on this machine; --remote says that you mean it".to_owned());
-    }
-    Ok(address)
 }

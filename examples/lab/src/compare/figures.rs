@@ -1,9 +1,8 @@
 //! The figures of a measurement, each with its name, its unit and its form for a reader.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use indicatif::HumanFloatCount;
+use crate::support::words::{bytes, microseconds, thousands};
 
 /// Something that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +88,18 @@ impl Figure {
         self.names().1
     }
 
+    /// Whether a reader compares servers by it.
+    pub fn is_compared(self) -> bool {
+        matches!(
+            self,
+            Self::AnswersPerSecond
+                | Self::MegabytesPerSecond
+                | Self::ProcessorPerAnswer
+                | Self::ProcessorPerMegabyte
+                | Self::P99
+        )
+    }
+
     /// A number of this kind as text.
     pub fn show(self, number: f64) -> String {
         match self.names().2 {
@@ -127,36 +138,6 @@ impl Figures {
     /// All that were measured.
     pub fn all(&self) -> impl Iterator<Item = (Figure, f64)> {
         self.0.iter().map(|(figure, number)| (*figure, *number))
-    }
-}
-
-/// A duration in microseconds, the unit of the figures.
-pub fn in_microseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-/// A whole number with separated thousands.
-pub fn thousands(number: f64) -> String {
-    HumanFloatCount(number.round()).to_string()
-}
-
-fn microseconds(number: f64) -> String {
-    match number {
-        ..10.0 => format!("{number:.2} µs"),
-        ..100.0 => format!("{number:.1} µs"),
-        ..1000.0 => format!("{number:.0} µs"),
-        ..10_000.0 => format!("{:.2} ms", number / 1e3),
-        ..100_000.0 => format!("{:.1} ms", number / 1e3),
-        ..1e6 => format!("{:.0} ms", number / 1e3),
-        _ => format!("{:.2} s", number / 1e6),
-    }
-}
-
-fn bytes(number: f64) -> String {
-    match number.abs() {
-        ..1024.0 => format!("{number:.0} B"),
-        ..1_048_576.0 => format!("{:.1} KiB", number / 1024.0),
-        _ => format!("{:.1} MiB", number / 1_048_576.0),
     }
 }
 

@@ -1,27 +1,35 @@
 //! One measurement: a fresh server under one workload, and what the workload costs it.
 
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::compare::contender::Contender;
 use crate::compare::family::Family;
-use crate::compare::figures::{Figure, Figures, in_microseconds};
+use crate::compare::figures::{Figure, Figures};
 use crate::compare::kernel::{self, Memory as KernelMemory};
 use crate::compare::load::{Heard, Load};
-use crate::compare::workload::{Kind, Workload};
+use crate::compare::workload::{BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
+use crate::support::candidates::Candidate;
 use crate::support::child::Descendants;
-use crate::support::client::Sources;
 use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
+use crate::support::load::Sources;
+use crate::support::load::schedule::regular;
 use crate::support::processors::OwnProcessor;
+use crate::support::server::{Server, Setup};
 use crate::support::usage::{self, Memory, Switches};
+use crate::support::words::in_microseconds;
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
 pub const OTHER_FILES: u64 = 40;
+
+/// How long the visit before a measurement may take.
+const VISIT: Duration = Duration::from_millis(300);
 
 /// No server has so many threads for its processors.
 const MANY_THREADS: u64 = 1000;
@@ -44,7 +52,7 @@ pub struct Bench {
 
 impl Bench {
     /// Starts the contender, loads it, ends it; returns what was measured.
-    pub fn measure(&mut self, contender: &Contender, workload: &Workload) -> Result<Figures, Failure> {
+    pub fn measure(&self, contender: &Candidate, workload: &Workload) -> Result<Figures, Failure> {
         let needed = workload.sessions() as u64 + OTHER_FILES;
         if needed > self.file_limit {
             let limit = self.file_limit;
@@ -56,14 +64,10 @@ impl Bench {
         // never work at the same time, so they share a processor. A machine may have only one, and they share it too.
         let shared = (workload.kind == Kind::Typing).then(OwnProcessor::take).and_then(Result::ok);
         let descendants = Descendants;
-        let server = contender.start(self.log(contender, &workload.to_string()), &self.interrupt)?;
-        let mut flood_sources = self.sources.clone();
+        let server = self.start(contender, &workload.to_string())?;
         let (clients, flood) = workload.without_flood();
-        let mut load = Load::new(server.address, &clients, &mut self.sources, &self.interrupt)?;
-        let mut flood = flood
-            .as_ref()
-            .map(|flood| Load::new(server.address, flood, &mut flood_sources, &self.interrupt))
-            .transpose()?;
+        let load = |workload| Load::new(server.address, workload, &self.sources, &self.interrupt);
+        let (mut load, mut flood) = (load(&clients)?, flood.as_ref().map(load).transpose()?);
         // One client gets answers enough in half the time.
         let time = if workload.kind == Kind::Typing { self.time / 2 } else { self.time };
         let figures = measure(&mut load, flood.as_mut(), workload, time, self.end_of_session);
@@ -75,11 +79,31 @@ impl Bench {
         figures
     }
 
-    /// The contender's log in one measurement. Each has a file of its own, so that none overwrites the last words of
-    /// another.
-    pub fn log(&self, contender: &Contender, measurement: &str) -> PathBuf {
-        self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"))
+    /// Starts a contender for a measurement, and visits it once. Its log is a file of its own, so that no measurement
+    /// overwrites the last words of another.
+    pub fn start(&self, contender: &Candidate, measurement: &str) -> Result<Server, Failure> {
+        let log = self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"));
+        let server = Server::start(&contender.origin, Setup::Plain, &log, &self.interrupt)?;
+        match TcpStream::connect_timeout(&server.address, VISIT) {
+            Ok(visitor) => {
+                // The load checks what a server sends. This visit shows that the server accepts, and warms it up.
+                let _ = leave_in_order(visitor);
+                Ok(server)
+            }
+            Err(_) => Err(server.death_within(VISIT).map_or(Failure::NeverListened, Failure::DiedAtStart)),
+        }
     }
+}
+
+/// Ends the session as a client does, and reads on to the server's end: no reset before the measurement begins. A server
+/// that never ends its output is left after a while.
+fn leave_in_order(mut visitor: TcpStream) -> io::Result<()> {
+    let deadline = Instant::now() + VISIT;
+    visitor.set_read_timeout(Some(VISIT))?;
+    visitor.shutdown(Shutdown::Write)?;
+    let mut received = [0; 256];
+    while visitor.read(&mut received)? > 0 && Instant::now() < deadline {}
+    Ok(())
 }
 
 /// Lets the load come, play and go, and reads the server's figures in between. A flood beside it plays in a thread of its
@@ -132,22 +156,23 @@ fn measure(
                 flood.play(time)
             })
         });
-        load.play(time)?;
+        match workload.kind {
+            Kind::Fairness => {
+                load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_FLOOD, time), true)?;
+            }
+            _ => load.play(time)?,
+        }
         flood.map_or(Ok(()), |flood| flood.join().expect("the load does not panic"))
     })?;
     let own = own_processor_time().saturating_sub(own_before);
     // To read figures takes time, so nothing is read while answers are on their way. When all have come, the server is
     // at rest, and it has used its time for them.
-    load.part()?;
-    if let Some(flood) = &mut flood {
-        flood.part()?;
-    }
+    let heard = load.part()?;
+    let streamed = flood.map(Load::part).transpose()?.unwrap_or(heard);
     let used = Account::now().since(&before);
 
-    let heard = load.heard();
     figures.note(Figure::LoadProcessors, own.as_secs_f64() / heard.time.as_secs_f64());
     figures.note_latency(&heard.latency);
-    let streamed = flood.map_or(heard, |flood| flood.heard());
     figures.note_speed(workload.kind, heard, streamed);
     figures.note_costs(workload.kind, heard, streamed, &used);
     Ok(figures)

@@ -4,25 +4,22 @@
 //! the terminal, and in `target/compare` a page with pictures (`report.html`) and all figures (`results.json`).
 //!
 //! ```text
-//!   arguments, ladder ──► contenders            the servers that are compared
+//!   arguments ──► candidates                     the servers that are compared
 //!   workload ──► load (clients on one Poll) ──► what the clients received
-//!   contender (child processes) + family, kernel ──► what it cost       measure: both together, once
+//!   server (child processes) + family, kernel ──► what it cost       measure: both together, once
 //!   rounds: all of that in turn, several times
 //!   sweep: growing rates, and all servers in turn; search: the highest rate that a server holds
 //!   report: tables, page with pictures, JSON
 //! ```
 //!
-//! Read `measure` first, then `load`, which is the client's half of a readiness loop.
+//! Read `measure` first, then `load`.
 
 mod arguments;
-mod contender;
 mod family;
 mod figures;
 mod hdr;
 mod kernel;
-mod ladder;
 mod load;
-mod log;
 mod measure;
 mod report;
 mod rounds;
@@ -31,27 +28,25 @@ mod sweep;
 mod workload;
 
 use std::env;
-use std::fs;
-use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path;
 use std::process::Command;
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use rlimit::Resource;
 
 pub use self::arguments::Arguments;
-use self::contender::Contender;
 use self::measure::Bench;
 use self::report::{Occasion, Report};
 use self::search::Search;
 use self::workload::Workload;
-use crate::support::client::Sources;
+use crate::support::candidates::Candidate;
 use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
+use crate::support::load::Sources;
 use crate::support::machine::Machine;
+use crate::support::output::{complain, prepare, progress, try_to_say};
+use crate::support::programs;
 
 /// The load's addresses are 127.0.0.2 to 127.0.0.17: ports enough for any load. 127.0.0.1 is left to the servers.
 const HOSTS: (Ipv4Addr, u32) = (Ipv4Addr::new(127, 0, 0, 2), 16);
@@ -61,16 +56,16 @@ const PORTS: RangeInclusive<u16> = 10_000..=29_999;
 
 /// Runs the comparison.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let contenders = arguments.contenders()?;
+    let (contenders, own) = arguments.contenders()?;
     let occasion = occasion();
     let logs = arguments.output.join("logs");
-    fs::create_dir_all(&logs).map_err(Failure::system(format!("{} cannot be made", logs.display())))?;
+    [Some(&logs), arguments.publish.as_ref()].into_iter().flatten().try_for_each(|d| prepare(d))?;
 
     let interrupt = Interrupt::catch()?;
-    eprintln!("Building the servers ...");
-    ladder::build(&interrupt)?;
+    complain("Building the servers ...");
+    programs::build(contenders[..own].iter().map(Candidate::program), &interrupt)?;
     let file_limit = raise_file_limit();
-    let mut bench = Bench {
+    let bench = Bench {
         time: arguments.time(),
         logs,
         file_limit,
@@ -79,9 +74,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         interrupt,
     };
     if occasion.machine.was_busy() {
-        eprintln!("This machine was busy in the last minute. If it still is, the figures will show it.");
+        complain("This machine was busy in the last minute. If it still is, the figures will show it.");
     }
-    let report = measure_all(arguments, occasion, contenders, &mut bench);
+    let report = measure_all(arguments, occasion, contenders, &bench);
     bench.interrupt.release();
     tell(arguments, &report)?;
     if report.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
@@ -93,13 +88,12 @@ fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     let written = report.write(&arguments.output);
     let published = arguments.publish.as_ref().map_or(Ok(()), |directory| report.publish(directory));
     let place = path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
-    let shown = writeln!(
-        io::stdout(),
+    let shown = try_to_say(format_args!(
         "{}\nPictures: file://{place}/report.html\nFigures:  {place}/results.json",
         report.table(),
         place = place.display()
-    );
-    written.and(published).and(shown.map_err(Failure::system("Standard output")))
+    ));
+    written.and(published).and(shown)
 }
 
 /// When, where and with which words this run was begun.
@@ -117,8 +111,8 @@ fn occasion() -> Occasion {
 fn measure_all(
     arguments: &Arguments,
     occasion: Occasion,
-    contenders: Vec<Contender>,
-    bench: &mut Bench,
+    contenders: Vec<Candidate>,
+    bench: &Bench,
 ) -> Report {
     let sessions = arguments.sessions(bench.file_limit);
     let typing = sessions.iter().map(|&sessions| Workload::typing(sessions));
@@ -129,14 +123,11 @@ fn measure_all(
 
     let steps_of_a_round = workloads.len() * contenders.len() + sweep::TURNS;
     let steps = rounds * steps_of_a_round;
-    let progress = ProgressBar::new(steps as u64);
-    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
-    progress.set_style(style.expect("the template is well formed"));
-    progress.enable_steady_tick(Duration::from_secs(1));
+    let progress = progress("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}", steps);
     let begin = |what: String, place: usize| {
         progress.set_position(place as u64);
         if progress.is_hidden() {
-            eprintln!("{}/{steps}: {what}", place + 1);
+            complain(format_args!("{}/{steps}: {what}", place + 1));
         }
         progress.set_message(what);
     };

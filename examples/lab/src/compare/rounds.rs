@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use crate::compare::contender::Contender;
-use crate::compare::figures::{Figure, Figures, in_microseconds};
+use crate::compare::figures::{Figure, Figures};
 use crate::compare::measure::Bench;
 use crate::compare::workload::Workload;
+use crate::support::candidates::Candidate;
 use crate::support::failure::Failure;
+use crate::support::words::in_microseconds;
 
 /// A server that needs longer to open its sessions would take most of the time of the whole comparison.
 const SLOW_OPENING: Duration = Duration::from_secs(3);
@@ -74,11 +75,11 @@ impl Summary {
 /// One round: measures every contender under every workload. `begin` is called before each measurement, with its place in
 /// the round.
 pub fn play_round(
-    bench: &mut Bench,
-    contenders: &[Contender],
+    bench: &Bench,
+    contenders: &[Candidate],
     cells: &mut [Cell],
     round: usize,
-    mut begin: impl FnMut(&Contender, &Workload, usize),
+    mut begin: impl FnMut(&Candidate, &Workload, usize),
 ) {
     for turn in 0..cells.len() {
         // Another server begins in each round: the first one may find a cooler processor.

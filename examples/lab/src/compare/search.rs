@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
-use crate::compare::load::Slice;
+use crate::compare::load::Heard;
 use crate::compare::rounds::Summary;
 
 /// Half of the lines must be answered within this time after they were due. With a longer limit, several lines of
@@ -131,9 +131,9 @@ impl Search {
     }
 
     /// Notes what became of the slice with the next rate.
-    pub fn note(&mut self, slice: Slice) {
+    pub fn note(&mut self, slice: Heard) {
         let (step, verdict) = (self.next_step(), slice.verdict());
-        let Slice { began, time, latency, .. } = slice;
+        let Heard { began, time, latency, .. } = slice;
         self.played.entry(step).or_default().push(Played { began, time, latency, verdict });
         if self.climb.is_none() {
             self.staircase.iter_mut().for_each(|staircase| staircase.take(verdict));
@@ -210,7 +210,7 @@ impl Point {
     }
 }
 
-impl Slice {
+impl Heard {
     /// Answers that come too long after their lines were sent are the server's fault, however late the load was.
     fn verdict(&self) -> Verdict {
         let is_later = |latencies: &Histogram<u64>, limit: Duration| {
@@ -241,14 +241,14 @@ mod tests {
     use crate::support::latency;
 
     /// A slice in which the load and the server were late by these times (microseconds).
-    fn slice(lateness: u64, answering: u64) -> Slice {
+    fn slice(lateness: u64, answering: u64) -> Heard {
         let of = |microseconds| {
             let mut latencies = latency::histogram();
             latency::record(&mut latencies, Duration::from_micros(microseconds));
             latencies
         };
         let (latency, lateness, answering) = (of(lateness + answering), of(lateness), of(answering));
-        Slice { began: UNIX_EPOCH, time: Duration::ZERO, latency, lateness, answering }
+        Heard { began: UNIX_EPOCH, latency, lateness, answering, ..Heard::nothing() }
     }
 
     /// Three rounds of a search on a server, and a load, that hold these rates (lines a second) in each slice.

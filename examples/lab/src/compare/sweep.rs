@@ -5,14 +5,17 @@
 
 use std::time::Duration;
 
-use crate::compare::contender::{Contender, Server};
-use crate::compare::load::{OpenLoad, Schedule};
+use crate::compare::load::Load;
 use crate::compare::measure::{Bench, OTHER_FILES};
 use crate::compare::rounds::{self, Cell};
 use crate::compare::search::Search;
+use crate::compare::workload::Workload;
+use crate::support::candidates::Candidate;
 use crate::support::child::Descendants;
 use crate::support::failure::Failure;
+use crate::support::load::schedule::poisson;
 use crate::support::processors::OwnProcessor;
+use crate::support::server::Server;
 
 /// How many slices each server has in a round.
 pub const TURNS: usize = 20;
@@ -25,7 +28,7 @@ const SESSIONS: usize = 1000;
 /// A server in the round, with its load and its search.
 struct Entrant<'a> {
     server: Server,
-    load: OpenLoad<'a>,
+    load: Load<'a>,
     search: &'a mut Result<Search, Failure>,
 }
 
@@ -37,8 +40,8 @@ pub fn sessions(file_limit: u64, servers: usize) -> usize {
 
 /// One round. `begin` is called before each turn.
 pub fn play_round(
-    bench: &mut Bench,
-    contenders: &[Contender],
+    bench: &Bench,
+    contenders: &[Candidate],
     measured: &[Cell],
     searches: &mut [Result<Search, Failure>],
     mut begin: impl FnMut(usize),
@@ -56,15 +59,15 @@ pub fn play_round(
             return not_failed.for_each(|search| *search = Err(failure.clone()));
         }
     };
-    let sessions = sessions(bench.file_limit, contenders.len());
+    let workload = Workload::rates(sessions(bench.file_limit, contenders.len()));
     let mut entrants = Vec::new();
     for (contender, search) in contenders.iter().zip(searches) {
         let Ok(found) = search else { continue };
         found.begin_round();
-        let log = bench.log(contender, "open loop");
-        let started = processor.beside(|| contender.start(log, &bench.interrupt)).and_then(|server| {
-            let load = OpenLoad::gather(server.address, sessions, &mut bench.sources, &bench.interrupt);
-            Ok((load.map_err(|failure| server.explain(failure))?, server))
+        let started = processor.beside(|| bench.start(contender, "open loop")).and_then(|server| {
+            let mut load = Load::new(server.address, &workload, &bench.sources, &bench.interrupt)?;
+            load.gather().map_err(|failure| server.explain(failure))?;
+            Ok((load, server))
         });
         match started {
             Ok((load, server)) => entrants.push(Entrant { server, load, search }),
@@ -76,7 +79,7 @@ pub fn play_round(
     for turn in 0..TURNS {
         begin(turn);
         // A server that fails ends here, so that it disturbs no other.
-        entrants.retain_mut(|entrant| entrant.play(sessions, time));
+        entrants.retain_mut(|entrant| entrant.play(workload.lines, time));
         if bench.interrupt.is_asked() {
             return;
         }
@@ -90,8 +93,9 @@ impl Entrant<'_> {
     /// One slice. Returns whether the server is still in the round.
     fn play(&mut self, sessions: usize, time: Duration) -> bool {
         let Ok(search) = self.search else { return false };
-        match self.load.play(Schedule::new(search.next_rate(), sessions, time), time) {
-            Ok(slice) => search.note(slice),
+        let lines = poisson(search.next_rate(), sessions, time);
+        match self.load.play_lines(time, lines, false).and_then(|()| self.load.part().map(|_| ())) {
+            Ok(()) => search.note(self.load.take_heard()),
             Err(Failure::Interrupted) => {}
             Err(failure) => {
                 *self.search = Err(self.server.explain(failure));

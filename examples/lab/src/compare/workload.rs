@@ -4,35 +4,38 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::support::load::client::Part;
+
 /// How many connections are being made at a time: as many as the tutorial's `listen(10)` lets wait. With more, the
 /// measurement would show how the kernel drops handshakes and repeats them a second later.
 pub const IN_FLIGHT: usize = 10;
 /// How often each active client beside a flood sends a line.
-const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
+pub const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
 /// How many active clients are beside a flood.
-const BESIDE_FLOOD: usize = 20;
+pub const BESIDE_FLOOD: usize = 20;
 
 /// A number of clients and what they do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Workload {
     /// What it is called.
     pub kind: Kind,
-    /// Sessions in which nothing happens.
-    pub idle: usize,
-    /// Sessions in which the client sends lines.
+    /// Sessions in which the client sends a line after each answer (closed loop).
     pub active: usize,
-    /// When the next line is sent.
-    pub pace: Pace,
+    /// Sessions in which the client sends lines by the clock (open loop).
+    pub lines: usize,
     /// Sessions that stream at full speed.
     pub floods: usize,
+    /// Sessions in which nothing happens.
+    pub idle: usize,
     /// Sessions that open for one line, and open again when they have ended.
     pub visitors: usize,
 }
 
 /// The workloads that there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
     /// One client types and the rest are idle: the C10K problem.
+    #[default]
     Typing,
     /// All clients send the next line as soon as the last is answered.
     Crowd,
@@ -42,6 +45,8 @@ pub enum Kind {
     Bulk,
     /// One session at full speed, and active clients beside it.
     Fairness,
+    /// All clients send by the clock, at growing rates.
+    Rates,
 }
 
 impl fmt::Display for Workload {
@@ -62,57 +67,62 @@ impl Kind {
             Self::Churn => "churn",
             Self::Bulk => "bulk",
             Self::Fairness => "fairness",
+            Self::Rates => "rates",
         }
     }
 }
 
-/// When an active client's next line is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// As soon as the last line is answered (closed loop).
-    Closed,
-    /// By the clock.
-    Every(Duration),
-}
-
 /// What one client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// Nothing.
-    Idle,
-    /// It sends lines.
+pub enum Role {
     Active,
-    /// It streams.
+    Lines,
     Flood,
-    /// It comes and goes.
+    Idle,
     Visitor,
+}
+
+impl Role {
+    /// How the load plays it.
+    pub fn part(self) -> Part {
+        match self {
+            Self::Active | Self::Idle => Part::Talk,
+            Self::Lines => Part::Lines,
+            Self::Flood => Part::Flood,
+            Self::Visitor => Part::Visit,
+        }
+    }
 }
 
 impl Workload {
     /// So many sessions, of which one sends a line after each answer.
     pub fn typing(sessions: usize) -> Self {
-        Self { idle: sessions - 1, active: 1, ..Self::empty(Kind::Typing) }
+        Self { kind: Kind::Typing, idle: sessions - 1, active: 1, ..Self::default() }
     }
 
     /// So many sessions, all busy.
     pub fn crowd(sessions: usize) -> Self {
-        Self { active: sessions, ..Self::empty(Kind::Crowd) }
+        Self { kind: Kind::Crowd, active: sessions, ..Self::default() }
     }
 
     /// Visitors that come and go, as many at a time as may connect at a time.
     pub fn churn() -> Self {
-        Self { visitors: IN_FLIGHT, ..Self::empty(Kind::Churn) }
+        Self { kind: Kind::Churn, visitors: IN_FLIGHT, ..Self::default() }
     }
 
     /// One session at full speed.
     pub fn bulk() -> Self {
-        Self { floods: 1, ..Self::empty(Kind::Bulk) }
+        Self { kind: Kind::Bulk, floods: 1, ..Self::default() }
     }
 
     /// One session at full speed, and clients beside it that send lines by the clock.
     pub fn fairness() -> Self {
-        let pace = Pace::Every(BESIDE_FLOOD_INTERVAL);
-        Self { floods: 1, active: BESIDE_FLOOD, pace, ..Self::empty(Kind::Fairness) }
+        Self { kind: Kind::Fairness, floods: 1, lines: BESIDE_FLOOD, ..Self::default() }
+    }
+
+    /// So many sessions that send lines by the clock.
+    pub fn rates(sessions: usize) -> Self {
+        Self { kind: Kind::Rates, lines: sessions, ..Self::default() }
     }
 
     /// The same without the floods, and the floods, where there are other clients beside them.
@@ -120,42 +130,46 @@ impl Workload {
         if self.floods == 0 || self.floods == self.sessions() {
             return (self.clone(), None);
         }
-        let floods = Self { floods: self.floods, ..Self::empty(self.kind) };
+        let floods = Self { kind: self.kind, floods: self.floods, ..Self::default() };
         (Self { floods: 0, ..self.clone() }, Some(floods))
-    }
-
-    fn empty(kind: Kind) -> Self {
-        Self { kind, idle: 0, active: 0, pace: Pace::Closed, floods: 0, visitors: 0 }
     }
 
     /// The sessions that are open all the time.
     pub fn residents(&self) -> usize {
-        self.active + self.floods + self.idle
+        self.sessions() - self.visitors
     }
 
     /// The most sessions that are open at a time.
     pub fn sessions(&self) -> usize {
-        self.residents() + self.visitors
+        self.parts().iter().map(|(_, count)| count).sum()
     }
 
-    /// The places of the clients with this part: the active ones come first, the visitors last.
-    pub fn places(&self, part: Part) -> Range<usize> {
-        let floods = self.active;
-        let idle = floods + self.floods;
-        let visitors = idle + self.idle;
-        match part {
-            Part::Active => 0..floods,
-            Part::Flood => floods..idle,
-            Part::Idle => idle..visitors,
-            Part::Visitor => visitors..visitors + self.visitors,
-        }
+    /// How many clients have each role, in the order of their places. The visitors are last.
+    fn parts(&self) -> [(Role, usize); 5] {
+        [
+            (Role::Active, self.active),
+            (Role::Lines, self.lines),
+            (Role::Flood, self.floods),
+            (Role::Idle, self.idle),
+            (Role::Visitor, self.visitors),
+        ]
     }
 
-    /// The part of the client in the given place.
-    pub fn part(&self, place: usize) -> Part {
-        [Part::Active, Part::Flood, Part::Idle]
-            .into_iter()
-            .find(|&part| self.places(part).contains(&place))
-            .unwrap_or(Part::Visitor)
+    /// The places of the clients with this role.
+    pub fn places(&self, role: Role) -> Range<usize> {
+        let before = self.parts().into_iter().take_while(|(other, _)| *other != role);
+        let start: usize = before.map(|(_, count)| count).sum();
+        let count = self.parts().into_iter().find(|(other, _)| *other == role).map_or(0, |(_, count)| count);
+        start..start + count
+    }
+
+    /// The role of the client in the given place.
+    pub fn role(&self, place: usize) -> Role {
+        let mut end = 0;
+        let holds = |(_, count): &(Role, usize)| {
+            end += count;
+            place < end
+        };
+        self.parts().into_iter().find(holds).map_or(Role::Visitor, |(role, _)| role)
     }
 }

@@ -6,49 +6,37 @@ use serde::Serialize;
 
 use super::cases;
 use super::trial::Trial;
+use crate::support::server::Setup;
 
-/// One fault: what a client does, and what a good server does.
-#[derive(Debug)]
+/// One fault: what a client does, and what a good server does. The words are those of `cases.md`.
+#[derive(Debug, Clone, Serialize)]
 pub struct Case {
+    /// Its place in the table, such as 2.1.
+    pub number: String,
     /// A stable name, for `--only` and `--skip`.
-    pub name: &'static str,
-    /// What the client does, in one sentence.
-    pub client: &'static str,
-    /// What a good server does, and why.
-    pub server: &'static str,
+    pub name: String,
+    /// The same for its group.
+    pub group: String,
+    /// What the cases of the group have in common.
+    #[serde(skip)]
+    pub title: String,
+    pub client: String,
+    pub server: String,
     /// Where the course explains it.
-    pub rule: &'static str,
-    /// What is needed besides an address.
-    pub needs: Needs,
-    /// How the server is started.
-    pub setup: Setup,
-    /// What may run meanwhile.
-    pub beside: Beside,
-    /// The client's part, and the verdict.
+    pub rule: String,
+    #[serde(skip)]
+    pub play: Play,
+}
+
+/// The client's part of a case, and the verdict.
+#[derive(Debug, Clone, Copy)]
+pub struct Play {
+    pub name: &'static str,
     pub run: fn(&Trial) -> Outcome,
-}
-
-impl Case {
-    /// The most frequent kind of case, to be changed by struct update.
-    pub const PLAIN: Self = Self {
-        name: "",
-        client: "",
-        server: "",
-        rule: "",
-        needs: Needs::Address,
-        setup: Setup::Plain,
-        beside: Beside::Few,
-        run: |_| Ok(None),
-    };
-}
-
-/// What a case needs of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    /// Where it listens.
-    Address,
-    /// That it was started here: for signals, limits and its memory.
-    Process,
+    /// Whether it needs a process that was started here: for signals, limits and its memory.
+    pub needs_process: bool,
+    pub setup: Setup,
+    pub beside: Beside,
 }
 
 /// How many other servers may be tested meanwhile.
@@ -62,71 +50,59 @@ pub enum Beside {
     Many,
 }
 
-/// How the server is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setup {
-    /// Its output is read by us.
-    Plain,
-    /// It may have this many open files.
-    OpenFiles(u64),
-    /// Its standard output is a pipe whose reader leaves when the server listens.
-    StdoutClosed,
-    /// Its standard output is a disk without room.
-    StdoutFull,
-    /// Its standard output is a pipe that is not read after the server listens.
-    StdoutUnread,
-    /// Descriptors 0 to 2 are closed.
-    NoStandardStreams,
-}
+impl Play {
+    /// A case that needs an address only.
+    pub const fn new(name: &'static str, run: fn(&Trial) -> Outcome) -> Self {
+        Self { name, run, needs_process: false, setup: Setup::Plain, beside: Beside::Few }
+    }
 
-/// Cases of one kind.
-#[derive(Debug)]
-pub struct Group {
-    /// A stable name, for `--only` and `--skip`.
-    pub name: &'static str,
-    /// What its cases have in common.
-    pub title: &'static str,
-    /// In the order of the table.
-    pub cases: &'static [Case],
-}
+    pub const fn of_process(self) -> Self {
+        Self { needs_process: true, ..self }
+    }
 
-/// All cases, in the order of the table.
-pub const GROUPS: [Group; 6] = [
-    cases::conversation::GROUP,
-    cases::endings::GROUP,
-    cases::greedy::GROUP,
-    cases::resources::GROUP,
-    cases::silence::GROUP,
-    cases::process::GROUP,
-];
+    pub const fn with(self, setup: Setup) -> Self {
+        Self { needs_process: true, setup, ..self }
+    }
 
-/// A case that was selected, with its place in the whole table.
-#[derive(Debug, Clone, Copy)]
-pub struct Numbered {
-    /// Of the group, from 1.
-    pub group_number: usize,
-    /// Within the group, from 1.
-    pub case_number: usize,
-    /// The group that it is in.
-    pub group: &'static Group,
-    /// The case itself.
-    pub case: &'static Case,
-}
-
-impl Numbered {
-    /// Such as 2.1.
-    pub fn number(&self) -> String {
-        format!("{}.{}", self.group_number, self.case_number)
+    pub const fn beside(self, beside: Beside) -> Self {
+        Self { beside, ..self }
     }
 }
 
-/// All cases, numbered.
-pub fn all() -> impl Iterator<Item = Numbered> {
-    static ALL: [Group; 6] = GROUPS;
-    ALL.iter().zip(1..).flat_map(|(group, group_number)| {
-        let numbered = move |(case, case_number)| Numbered { group_number, case_number, group, case };
-        group.cases.iter().zip(1..).map(numbered)
-    })
+impl Case {
+    /// Whether it is the first of its group.
+    pub fn is_first(&self) -> bool {
+        self.number.ends_with(".1")
+    }
+}
+
+/// All cases, in the order of the page.
+pub fn all() -> Vec<Case> {
+    const WELL_FORMED: &str = "the page is well-formed";
+    let mut all = Vec::new();
+    let groups = include_str!("../../cases.md").split("\n## ").skip(1);
+    for (group_number, page) in (1..).zip(groups) {
+        let mut cases = page.split("\n### ");
+        let head = cases.next().and_then(|head| head.trim().split_once(" (")).expect(WELL_FORMED);
+        for (number, page) in (1..).zip(cases) {
+            let mut words = page.split("\n\n").map(|words| words.trim().replace('\n', " "));
+            let mut next = || words.next().expect(WELL_FORMED);
+            let (name, client, last) = (next(), next(), next());
+            let (server, rule) = last.rsplit_once(" (").expect(WELL_FORMED);
+            let play = cases::ALL.iter().copied().flatten().find(|play| play.name == name);
+            all.push(Case {
+                number: format!("{group_number}.{number}"),
+                play: *play.expect("each case of the page is played"),
+                name,
+                group: head.1.trim_end_matches(')').to_owned(),
+                title: head.0.to_owned(),
+                client,
+                server: server.to_owned(),
+                rule: rule.trim_end_matches(')').to_owned(),
+            });
+        }
+    }
+    all
 }
 
 /// A figure where there is one, or why the case did not pass.
@@ -179,40 +155,36 @@ impl Verdict {
     /// All of them, in the order of a legend.
     pub const ALL: [Self; 4] = [Self::Passes, Self::Fails, Self::NotApplicable, Self::CouldNotRun];
 
+    /// In a table, and in a sentence after the server's name.
+    pub fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Passes => ("✓", "passes"),
+            Self::Fails => ("✗", "fails"),
+            Self::NotApplicable => ("–", "not applicable"),
+            Self::CouldNotRun => ("?", "could not be run"),
+        }
+    }
+
     /// In a table.
     pub fn sign(self) -> &'static str {
-        match self {
-            Self::Passes => "✓",
-            Self::Fails => "✗",
-            Self::NotApplicable => "–",
-            Self::CouldNotRun => "?",
-        }
+        self.texts().0
     }
 
-    /// In a page's style sheet.
-    pub fn class(self) -> &'static str {
-        match self {
-            Self::Passes => "passes",
-            Self::Fails => "fails",
-            Self::NotApplicable => "not-applicable",
-            Self::CouldNotRun => "could-not-run",
-        }
-    }
-
-    /// In a sentence after the server's name.
+    /// In a sentence.
     pub fn words(self) -> &'static str {
-        match self {
-            Self::Passes => "passes",
-            Self::Fails => "fails",
-            Self::NotApplicable => "not applicable",
-            Self::CouldNotRun => "could not be run",
-        }
+        self.texts().1
+    }
+
+    /// In a style sheet.
+    pub fn class(self) -> String {
+        self.words().replace(' ', "-")
     }
 }
 
 /// What a reader is told about one server in one case.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
+    pub server: String,
     pub verdict: Verdict,
     /// What was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,17 +200,15 @@ pub struct Finding {
 
 impl Finding {
     /// From what the case returned.
-    pub fn new(outcome: Outcome, took: Duration) -> Self {
+    pub fn new(server: &str, outcome: Outcome, took: Duration) -> Self {
         let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
-        let empty = Self { verdict: Verdict::Passes, figure: None, failure: None, why: None, seconds };
-        match outcome {
-            Ok(figure) => Self { figure, ..empty },
-            Err(Stop::Fails(failure)) => Self { verdict: Verdict::Fails, failure: Some(failure), ..empty },
-            Err(Stop::NotApplicable(why)) => {
-                Self { verdict: Verdict::NotApplicable, why: Some(why), ..empty }
-            }
-            Err(Stop::CannotRun(why)) => Self { verdict: Verdict::CouldNotRun, why: Some(why), ..empty },
-        }
+        let (verdict, figure, failure, why) = match outcome {
+            Ok(figure) => (Verdict::Passes, figure, None, None),
+            Err(Stop::Fails(failure)) => (Verdict::Fails, None, Some(failure), None),
+            Err(Stop::NotApplicable(why)) => (Verdict::NotApplicable, None, None, Some(why)),
+            Err(Stop::CannotRun(why)) => (Verdict::CouldNotRun, None, None, Some(why)),
+        };
+        Self { server: server.to_owned(), verdict, figure, failure, why, seconds }
     }
 }
 
@@ -253,21 +223,4 @@ pub fn shown(bytes: &[u8], most: usize) -> String {
         length if length > most => format!("\"{beginning}\" and {} more bytes", length - most),
         _ => format!("\"{beginning}\""),
     }
-}
-
-/// A time for a reader.
-pub fn time(duration: Duration) -> String {
-    let microseconds = duration.as_secs_f64() * 1e6;
-    match microseconds {
-        0.0..1e3 => format!("{microseconds:.0} µs"),
-        1e3..1e4 => format!("{:.1} ms", microseconds / 1e3),
-        1e4..1e6 => format!("{:.0} ms", microseconds / 1e3),
-        _ => format!("{:.1} s", microseconds / 1e6),
-    }
-}
-
-/// An amount of memory for a reader.
-pub fn memory(bytes: u64) -> String {
-    let kibibytes = bytes.div_ceil(1024);
-    if kibibytes < 10_000 { format!("{kibibytes} KiB") } else { format!("{} MiB", kibibytes / 1024) }
 }

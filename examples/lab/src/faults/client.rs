@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use nix::libc::EINPROGRESS;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::case::{MOST, Stop, check, fails, shown, time};
-use super::protocol::Answers;
+use super::answers::Answers;
+use super::case::{MOST, Stop, check, fails, shown};
 use super::trial::{LIMIT, Trial};
+use crate::support::words::time;
 
 /// One connection to the server on trial.
 pub struct Client<'t> {
@@ -36,16 +37,16 @@ pub enum Reception {
 impl<'t> Client<'t> {
     /// Waits for the connection.
     pub fn connect(trial: &'t Trial) -> Result<Self, Stop> {
-        let stream = TcpStream::connect_timeout(&trial.address, trial.patience)
+        let stream = TcpStream::connect_timeout(&trial.server.address, trial.patience)
             .map_err(|error| fails("the server accepts a connection", format!("connect: {error}")))?;
         Ok(Self::over(stream, trial))
     }
 
     /// The connection is completed by the kernels while the caller does other things: a server's queue may be full now.
     pub fn begin(trial: &'t Trial) -> Result<Self, Stop> {
-        let socket = socket(trial.address)?;
+        let socket = socket(trial.server.address)?;
         socket.set_nonblocking(true).map_err(own)?;
-        match socket.connect(&trial.address.into()) {
+        match socket.connect(&trial.server.address.into()) {
             Err(error) if error.raw_os_error() != Some(EINPROGRESS) => {
                 return Err(fails("the server accepts a connection", format!("connect: {error}")));
             }

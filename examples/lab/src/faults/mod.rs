@@ -3,30 +3,32 @@
 //! A [`case::Case`] is a client that does one bad thing, and the verdict on what the server does then. [`runner`] starts a
 //! fresh server for each case; [`report`] tells a reader what came of it.
 
+mod answers;
 mod case;
 mod cases;
-mod child;
 mod client;
-mod protocol;
 mod report;
 mod runner;
-mod servers;
 mod trial;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 
-use self::case::{Numbered, all};
-use self::protocol::{Answer, Framing, Protocol};
+use self::case::{Case, all};
 use self::report::table::Table;
-use self::report::{html, json, junit, terminal};
-use self::servers::{Origin, Server};
+use self::report::{files, terminal};
+use self::runner::Runner;
+use crate::support::candidates::{self, Added, By, Candidate};
+use crate::support::child::Descendants;
+use crate::support::failure::Failure;
 use crate::support::interrupt::Interrupt;
+use crate::support::output::prepare;
+use crate::support::programs;
+use crate::support::protocol::{Answer, BANNER, CHUNK, Framing, PREFIX, Protocol};
+use crate::support::words;
 
 /// Shows which faults a server survives: numbered cases, each on a fresh server, each byte checked
 ///
@@ -34,26 +36,19 @@ use crate::support::interrupt::Interrupt;
 /// or could not be run, or if the run was interrupted, 2 on bad arguments.
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// A server to test; {port} in its command stands for the port on which it must listen. It must stay in the
-    /// foreground
-    #[arg(long, value_name = "NAME=COMMAND", value_parser = servers::parse)]
-    server: Vec<(String, Vec<String>)>,
-
-    /// A server that runs already; the cases that need its process are then not applicable
-    #[arg(long, value_name = "ADDR:PORT", value_parser = servers::resolve)]
-    connect: Vec<SocketAddr>,
+    #[command(flatten)]
+    added: Added,
 
     /// Only these servers of this project
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = servers::project_name,
-          conflicts_with_all = ["server", "connect"])]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["servers", "connect"])]
     project: Vec<String>,
 
     /// What these servers send to each client first; \n is a newline
-    #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::BANNER), value_parser = unescaped)]
+    #[arg(long, value_name = "TEXT", default_value_t = escaped(BANNER), value_parser = unescaped)]
     banner: String,
 
     /// What stands before each answer; the letter n in braces is its number, from 1
-    #[arg(long, value_name = "TEXT", default_value_t = escaped(okloop::PREFIX), value_parser = unescaped)]
+    #[arg(long, value_name = "TEXT", default_value_t = escaped(PREFIX), value_parser = unescaped)]
     prefix: String,
 
     /// What is answered in one piece
@@ -65,7 +60,7 @@ pub struct Arguments {
     answer: Answer,
 
     /// The most bytes that one answer repeats, with framing by chunks
-    #[arg(long, value_name = "BYTES", default_value_t = okloop::CHUNK, value_parser = positive)]
+    #[arg(long, value_name = "BYTES", default_value_t = CHUNK, value_parser = positive)]
     chunk: usize,
 
     /// Only these cases or groups of cases
@@ -81,7 +76,7 @@ pub struct Arguments {
     list: bool,
 
     /// How long a client waits for the next byte
-    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = |text: &str| words::seconds(text, 0.001..=30.0))]
     patience: Duration,
 
     /// How many servers are tested together, in cases that do not compare times [default: the number of processors]
@@ -102,85 +97,79 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let cases = selected(arguments);
     if arguments.list {
         terminal::list(&cases);
-        return ExitCode::SUCCESS;
+        return Ok(());
     }
-    match try_run(arguments, &cases) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn try_run(arguments: &Arguments, cases: &[Numbered]) -> Result<bool, String> {
     let committed = arguments.expect.as_deref().map(Table::read).transpose()?;
-    let servers = servers(arguments)?;
+    let added = arguments.added.candidates(&arguments.protocol())?;
+    let of_the_project =
+        candidates::select(candidates::of_the_project(By::Faults)?, &arguments.project, |name| {
+            arguments.project.is_empty() || arguments.project.contains(name)
+        })?;
+    let interrupt = Interrupt::catch()?;
+    prepare(&arguments.out)?;
+    arguments.markdown.iter().filter_map(|file| file.parent()).try_for_each(prepare)?;
     // Each session is an open file here too. What the servers inherit is as high.
-    rlimit::increase_nofile_limit(u64::MAX).map_err(|error| format!("the limit of open files: {error}"))?;
-    let interrupt = Interrupt::catch().map_err(|failure| failure.to_string())?;
-
-    if !(arguments.server.is_empty() && arguments.connect.is_empty()) {
-        let objections = runner::objections(&servers, arguments.patience, &interrupt);
-        if !objections.is_empty() {
-            return Err(objections.join("\n"));
-        }
-    }
+    rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The limit of open files"))?;
+    // Servers that left their process group.
+    let _descendants = Descendants;
     let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
-    let results = runner::run(servers, cases, arguments.patience, jobs, committed.as_ref(), &interrupt);
+    let logs = &arguments.out.join("logs");
+    let runner = Runner { patience: arguments.patience, jobs, logs, expected: committed.as_ref(), interrupt };
+
+    let servers = if added.is_empty() {
+        programs::build(of_the_project.iter().map(Candidate::program), &runner.interrupt)?;
+        of_the_project
+    } else {
+        let objections = runner.objections(&added);
+        if !objections.is_empty() {
+            return Err(Failure::Judged(objections.join("\n")));
+        }
+        added
+    };
+    let results = runner.run(servers, &cases);
     terminal::failures(&results);
-    json::write(&results, &arguments.out)?;
-    html::write(&results, &arguments.out)?;
-    junit::write(&results, &arguments.out)?;
+    files::write_all(&results, &arguments.out)?;
     let table = Table::of(&results);
     if let Some(file) = &arguments.markdown {
         table.write(file)?;
     }
     terminal::summary(&results, &arguments.out);
     if results.interrupted {
-        return Ok(false);
+        return Err(Failure::Judged("the run was interrupted".to_owned()));
     }
-    match committed {
-        Some(committed) => Ok(committed.agrees_with(&table)),
-        None => Ok(results.are_good()),
+    let objections = match &committed {
+        Some(committed) => committed.differences(&table),
+        None if results.are_good() => Vec::new(),
+        None => vec!["a case failed, or could not be run".to_owned()],
+    };
+    if objections.is_empty() { Ok(()) } else { Err(Failure::Judged(objections.join("\n"))) }
+}
+
+impl Arguments {
+    fn protocol(&self) -> Protocol {
+        let (banner, prefix) = (self.banner.clone().into_bytes(), self.prefix.clone().into_bytes());
+        Protocol { banner, prefix, framing: self.framing, answer: self.answer, chunk: self.chunk }
     }
 }
 
-fn servers(arguments: &Arguments) -> Result<Vec<Server>, String> {
-    let protocol = Protocol {
-        banner: arguments.banner.clone().into_bytes(),
-        prefix: arguments.prefix.clone().into_bytes(),
-        framing: arguments.framing,
-        answer: arguments.answer,
-        chunk: arguments.chunk,
-    };
-    let server =
-        |name: &str, origin| Server { name: name.to_owned(), origin, protocol: protocol.clone(), more: None };
-    let started = arguments.server.iter().map(|(name, words)| server(name, Origin::Command(words.clone())));
-    let running =
-        arguments.connect.iter().map(|&address| server(&address.to_string(), Origin::Address(address)));
-    let given: Vec<Server> = started.chain(running).collect();
-    if given.is_empty() { servers::of_the_project(&arguments.project) } else { Ok(given) }
-}
-
-fn selected(arguments: &Arguments) -> Vec<Numbered> {
-    let named = |names: &[String], case: &Numbered| {
-        names.iter().any(|name| *name == case.case.name || *name == case.group.name || *name == case.number())
-    };
-    let is_selected = |case: &Numbered| {
+fn selected(arguments: &Arguments) -> Vec<Case> {
+    let named = |names: &[String], case: &Case| names.iter().any(|name| is_called(case, name));
+    let is_selected = |case: &Case| {
         (arguments.only.is_empty() || named(&arguments.only, case)) && !named(&arguments.skip, case)
     };
-    all().filter(is_selected).collect()
+    all().into_iter().filter(is_selected).collect()
+}
+
+fn is_called(case: &Case, name: &str) -> bool {
+    [&case.number, &case.name, &case.group].contains(&&name.to_owned())
 }
 
 fn case_name(text: &str) -> Result<String, String> {
-    let known = all().any(|case| text == case.case.name || text == case.group.name || text == case.number());
-    if known {
+    if all().iter().any(|case| is_called(case, text)) {
         Ok(text.to_owned())
     } else {
         Err("no case or group has this name; --list shows them".to_owned())
@@ -202,12 +191,4 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(number) => Ok(number),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    let duration = Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero());
-    duration
-        .filter(|duration| *duration <= trial::LIMIT)
-        .ok_or_else(|| "more than 0 and at most 30".to_owned())
 }

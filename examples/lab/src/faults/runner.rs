@@ -1,21 +1,26 @@
 //! Runs each case on a fresh server, several servers together, and ends them all on Ctrl-C.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::case::{Beside, Failure, Finding, Needs, Numbered, Setup, Stop, Verdict};
-use super::child::{self, Child};
+use serde::{Serialize, Serializer};
+
+use super::case::{Beside, Case, Failure, Finding, Stop, Verdict, cannot_run, fails};
 use super::client::Client;
 use super::report::table::Table;
 use super::report::terminal;
-use super::servers::{Origin, Server};
 use super::trial::{LIMIT, Trial};
-use crate::support::child::end_descendants;
+use crate::support::candidates::{Candidate, Origin};
+use crate::support::child::{end_descendants, kill_descendants};
+use crate::support::failure::Failure as NoServer;
 use crate::support::interrupt::Interrupt;
+use crate::support::output::{complain, progress};
+use crate::support::server::{Server, Setup};
 
 /// How often a verdict that was not expected is judged again, and after which pause. A machine can be busy for many
 /// seconds.
@@ -23,19 +28,26 @@ const RETRIES: usize = 2;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// What came of a run.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Results {
-    pub servers: Vec<Server>,
-    pub rows: Vec<Row>,
     /// Whether Ctrl-C ended the run before its end.
     pub interrupted: bool,
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub took: Duration,
+    pub servers: Vec<Candidate>,
+    #[serde(rename = "cases")]
+    pub rows: Vec<Row>,
+}
+
+fn as_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
 }
 
 /// One case, and what each server did.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Row {
-    pub case: Numbered,
+    #[serde(flatten)]
+    pub case: Case,
     /// In the order of the servers.
     pub findings: Vec<Finding>,
 }
@@ -47,162 +59,174 @@ impl Results {
         verdicts.into_iter().all(|verdict| matches!(verdict, Verdict::Passes | Verdict::NotApplicable))
     }
 
-    /// How many cases each server passed.
-    pub fn passed(&self) -> Vec<usize> {
-        let passed = |index: usize| {
-            self.rows.iter().filter(|row| row.findings[index].verdict == Verdict::Passes).count()
+    /// How often each server got each verdict, in the order of [`Verdict::ALL`].
+    pub fn counts(&self) -> Vec<[usize; 4]> {
+        let count = |index: usize, verdict: Verdict| {
+            self.rows.iter().filter(|row| row.findings[index].verdict == verdict).count()
         };
-        (0..self.servers.len()).map(passed).collect()
+        (0..self.servers.len()).map(|index| Verdict::ALL.map(|verdict| count(index, verdict))).collect()
     }
 }
 
-/// Runs the cases one after the other, each on `jobs` servers together. A verdict other than the expected one is judged
-/// again. An interrupt ends the servers; the cases then fail soon, and the rows before are the result.
-pub fn run(
-    servers: Vec<Server>,
-    cases: &[Numbered],
-    patience: Duration,
-    jobs: usize,
-    expected: Option<&Table>,
-    interrupt: &Interrupt,
-) -> Results {
-    let start = Instant::now();
-    let style = ProgressStyle::with_template("{elapsed_precise} {bar:40} {pos}/{len} {msg}");
-    let bar = ProgressBar::new((servers.len() * cases.len()) as u64);
-    bar.set_style(style.expect("the template is correct"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    terminal::head(&servers);
-
-    let mut rows = Vec::new();
-    let mut group = "";
-    ending_all_servers_on(interrupt, || {
-        for case in cases {
-            bar.set_message(format!("{} {}", case.number(), case.case.name));
-            let jobs = match case.case.beside {
-                Beside::None => 1,
-                Beside::Few => jobs,
-                Beside::Many => 4 * jobs,
-            };
-            let mut findings = row(&servers, *case, patience, jobs, &bar);
-            for (server, finding) in servers.iter().zip(&mut findings) {
-                let name = case.case.name;
-                let Some(expected) = expected.and_then(|table| table.verdict(name, &server.name)) else {
-                    continue;
-                };
-                // Beside other work of the machine, a client or a server can be too slow to judge.
-                for _ in 0..RETRIES {
-                    if finding.verdict == expected || interrupt.wait(PAUSE).is_err() {
-                        break;
-                    }
-                    let sign = finding.verdict.sign();
-                    bar.suspend(|| eprintln!("{name}, {}: {sign} came, and is judged again", server.name));
-                    *finding = judge(server, *case, patience);
-                }
-            }
-            // Servers that left their process group. No guard is alive between two rows.
-            end_descendants();
-            if interrupt.is_asked() {
-                break;
-            }
-            let row = Row { case: *case, findings };
-            bar.suspend(|| {
-                if case.group.name != group {
-                    terminal::group(case.group);
-                }
-                terminal::row(&row);
-            });
-            group = case.group.name;
-            rows.push(row);
-        }
-    });
-    bar.finish_and_clear();
-    Results { servers, rows, interrupted: interrupt.is_asked(), took: start.elapsed() }
+/// How the cases are run.
+pub struct Runner<'a> {
+    /// How long a client waits for the next byte.
+    pub patience: Duration,
+    /// How many servers are tested together.
+    pub jobs: usize,
+    /// The directory of the servers' logs.
+    pub logs: &'a Path,
+    /// The verdicts that are expected.
+    pub expected: Option<&'a Table>,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
 }
 
-/// Kills all servers on an interrupt, so that `act` ends soon.
-fn ending_all_servers_on(interrupt: &Interrupt, act: impl FnOnce()) {
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                if interrupt.is_asked() {
-                    child::end_all();
-                    return;
+impl Runner<'_> {
+    /// Runs the cases one after the other. A verdict other than the expected one is judged again. An interrupt ends the
+    /// servers; the cases then fail soon, and the rows before are the result.
+    pub fn run(&self, servers: Vec<Candidate>, cases: &[Case]) -> Results {
+        let start = Instant::now();
+        let bar = progress("{elapsed_precise} {bar:40} {pos}/{len} {msg}", servers.len() * cases.len());
+        terminal::head(&servers);
+
+        let mut rows = Vec::new();
+        let mut group = "";
+        self.ending_all_servers(|| {
+            for case in cases {
+                bar.set_message(format!("{} {}", case.number, case.name));
+                let jobs = match case.play.beside {
+                    Beside::None => 1,
+                    Beside::Few => self.jobs,
+                    Beside::Many => 4 * self.jobs,
+                };
+                let mut findings = self.row(&servers, case, jobs, &bar);
+                for (server, finding) in servers.iter().zip(&mut findings) {
+                    let name = &case.name;
+                    let Some(expected) = self.expected.and_then(|table| table.verdict(name, &server.name))
+                    else {
+                        continue;
+                    };
+                    // Beside other work of the machine, a client or a server can be too slow to judge.
+                    for _ in 0..RETRIES {
+                        if finding.verdict == expected || self.interrupt.wait(PAUSE).is_err() {
+                            break;
+                        }
+                        let sign = finding.verdict.sign();
+                        let again = format!("{name}, {}: {sign} came, and is judged again", server.name);
+                        bar.suspend(|| complain(again));
+                        *finding = self.judge(server, case);
+                    }
                 }
-                thread::sleep(Interrupt::TICK);
+                // Servers that left their process group. No guard is alive between two rows.
+                end_descendants();
+                if self.interrupt.is_asked() {
+                    break;
+                }
+                let row = Row { case: case.clone(), findings };
+                bar.suspend(|| terminal::row(&row, case.group != group));
+                group = &case.group;
+                rows.push(row);
             }
         });
-        act();
-        over.store(true, Ordering::Relaxed);
-    });
-}
+        bar.finish_and_clear();
+        Results { servers, rows, interrupted: self.interrupt.is_asked(), took: start.elapsed() }
+    }
 
-fn row(
-    servers: &[Server],
-    case: Numbered,
-    patience: Duration,
-    jobs: usize,
-    bar: &ProgressBar,
-) -> Vec<Finding> {
-    let next = AtomicUsize::new(0);
-    let findings = Mutex::new(vec![None; servers.len()]);
-    thread::scope(|scope| {
-        for _ in 0..jobs.min(servers.len()) {
+    /// Kills all servers on an interrupt, so that `act` ends soon.
+    fn ending_all_servers(&self, act: impl FnOnce()) {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
             scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(server) = servers.get(index) else { return };
-                    let finding = judge(server, case, patience);
-                    findings.lock().expect("no holder panics")[index] = Some(finding);
-                    bar.inc(1);
+                while !over.load(Ordering::Relaxed) {
+                    if self.interrupt.is_asked() {
+                        kill_descendants();
+                    }
+                    thread::sleep(Interrupt::TICK);
                 }
             });
-        }
-    });
-    let findings = findings.into_inner().expect("no holder has panicked");
-    findings.into_iter().map(|finding| finding.expect("every server had its turn")).collect()
-}
-
-fn judge(server: &Server, case: Numbered, patience: Duration) -> Finding {
-    if case.case.needs == Needs::Process && matches!(server.origin, Origin::Address(_)) {
-        let why = "it needs the server's process, and only an address is known".to_owned();
-        return Finding::new(Err(Stop::NotApplicable(why)), Duration::ZERO);
+            act();
+            over.store(true, Ordering::Relaxed);
+        });
     }
-    let start = Instant::now();
-    let more = server.more.filter(|(name, _)| *name == case.case.name).map(|(_, more)| more);
-    let outcome = trial(server, more, case.case.setup, patience).and_then(|trial| {
-        let outcome = (case.case.run)(&trial);
-        match (outcome, &trial.child) {
-            (Err(Stop::Fails(mut failure)), Some(child)) => {
-                // A moment later the kernel may show why the connection ended.
-                let end = child.exit_within(Duration::from_millis(20)).and_then(|_| child.end());
-                if let Some(end) = end.filter(|end| !failure.came.contains(end)) {
-                    failure.came = format!("{}; {end}", failure.came);
-                }
-                Err(Stop::Fails(failure))
+
+    fn row(&self, servers: &[Candidate], case: &Case, jobs: usize, bar: &ProgressBar) -> Vec<Finding> {
+        let next = AtomicUsize::new(0);
+        let findings = Mutex::new(vec![None; servers.len()]);
+        thread::scope(|scope| {
+            for _ in 0..jobs.min(servers.len()) {
+                scope.spawn(|| {
+                    while let Some((index, server)) =
+                        servers.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let finding = self.judge(server, case);
+                        findings.lock().expect("no holder panics")[index] = Some(finding);
+                        bar.inc(1);
+                    }
+                });
             }
-            (outcome, _) => outcome,
-        }
-    });
-    Finding::new(outcome, start.elapsed())
-}
+        });
+        let findings = findings.into_inner().expect("no holder has panicked");
+        findings.into_iter().map(|finding| finding.expect("every server had its turn")).collect()
+    }
 
-/// Why servers cannot be tested, a line for each: one does not start, or greets in another way than its description says.
-pub fn objections(servers: &[Server], patience: Duration, interrupt: &Interrupt) -> Vec<String> {
-    let mut objections = Vec::new();
-    ending_all_servers_on(interrupt, || {
-        for server in servers {
-            let objection = objection(server, patience).err();
-            objections.extend(objection.map(|why| format!("{}: {why}", server.name)));
+    fn judge(&self, server: &Candidate, case: &Case) -> Finding {
+        if case.play.needs_process && matches!(server.origin, Origin::Address(_)) {
+            let why = "it needs the server's process, and only an address is known".to_owned();
+            return Finding::new(&server.name, Err(Stop::NotApplicable(why)), Duration::ZERO);
         }
-    });
-    objections
-}
+        let start = Instant::now();
+        let more = server.more.filter(|(name, _)| *name == case.name).map(|(_, more)| more);
+        let trial = self.trial(server, more, case.play.setup, &case.name);
+        let outcome = trial.and_then(|trial| trial.explained((case.play.run)(&trial)));
+        Finding::new(&server.name, outcome, start.elapsed())
+    }
 
-fn objection(server: &Server, patience: Duration) -> Result<(), String> {
-    let trial = trial(server, None, Setup::Plain, patience).map_err(in_words)?;
-    let client = Client::connect(&trial).map_err(in_words)?;
-    client.greeting().map_err(|stop| format!("{} (--banner describes the greeting)", in_words(stop)))
+    /// Why servers cannot be tested, a line for each: one does not start, ends, or greets in another way than its description
+    /// says.
+    pub fn objections(&self, servers: &[Candidate]) -> Vec<String> {
+        let mut objections = Vec::new();
+        self.ending_all_servers(|| {
+            for server in servers {
+                let objection = self.objection(server).err();
+                objections.extend(objection.map(|why| format!("{}: {why}", server.name)));
+            }
+        });
+        objections
+    }
+
+    fn objection(&self, server: &Candidate) -> Result<(), String> {
+        let trial = self.trial(server, None, Setup::Plain, "start").map_err(in_words)?;
+        let client = trial.explained(Client::connect(&trial)).map_err(in_words)?;
+        trial.explained(client.greeting()).map_err(|stop| {
+            let is_alive = trial.server.death_within(Duration::ZERO).is_none();
+            let hint = if is_alive { " (--banner describes the greeting)" } else { "" };
+            format!("{}{hint}", in_words(stop))
+        })
+    }
+
+    fn trial(&self, server: &Candidate, more: Option<&str>, setup: Setup, case: &str) -> Result<Trial, Stop> {
+        let mut origin = server.origin.clone();
+        if let Origin::Command(words) = &mut origin {
+            words.extend(more.map(str::to_owned));
+        }
+        let log = self.logs.join(format!("{case} {}.log", server.name).replace(' ', "-"));
+        let started = Server::start(&origin, setup, &log, &self.interrupt).map_err(|failure| {
+            let end = match &failure {
+                NoServer::DiedAtStart(death) => death.to_string(),
+                failure => failure.to_string(),
+            };
+            match failure {
+                NoServer::DiedAtStart(_) | NoServer::NeverListened if setup != Setup::Plain => {
+                    fails("the server starts and listens", end)
+                }
+                _ => cannot_run(end),
+            }
+        })?;
+        let deadline = Instant::now() + LIMIT;
+        let (protocol, interrupt) = (server.protocol.clone(), self.interrupt.clone());
+        Ok(Trial { server: started, protocol, patience: self.patience, deadline, interrupt })
+    }
 }
 
 fn in_words(stop: Stop) -> String {
@@ -210,17 +234,4 @@ fn in_words(stop: Stop) -> String {
         Stop::Fails(Failure { expected, came }) => format!("expected: {expected}; came: {came}"),
         Stop::NotApplicable(why) | Stop::CannotRun(why) => why,
     }
-}
-
-fn trial(server: &Server, more: Option<&str>, setup: Setup, patience: Duration) -> Result<Trial, Stop> {
-    let (address, child) = match &server.origin {
-        Origin::Address(address) => (*address, None),
-        Origin::Command(words) => {
-            let words: Vec<String> = words.iter().cloned().chain(more.map(str::to_owned)).collect();
-            let child = Child::start(&words, setup)?;
-            (child.address(), Some(child))
-        }
-    };
-    let deadline = Instant::now() + LIMIT;
-    Ok(Trial { address, protocol: server.protocol.clone(), patience, deadline, child })
 }

@@ -1,12 +1,17 @@
 //! One server on trial in one case, and what most cases do with it.
 
-use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::case::{Stop, cannot_run};
-use super::child::Child;
 use super::client::Client;
-use super::protocol::Protocol;
+use crate::support::child::ChildGuard;
+use crate::support::interrupt::Interrupt;
+use crate::support::protocol::Protocol;
+use crate::support::server::{Process, Server};
+use crate::support::usage;
 
 /// How long one case may take.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -17,30 +22,67 @@ const WAVE: usize = 5;
 /// One server in one case.
 #[derive(Debug)]
 pub struct Trial {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// The server.
+    pub server: Server,
     /// What it promises.
     pub protocol: Protocol,
     /// How long a client waits for the next byte.
     pub patience: Duration,
     /// When the case must have ended.
     pub deadline: Instant,
-    /// The process, if it was started here.
-    pub child: Option<Child>,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
 }
 
 impl Trial {
     /// The process.
-    pub fn process(&self) -> Result<&Child, Stop> {
-        self.child.as_ref().ok_or_else(|| cannot_run("only the address of the server is known"))
+    pub fn process(&self) -> Result<&Process, Stop> {
+        self.server.process.as_ref().ok_or_else(|| cannot_run("only the address of the server is known"))
     }
 
-    /// Runs `act` while the server is stopped, if it was started here. Otherwise both go on.
+    /// The process, for signals and its end.
+    pub fn guard(&self) -> Result<&ChildGuard, Stop> {
+        Ok(&self.process()?.guard)
+    }
+
+    /// What /proc tells about the process.
+    pub fn look<T>(&self, figure: fn(u32) -> Option<T>) -> Result<T, Stop> {
+        figure(self.guard()?.id()).ok_or_else(|| cannot_run("/proc does not tell it"))
+    }
+
+    /// The memory that the process has in use (bytes).
+    pub fn memory(&self) -> Result<u64, Stop> {
+        Ok(self.look(usage::memory)?.resident)
+    }
+
+    /// Runs `act` while the server is stopped, if it was started here: it then finds everything that the clients did in
+    /// one batch of events. Otherwise both go on.
     pub fn while_stopped<T>(&self, act: impl FnOnce() -> T) -> T {
-        match &self.child {
-            Some(child) => child.while_stopped(act),
-            None => act(),
+        let Ok(guard) = self.guard() else { return act() };
+        // Both signals can fail only for a process that has ended, which the case then sees.
+        let _ = guard.signal(Signal::SIGSTOP);
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while usage::is_stopped(guard.id()) == Some(false) && Instant::now() < deadline {
+            thread::sleep(Duration::from_micros(200));
         }
+        let result = act();
+        let _ = guard.signal(Signal::SIGCONT);
+        result
+    }
+
+    /// The outcome, and how the process ended if that is why the case fails. A moment later the kernel may show it.
+    pub fn explained<T>(&self, outcome: Result<T, Stop>) -> Result<T, Stop> {
+        outcome.map_err(|stop| match stop {
+            Stop::Fails(mut failure) => {
+                if let Some(death) = self.server.death_within(Duration::from_millis(20))
+                    && !failure.came.contains(&death.to_string())
+                {
+                    failure.came = format!("{}; {death}", failure.came);
+                }
+                Stop::Fails(failure)
+            }
+            stop => stop,
+        })
     }
 
     /// One more client is greeted and answered.
@@ -95,7 +137,7 @@ impl Trial {
             if Instant::now() > deadline {
                 return Ok(false);
             }
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
         Ok(true)
     }

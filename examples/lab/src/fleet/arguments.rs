@@ -25,7 +25,7 @@ pub struct Arguments {
     pub active: u32,
 
     /// How long they send before one process drains
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = |text: &str| words::seconds(text, 0.1))]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = |text: &str| words::seconds(text, 0.1..=3600.0))]
     pub seconds: Duration,
 
     /// The port that the processes share, on 127.0.0.1; 0 lets the system choose

@@ -40,13 +40,14 @@ struct Client {
 }
 
 impl Crowd {
-    /// Starts so many client processes, and returns when they wait for orders.
-    pub fn start(processes: usize, interrupt: &Interrupt) -> Result<Self, Failure> {
+    /// Starts a client process for each share of the sessions, and returns when they wait for orders.
+    pub fn start(shares: &[Share], interrupt: &Interrupt) -> Result<Self, Failure> {
         let (sender, reports) = channel();
-        let clients = (0..processes)
-            .map(|number| Client::start(number, sender.clone()).map_err(Failure::system("A client process")))
-            .collect::<Result<_, _>>()?;
-        let mut crowd = Self { clients, reports, sessions: 0, interrupt: interrupt.clone() };
+        let start = |(number, share)| Client::start(number, share, sender.clone());
+        let clients = shares.iter().enumerate().map(start).collect::<Result<_, _>>();
+        let clients = clients.map_err(Failure::system("A client process"))?;
+        let sessions = shares.iter().map(|share| share.sessions).sum();
+        let mut crowd = Self { clients, reports, sessions, interrupt: interrupt.clone() };
         crowd.wait_for_each("the client processes", |client| client.ready)?;
         Ok(crowd)
     }
@@ -54,15 +55,6 @@ impl Crowd {
     /// The process ids.
     pub fn ids(&self) -> impl Iterator<Item = u32> {
         self.clients.iter().map(|client| client.process.id())
-    }
-
-    /// Has each process open its share of the sessions.
-    pub fn open(&mut self, shares: &[Share]) -> Result<(), Failure> {
-        self.sessions = shares.iter().map(|share| share.sessions).sum();
-        self.clients
-            .iter_mut()
-            .zip(shares)
-            .try_for_each(|(client, share)| client.send(&Order::Open(share.clone())))
     }
 
     /// Gives every process the same order.
@@ -155,11 +147,14 @@ fn silent(what: &str) -> Failure {
 }
 
 impl Client {
-    fn start(number: usize, reports: Sender<(usize, Option<Report>)>) -> io::Result<Self> {
+    fn start(number: usize, share: &Share, reports: Sender<(usize, Option<Report>)>) -> io::Result<Self> {
         let (stdin, orders) = io::pipe()?;
         let (output, stdout) = io::pipe()?;
         let process = ChildGuard::spawn(
-            Command::new(env::current_exe()?).arg("fleet-client").stdin(stdin).stdout(stdout),
+            Command::new(env::current_exe()?)
+                .args(["fleet-client", &serde_json::to_string(share)?])
+                .stdin(stdin)
+                .stdout(stdout),
         )?;
         thread::spawn(move || follow(output, number, &reports));
         Ok(Self { process, orders, ready: false, tally: Tally::default(), lines: None })

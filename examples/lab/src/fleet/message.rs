@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Order {
     /// Opens the sessions.
-    Open(Share),
+    Open,
     /// Lets the active sessions send lines, until the roll call.
     Send,
     /// Reports the lines since the last mark. From the first mark on, servers may end sessions. A session ends in order
@@ -34,6 +34,11 @@ pub struct Share {
     pub active: u32,
     /// How many sessions may wait for the banner, or for the answer to a roll call, at a time.
     pub in_flight: usize,
+}
+
+/// A share on the command line of a client process.
+pub fn share(text: &str) -> Result<Share, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// From a client process to the parent.

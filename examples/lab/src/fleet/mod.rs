@@ -38,4 +38,5 @@ mod show;
 
 pub use self::arguments::Arguments;
 pub use self::client::run as run_client;
+pub use self::message::{Share, share};
 pub use self::show::run;

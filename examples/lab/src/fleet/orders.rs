@@ -1,6 +1,6 @@
 //! A client process's way to its parent: orders on standard input, reports on standard output.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
@@ -8,6 +8,8 @@ use std::thread;
 use mio::{Registry, Token, Waker};
 
 use crate::fleet::message::{Order, Report};
+use crate::support::failure::Failure;
+use crate::support::output::try_to_say;
 
 /// The orders, in their order.
 #[derive(Debug)]
@@ -52,8 +54,6 @@ impl Orders {
 }
 
 /// Sends a report to the parent.
-pub fn report(report: &Report) -> io::Result<()> {
-    let mut line = serde_json::to_vec(report)?;
-    line.push(b'\n');
-    io::stdout().lock().write_all(&line)
+pub fn report(report: &Report) -> Result<(), Failure> {
+    try_to_say(serde_json::to_string(report).expect("a report has no keys but strings"))
 }

@@ -60,7 +60,7 @@ impl Port {
 
 /// The path of the server's program, which cargo has brought up to date.
 pub fn program(interrupt: &Interrupt) -> Result<PathBuf, Failure> {
-    programs::build(&["--bin", "okloop"], interrupt)?;
+    programs::build([], interrupt)?;
     Ok(programs::directory()?.join("okloop"))
 }
 

@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     say(&format!("Machine   {}", Machine::here()))?;
 
     let mut show = Show::begin(wish, &port, &shares, interrupt)?;
-    let result = show.go_on(&shares, arguments.seconds);
+    let result = show.go_on(arguments.seconds);
     result.map_err(|failure| show.explain(failure))
 }
 
@@ -63,7 +63,7 @@ impl Show {
         servers.iter_mut().try_for_each(|server| server.wait_until_listening(&interrupt))?;
         say(&format!("Servers   {} on {address}", many(servers.len(), "process")))?;
 
-        let crowd = Crowd::start(shares.len(), &interrupt)?;
+        let crowd = Crowd::start(shares, &interrupt)?;
         let last = shares[1..].last().map_or_else(String::new, |share| format!(" to {}", share.source));
         say(&format!(
             "Clients   {} from {}{last}, each with at most {} on their way",
@@ -76,8 +76,8 @@ impl Show {
         Ok(show)
     }
 
-    fn go_on(&mut self, shares: &[Share], time: Duration) -> Result<(), Failure> {
-        self.open(shares)?;
+    fn go_on(&mut self, time: Duration) -> Result<(), Failure> {
+        self.open()?;
         self.spread()?;
         self.send_lines(time)?;
         self.memory()?;
@@ -89,9 +89,9 @@ impl Show {
         self.verdict()
     }
 
-    fn open(&mut self, shares: &[Share]) -> Result<(), Failure> {
+    fn open(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        self.crowd.open(shares)?;
+        self.crowd.order(&Order::Open)?;
         let wanted = self.wish.sessions;
         let bar = progress("greeted", wanted);
         let tally = self.crowd.wait_for("the banners", |tally| {

@@ -23,8 +23,9 @@ use std::time::Instant;
 
 use askama::Template;
 use clap::Args;
-use okloop::trace::{self, Event};
-use okloop::{Config, Framing, Handle, OkSession, Server, Session};
+use okloop::protocols::{Framing, OkSession};
+use okloop::trace::{self, Event, Place};
+use okloop::{Client, Config, Handle, Server, Session};
 
 use self::recording::{RING, Recording, Ring};
 use self::scenes::{SCENES, Scene};
@@ -67,8 +68,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    // Each step of the loop is one of level trace.
-    log::set_max_level(log::LevelFilter::Trace);
     if let Some(name) = &arguments.scene {
         let scene = SCENES.iter().find(|scene| scene.name == name);
         let scene = scene.ok_or_else(|| Failure::Usage(format!("no scene {name:?}: see --list")))?;
@@ -132,18 +131,18 @@ struct Gate {
 }
 
 impl Recorded {
-    fn start<S: Session + Send + 'static>(
+    fn start<S: Session>(
         config: Config,
-        new_session: impl FnMut(SocketAddr) -> S + Send + 'static,
+        new_session: impl FnMut(Client<'_>) -> S + Send + 'static,
     ) -> Result<Self, Failure> {
-        let server = Server::bind(config, new_session).map_err(|error| Failure::System(error.to_string()))?;
+        let server = Server::bind(config).map_err(|error| Failure::System(error.to_string()))?;
         let port = server.local_addr().map_err(Failure::system("The server's address"))?.port();
         let (handle, ring) = (server.handle(), Mutex::new(Ring::new(RING)));
         let shared = Arc::new(Shared { ring, gate: Mutex::default(), changed: Condvar::new() });
         let recorder = Arc::clone(&shared);
         let thread = thread::spawn(move || {
-            trace::record_on_this_thread(move |event| recorder.record(event));
-            server.run().map(|_| ())
+            trace::record_on_this_thread(move |event, place| recorder.record(event, place));
+            server.run(new_session).map(|_| ())
         });
         Ok(Self { port, handle, names: Mutex::default(), shared, thread })
     }
@@ -153,7 +152,7 @@ impl Recorded {
         let lock = || self.shared.gate.lock().unwrap_or_else(PoisonError::into_inner);
         lock().closed = true;
         // This ends the `poll` that runs now.
-        self.handle.report().map_err(Failure::system("The loop's waker"))?;
+        self.handle.report();
         let wait = |gate: &mut Gate| !gate.loop_waits;
         drop(self.shared.changed.wait_while(lock(), wait).unwrap_or_else(PoisonError::into_inner));
         let result = prepare();
@@ -170,7 +169,7 @@ impl Recorded {
 
     /// Stops the server. Returns what it did, and the names of its clients.
     fn finish(self) -> Result<(Ring, HashMap<SocketAddr, String>), Failure> {
-        self.handle.stop().map_err(Failure::system("The loop's waker"))?;
+        self.handle.stop();
         self.thread.join().expect("the loop does not panic").map_err(Failure::system("The loop"))?;
         let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let ring = std::mem::replace(&mut *ring, Ring::new(0));
@@ -180,8 +179,8 @@ impl Recorded {
 
 impl Shared {
     /// Takes a step of the loop, on the loop's thread.
-    fn record(&self, event: &Event) {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now(), event.clone());
+    fn record(&self, event: &Event, place: Place) {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now(), event.clone(), place);
         if matches!(event, Event::PollStart { .. }) {
             let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
             while gate.closed {

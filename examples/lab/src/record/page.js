@@ -11,7 +11,7 @@ const GROUPS = {
   calls: ["read", "write", "answer", "error"],
   events: ["poll", "batch", "event", "turn", "other"],
   interest: ["interest", "rearm"],
-  states: ["state", "close", "request", "drain"],
+  states: ["state", "wait", "close", "request", "drain"],
   "time-outs": ["timer", "timeout"],
   accept: ["accept", "open", "refuse", "pause"],
 };
@@ -197,9 +197,8 @@ function show() {
   const link = byId("link");
   link.replaceChildren();
   if (!quiz || shown) {
-    const place = data.places[step.place];
     if (step.rule) link.append(reference(`NOTES.md#rule-${step.rule}`, `NOTES.md, rule ${step.rule}`), ", ");
-    link.append(reference(place.replace(":", "#L"), `${step.place} in ${place}`));
+    link.append(reference(step.place.replace(":", "#L"), step.place));
   }
   draw();
 }

@@ -1,11 +1,12 @@
 //! A recording: the loop's events as steps that a page can show.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use okloop::Address;
 use okloop::config::HIGH_WATER;
-use okloop::trace::Event;
+use okloop::trace::{Cause, Event, Place, Readable, State, Timeout};
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,7 +20,7 @@ pub const RING: usize = 100_000;
 #[derive(Debug)]
 pub struct Ring {
     size: usize,
-    events: VecDeque<(Instant, Event)>,
+    events: VecDeque<(Instant, Event, Place)>,
     dropped: usize,
 }
 
@@ -30,12 +31,12 @@ impl Ring {
     }
 
     /// Adds an event. A full ring drops its oldest one.
-    pub fn push(&mut self, time: Instant, event: Event) {
+    pub fn push(&mut self, time: Instant, event: Event, place: Place) {
         if self.events.len() == self.size {
             self.events.pop_front();
             self.dropped += 1;
         }
-        self.events.push_back((time, event));
+        self.events.push_back((time, event, place));
     }
 }
 
@@ -61,15 +62,13 @@ pub struct Recording {
     high_water: usize,
     dropped: usize,
     sessions: Vec<SessionInfo>,
-    /// The file and line of each function that a step names.
-    places: BTreeMap<&'static str, String>,
     steps: Vec<Step>,
     clients: Vec<Seen>,
 }
 
 #[derive(Debug, Serialize)]
 struct SessionInfo {
-    peer: SocketAddr,
+    peer: String,
     name: String,
 }
 
@@ -94,11 +93,11 @@ pub struct Step {
     pub state: &'static str,
     /// The step in one sentence.
     pub text: String,
-    /// The rule in chapter 11 of the course, if the step shows one.
+    /// The rule in chapter 16 of the course, if the step shows one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<u8>,
-    /// Where it happens.
-    pub place: &'static str,
+    /// Where it happens: a file of the project, and a line.
+    pub place: String,
     /// A moment that the page lists.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub key: bool,
@@ -123,12 +122,10 @@ impl Recording {
         clients: Vec<Seen>,
     ) -> Self {
         let mut story = Story { names, ..Story::default() };
-        for (time, event) in ring.events {
-            story.tell(time, &event);
+        for (time, event, place) in ring.events {
+            story.tell(time, &event, place);
         }
-        let places = story.steps.iter().map(|step| step.place);
         Self {
-            places: places.map(|place| (place, location(place))).collect(),
             version: VERSION,
             scene: scene.to_owned(),
             look_for: look_for.to_owned(),
@@ -170,25 +167,12 @@ impl Recording {
     }
 }
 
-/// Where a function of the loop stands: `src/server.rs:61` for `Server::bind`, say.
-fn location(place: &str) -> String {
-    let (owner, function) = place.split_once("::").unwrap_or((place, ""));
-    let (file, source) = match owner {
-        "Acceptor" => ("src/acceptor.rs", include_str!("../../../../src/acceptor.rs")),
-        "Connection" => ("src/connection.rs", include_str!("../../../../src/connection.rs")),
-        "Deadlines" => ("src/deadlines.rs", include_str!("../../../../src/deadlines.rs")),
-        _ => ("src/server.rs", include_str!("../../../../src/server.rs")),
-    };
-    let line = source.lines().position(|line| line.contains(&format!("fn {function}(")));
-    line.map_or_else(|| file.to_owned(), |line| format!("{file}:{}", line + 1))
-}
-
 /// The steps so far.
 #[derive(Default)]
 struct Story {
     names: HashMap<SocketAddr, String>,
     sessions: Vec<SessionInfo>,
-    by_peer: HashMap<SocketAddr, usize>,
+    by_peer: HashMap<Address, usize>,
     by_key: HashMap<usize, usize>,
     now: Vec<Now>,
     steps: Vec<Step>,
@@ -201,12 +185,13 @@ struct Story {
 }
 
 impl Story {
-    fn session(&mut self, peer: SocketAddr) -> usize {
+    fn session(&mut self, peer: Address) -> usize {
         if let Some(&session) = self.by_peer.get(&peer) {
             return session;
         }
-        let name = self.names.get(&peer).cloned().unwrap_or_else(|| peer.to_string());
-        self.sessions.push(SessionInfo { peer, name });
+        let name = peer.ip().and_then(|peer| self.names.get(&peer).cloned());
+        let name = name.unwrap_or_else(|| peer.to_string());
+        self.sessions.push(SessionInfo { peer: peer.to_string(), name });
         self.now.push(Now::default());
         self.by_peer.insert(peer, self.sessions.len() - 1);
         self.sessions.len() - 1
@@ -217,6 +202,7 @@ impl Story {
             Event::Turn { key, peer, .. }
             | Event::Interest { key, peer, .. }
             | Event::Opened { key, peer }
+            | Event::ConnectStarted { key, peer }
             | Event::Refused { key, peer, .. }
             | Event::Closed { key, peer, .. } => Some((key, peer)),
             _ => None,
@@ -228,9 +214,13 @@ impl Story {
             Event::Call { peer, .. }
             | Event::CallFailed { peer, .. }
             | Event::Answered { peer, .. }
+            | Event::Waiting { peer }
             | Event::State { peer, .. } => Some(self.session(peer)),
             _ => keyed(event).map(|(key, peer)| {
-                if matches!(event, Event::Opened { .. } | Event::Refused { .. }) {
+                if matches!(
+                    event,
+                    Event::Opened { .. } | Event::ConnectStarted { .. } | Event::Refused { .. }
+                ) {
                     // The system may give an address to a later client again.
                     self.by_peer.remove(&peer);
                 }
@@ -241,7 +231,7 @@ impl Story {
         }
     }
 
-    fn tell(&mut self, time: Instant, event: &Event) {
+    fn tell(&mut self, time: Instant, event: &Event, place: Place) {
         let start = *self.start.get_or_insert(time);
         if matches!(event, Event::PollStart { .. }) {
             self.iteration += 1;
@@ -259,7 +249,7 @@ impl Story {
                 // A session that lingers discards its input.
                 (now.input, now.output) = (if now.state == "Lingering" { 0 } else { *input }, *output);
             }
-            Event::State { state, .. } => now.state = state,
+            Event::State { state, .. } => now.state = (*state).into(),
             Event::Interest { interest, .. } => {
                 now.interest = match (interest.is_readable(), interest.is_writable()) {
                     (true, true) => "RW",
@@ -291,6 +281,7 @@ impl Story {
         let mut step = sentence(event, name, before, now, waited);
         step.at = u64::try_from((time - start).as_micros()).unwrap_or(u64::MAX);
         (step.iteration, step.session) = (self.iteration, session);
+        step.place = format!("{}:{}", place.file, place.line);
         (step.input, step.output, step.interest, step.state) =
             (now.input, now.output, now.interest, now.state);
         self.steps.push(step);
@@ -314,37 +305,26 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
     key |= matches!(event, Event::Stopping { open, .. } if *open > 0)
         || matches!(event, Event::PollEnd { events, .. } if *events > 1)
         || matches!(event, Event::Accepting { quota } if *quota > 1);
-    let (kind, rule, place, text) = match event {
-        Event::PollStart { timeout: None } => (
-            "poll",
-            11,
-            "Server::wait",
-            "The loop calls poll and waits until the kernel reports an event.".to_owned(),
-        ),
+    let (kind, rule, text) = match event {
+        Event::PollStart { timeout: None } => {
+            ("poll", 11, "The loop calls poll and waits until the kernel reports an event.".to_owned())
+        }
         Event::PollStart { timeout: Some(limit) } => (
             "poll",
             13,
-            "Server::wait",
             if limit.is_zero() {
                 NO_WAIT.to_owned()
             } else {
                 format!("The loop calls poll and waits for an event, at most {}.", time(*limit))
             },
         ),
-        Event::PollEnd { events, .. } => (
-            "batch",
-            6,
-            "Server::wait",
-            format!("poll returns after {} with {}.", time(waited), plural(*events, "event")),
-        ),
-        Event::ListenerReady => (
-            "event",
-            3,
-            "Acceptor::on_readable",
-            "The kernel reports that a client waits in the accept queue.".to_owned(),
-        ),
-        Event::Turn { ready, .. } => {
-            use okloop::readiness::Readable;
+        Event::PollEnd { events, .. } => {
+            ("batch", 6, format!("poll returns after {} with {}.", time(waited), plural(*events, "event")))
+        }
+        Event::ListenerReady => {
+            ("event", 3, "The kernel reports that a client waits in the accept queue.".to_owned())
+        }
+        Event::Turn { cause: Cause::Ready(ready), .. } => {
             let text = match (ready.readable, ready.writable) {
                 (Readable::No, true) if before.interest.contains('W') => {
                     key = true;
@@ -356,7 +336,32 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
                 (_, false) => format!("A turn for {name}: its socket is readable."),
                 (_, true) => format!("A turn for {name}: its socket is readable and writable."),
             };
-            ("turn", 6, "Server::turn", text)
+            ("turn", 6, text)
+        }
+        Event::Turn { cause, .. } => {
+            key = true;
+            let text = match cause {
+                Cause::Woken => {
+                    format!("A turn for {name}: another session, a thread or its own budget has woken it.")
+                }
+                Cause::End => format!("A turn for {name}: a waker ends it."),
+                Cause::Stop(_) => {
+                    format!("A turn for {name}: the server stops, and the session begins to drain.")
+                }
+                _ => format!("A turn for {name}: a time-out of it is over."),
+            };
+            ("turn", 14, text)
+        }
+        Event::Waiting { .. } => {
+            key = true;
+            (
+                "wait",
+                14,
+                format!("{name} waits for an answer that is made elsewhere. The server does not read it."),
+            )
+        }
+        Event::ConnectStarted { .. } => {
+            ("open", 18, format!("The loop begins a connection to {name}. An event says when it is open."))
         }
         Event::Call { call: "read", bytes: Some(0), .. } => {
             moved = Some(0);
@@ -369,7 +374,7 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
                     now.output
                 )
             };
-            ("read", 8, "Connection::read", text)
+            ("read", 8, text)
         }
         Event::Call { call, bytes: Some(count), .. } => {
             moved = Some(*count);
@@ -389,16 +394,14 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
                     now.output
                 )
             };
-            let (kind, place) = call_of(call);
-            (kind, 1, place, text)
+            (*call, 1, text)
         }
         Event::Call { call, bytes: None, .. } => {
-            let (kind, place) = call_of(call);
-            let full = if kind == "read" { "no byte is there" } else { "the socket is full" };
-            (kind, 1, place, format!("The {call} for {name} would block: {full}."))
+            let full = if *call == "read" { "no byte is there" } else { "the socket is full" };
+            (*call, 1, format!("The {call} for {name} would block: {full}."))
         }
         Event::CallFailed { call, error, .. } => {
-            ("error", 6, "Connection::failed", format!("The {call} for {name} fails: {error}."))
+            ("error", 6, format!("The {call} for {name} fails: {error}."))
         }
         Event::Answered { .. } => {
             let mark = if now.output >= HIGH_WATER {
@@ -409,7 +412,6 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             (
                 "answer",
                 12,
-                "Connection::answer",
                 format!(
                     "The protocol answers {name}: pending output grows from {} to {} bytes.{mark}",
                     before.output, now.output
@@ -417,20 +419,25 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             )
         }
         Event::State { state, .. } => {
-            key = matches!(*state, "Finishing" | "Lingering");
+            key = matches!(*state, State::Finishing | State::Lingering);
             let rule = match *state {
-                "Open" => 0,
-                "HalfClosed" => 8,
-                "Closed" => 7,
+                State::Open => 0,
+                State::InputEnded => 8,
+                State::Draining => 17,
+                State::Closed => 7,
+                State::Connecting => 18,
                 _ => 9,
             };
             let meaning = match *state {
-                "Draining" => ": the server answers what has arrived",
-                "Finishing" => ": the server writes the pending output and reads no more",
-                "Lingering" => ": all output is written, and the server waits for the client's end",
+                State::Draining => ": the server answers what the client had sent",
+                State::InputEnded => ": no more input follows, and the server answers what it has",
+                State::Finishing => {
+                    ": the protocol has said everything, and the server writes the pending output"
+                }
+                State::Lingering => ": all output is written, and the server waits for the client's end",
                 _ => "",
             };
-            ("state", rule, "Connection::enter", format!("The state of {name} becomes {state}{meaning}."))
+            ("state", rule, format!("The state of {name} becomes {state:?}{meaning}."))
         }
         Event::Interest { rearm, .. } => {
             let (stopped, resumed) = (before.interest.contains('R'), now.interest.contains('R'));
@@ -464,57 +471,46 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             } else {
                 format!("The loop asks the kernel to report {name} when it is {}.", words(now.interest))
             };
-            (if *rearm { "rearm" } else { "interest" }, rule, "Server::update_registration", text)
+            (if *rearm { "rearm" } else { "interest" }, rule, text)
         }
         Event::ListenerRearmed => (
             "rearm",
             2,
-            "Acceptor::rearm",
             "The loop re-arms the listener: the kernel reports it again if more clients wait.".to_owned(),
         ),
-        Event::TimeoutStarted { timeout, length, .. } => (
-            "timer",
-            13,
-            "Deadlines::start",
-            format!("The {} of {name} starts: {}.", timer(*timeout), time(*length)),
-        ),
-        Event::TimeoutFired { timeout, .. } => ("timeout", 13, "Server::end_late_sessions", {
-            use okloop::deadlines::Timeout;
+        Event::TimeoutStarted { timeout, length, .. } => {
+            ("timer", 13, format!("The {} of {name} starts: {}.", timer(*timeout), time(*length)))
+        }
+        Event::TimeoutFired { timeout, .. } => ("timeout", 13, {
             let why = match timeout {
                 Timeout::Idle => "the client sent nothing",
                 Timeout::Write => "no output left",
                 Timeout::Linger => "the client did not end",
+                Timeout::Quiet => "nothing more came",
+                Timeout::Connect => "the connection did not open",
+                _ => "the session has set it",
             };
             format!("The {} of {name} is over: {why} for {}.", timer(*timeout), time(waited))
         }),
-        Event::Accepting { quota } => (
-            "accept",
-            3,
-            "Server::accept_new",
-            format!("The loop accepts clients: {quota} at most in this iteration."),
-        ),
+        Event::Accepting { quota } => {
+            ("accept", 3, format!("The loop accepts clients: {quota} at most in this iteration."))
+        }
         Event::AcceptFailed { is_empty: true, .. } => {
-            ("accept", 1, "Acceptor::accept", "accept would block: the accept queue is empty.".to_owned())
+            ("accept", 1, "accept would block: the accept queue is empty.".to_owned())
         }
-        Event::AcceptFailed { error, .. } => {
-            ("accept", 4, "Acceptor::accept", format!("accept returns no client: {error}."))
-        }
+        Event::AcceptFailed { error, .. } => ("accept", 4, format!("accept returns no client: {error}.")),
         Event::AcceptPaused { open, error } => (
             "pause",
             4,
-            "Acceptor::pause",
             format!(
                 "Accepting pauses at {}, until a session ends or a second has passed: {error}.",
                 plural(*open, "open session")
             ),
         ),
-        Event::Opened { .. } => {
-            ("open", 3, "Server::admit", format!("The loop accepts {name}. Its session begins."))
-        }
+        Event::Opened { .. } => ("open", 3, format!("The loop accepts {name}. Its session begins.")),
         Event::Refused { open, .. } => (
             "refuse",
             9,
-            "Connection::refuse",
             format!(
                 "The loop refuses {name}: the limit is {}. The client is told that the server is full.",
                 plural(*open, "open session")
@@ -522,7 +518,7 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
         ),
         Event::Closed { reason, .. } => {
             let reason = reason.to_string().replace("_timeout", " time-out");
-            ("close", 7, "Server::remove_closed", format!("The loop closes the socket of {name}: {reason}."))
+            ("close", 7, format!("The loop closes the socket of {name}: {reason}."))
         }
         Event::Requested { stop, report, .. } => {
             let text = if *stop {
@@ -532,33 +528,24 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             } else {
                 "The server is asked to stop immediately."
             };
-            ("request", 0, "Server::handle_requests", text.to_owned())
+            ("request", 0, text.to_owned())
         }
-        Event::Stopping { open: 0, .. } => (
-            "drain",
-            9,
-            "Server::continue_drain",
-            "The recording ends: no session is open, and the server stops.".to_owned(),
-        ),
+        Event::Stopping { open: 0, .. } => {
+            ("drain", 9, "The recording ends: no session is open, and the server stops.".to_owned())
+        }
         Event::Stopping { open, timeout } => (
             "drain",
             9,
-            "Server::continue_drain",
             format!(
                 "The drain begins. It ends after {} at the latest: {} now.",
                 time(*timeout),
                 plural(*open, "open session")
             ),
         ),
-        other => ("other", 6, "Server::run", other.to_string()),
+        other => ("other", 6, other.to_string()),
     };
     let rule = Some(rule).filter(|&rule| rule > 0);
-    Step { kind, rule, place, text, key, bytes: moved, ..Step::default() }
-}
-
-/// The kind of a call's step, and the function that makes the call.
-fn call_of(call: &str) -> (&'static str, &'static str) {
-    if call == "read" { ("read", "Connection::read") } else { ("write", "Connection::flush") }
+    Step { kind, rule, text, key, bytes: moved, ..Step::default() }
 }
 
 /// A time as the page writes it: `1.0 s`, say.
@@ -568,7 +555,7 @@ fn time(time: Duration) -> String {
     format!("{} {}", &text[..unit], &text[unit..])
 }
 
-fn timer(timeout: okloop::deadlines::Timeout) -> String {
+fn timer(timeout: Timeout) -> String {
     format!("{timeout:?} time-out").to_lowercase()
 }
 
@@ -592,7 +579,7 @@ mod tests {
     fn a_full_ring_drops_its_oldest_events_and_counts_them() {
         let mut ring = Ring::new(2);
         for _ in 0..5 {
-            ring.push(Instant::now(), Event::ListenerReady);
+            ring.push(Instant::now(), Event::ListenerReady, Place { file: "src/server.rs", line: 1 });
         }
         let recording = Recording::new(ring, HashMap::new(), "", "", Vec::new());
         assert_eq!((recording.steps.len(), recording.dropped), (2, 3));

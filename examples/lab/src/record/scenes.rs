@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use okloop::{Buffer, Config, Framing, OkSession, Session, Step};
+use okloop::protocols::{BANNER, Framing, OkSession};
+use okloop::{Buffer, Config, Session, Step};
 use rlimit::Resource;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -120,7 +121,7 @@ pub const SCENES: &[Scene] = &[
                 names("newcomer", 12, |name| Client::connect(server, name, None))
             })?;
             open.iter_mut().try_for_each(|client| client.expect(11))?;
-            crowd.iter_mut().try_for_each(|client| client.expect(okloop::BANNER.len()))?;
+            crowd.iter_mut().try_for_each(|client| client.expect(BANNER.len()))?;
             open.into_iter().chain(crowd).map(Client::finish).collect()
         },
     },
@@ -146,7 +147,7 @@ pub const SCENES: &[Scene] = &[
             let outcome = waiting.connect_to(server).and_then(|()| {
                 thread::sleep(MOMENT);
                 let inside = inside.finish()?;
-                waiting.expect(okloop::BANNER.len())?;
+                waiting.expect(BANNER.len())?;
                 Ok(vec![inside, waiting.finish()?])
             });
             set(limit.0)?;
@@ -186,7 +187,7 @@ pub const SCENES: &[Scene] = &[
             let idle = Client::greeted(server, "the idle client")?;
             reader.send(&[b'x'; 100_000])?;
             thread::sleep(MOMENT);
-            server.handle.stop().map_err(Failure::system("The loop's waker"))?;
+            server.handle.stop();
             thread::sleep(MOMENT);
             Ok(vec![reader.finish()?, idle.finish()?])
         },
@@ -317,13 +318,13 @@ impl Client {
 
     fn greeted(server: &Recorded, name: &str) -> Result<Self, Failure> {
         let mut client = Self::connect(server, name, None)?;
-        client.expect(okloop::BANNER.len())?;
+        client.expect(BANNER.len())?;
         Ok(client)
     }
 
     fn slow(server: &Recorded, name: &str) -> Result<Self, Failure> {
         let mut client = Self::connect(server, name, Some(8 * 1024))?;
-        client.expect(okloop::BANNER.len())?;
+        client.expect(BANNER.len())?;
         Ok(client)
     }
 

@@ -38,7 +38,7 @@ class Session(asyncio.Protocol):
 
 
 async def main(port):
-    server = await asyncio.get_running_loop().create_server(Session, "0.0.0.0", port, backlog=BACKLOG)
+    server = await asyncio.get_running_loop().create_server(Session, "127.0.0.1", port, backlog=BACKLOG)
     await server.serve_forever()
 
 

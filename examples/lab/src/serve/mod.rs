@@ -11,16 +11,16 @@
 mod threads;
 mod tokio;
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use okloop::{CHUNK, PREFIX};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::failure::Failure;
+use crate::support::output::{complain, say};
+use crate::support::protocol::{CHUNK, PREFIX};
 
 /// How many clients the kernel queues until the server accepts them, as for the ladder.
 const BACKLOG: i32 = 4096;
@@ -29,7 +29,7 @@ const INPUT: usize = 16 * 1024;
 /// How long a server waits after a failed accept. Only the end of another session gives it a descriptor again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Serves as one of the contenders of `compare`, on all addresses
+/// Serves as one of the contenders of `compare`, on 127.0.0.1
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Which one
@@ -66,7 +66,7 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // A restarted server can bind its port while the kernel remembers the sessions of the one before (TIME_WAIT).
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -78,13 +78,4 @@ fn answer(received: &[u8], answers: &mut Vec<u8>) {
         answers.extend_from_slice(PREFIX);
         answers.extend_from_slice(chunk);
     }
-}
-
-/// Prints a line, as the rungs of the ladder do for each session.
-fn say(line: impl Display) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
-fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -3,11 +3,12 @@
 use std::io;
 use std::net::TcpListener as StdListener;
 
-use okloop::BANNER;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
+
+use crate::support::protocol::BANNER;
 
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 

@@ -3,7 +3,7 @@
 //!
 //! No guard helps against `kill -9` of the laboratory itself.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, ExitStatus};
 use std::sync::Mutex;
@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use crate::support::output::complain;
 use crate::support::usage;
 
 /// How long the laboratory waits for killed processes. A process that is left then may not be killed by this user, as
@@ -54,6 +55,17 @@ impl ChildGuard {
             Ok(WaitStatus::Exited(_, code)) => Some(ExitStatus::from_raw(code << 8)),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::from_raw(signal as i32)),
             _ => None,
+        }
+    }
+
+    /// Waits for the end of the child; none if it still runs after `limit`.
+    pub fn exit_within(&self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.exit_status() {
+                None if Instant::now() < deadline => thread::sleep(GLANCE),
+                status => return status,
+            }
         }
     }
 
@@ -112,18 +124,23 @@ pub fn end_descendants() {
             return;
         }
         if Instant::now() > deadline {
-            let _ = writeln!(io::stderr(), "Cannot be ended and are left behind: processes {descendants:?}");
+            complain(format_args!("Cannot be ended and are left behind: processes {descendants:?}"));
             LEFT_BEHIND.lock().expect("no holder of the lock panics").extend(descendants);
             return;
         }
-        for descendant in descendants {
-            // It fails only if the process has ended, or may not be killed. Its number is not in use again yet: the
-            // kernel gives out all other numbers first.
-            let _ = kill(pid(descendant), Signal::SIGKILL);
-        }
+        kill_descendants();
         // The children of the dead become ours and are reaped in the next round.
         reap(Pid::from_raw(-1));
         thread::sleep(GLANCE);
+    }
+}
+
+/// Kills all processes that descend from this one, and leaves it to their guards to reap them.
+pub fn kill_descendants() {
+    for descendant in descendants() {
+        // It fails only if the process has ended, or may not be killed. Its number is not in use again yet: the kernel
+        // gives out all other numbers first.
+        let _ = kill(pid(descendant), Signal::SIGKILL);
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Failure {
     Silent(String),
     /// Ctrl-C, or another signal that asks for an end.
     Interrupted,
+    /// The run went well, and shows that a server is not good: which.
+    Judged(String),
 }
 
 /// How a process ended.
@@ -44,6 +46,13 @@ pub struct Death {
     pub how: String,
     /// The end of its last line, in quotation marks, and safe to show in a terminal.
     pub last_words: Option<String>,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last_words = self.last_words.as_ref().map(|words| format!(", last output: {words}"));
+        write!(f, "the server has ended ({}){}", self.how, last_words.unwrap_or_default())
+    }
 }
 
 impl Failure {
@@ -103,7 +112,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::System(what) => write!(f, "{what}"),
+            Self::Usage(what) | Self::System(what) | Self::Judged(what) => write!(f, "{what}"),
             Self::Impossible(why) => write!(f, "not possible here: {why}"),
             Self::NotStarted(error) => write!(f, "did not start: {error}"),
             Self::Died(death) => write!(f, "died: {}", death.how),

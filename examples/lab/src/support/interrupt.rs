@@ -14,9 +14,6 @@ use signal_hook::flag;
 use crate::support::child::ChildGuard;
 use crate::support::failure::Failure;
 
-/// How often the laboratory looks whether a process has ended.
-const GLANCE: Duration = Duration::from_millis(2);
-
 /// Whether the operator asks for an end. A wait checks it each [`Interrupt::TICK`] and returns an error, which drops
 /// every guard on its way to `main`. So no process is left behind.
 #[derive(Debug, Clone, Default)]
@@ -83,8 +80,9 @@ impl Interrupt {
         let deadline = Instant::now() + patience;
         loop {
             self.check()?;
-            match process.exit_status() {
-                None if Instant::now() < deadline => thread::sleep(GLANCE),
+            let left = deadline.saturating_duration_since(Instant::now());
+            match process.exit_within(left.min(Self::TICK)) {
+                None if !left.is_zero() => {}
                 status => return Ok(status),
             }
         }
@@ -105,6 +103,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_with_its_patience_or_with_an_interrupt() {
+        const GLANCE: Duration = Duration::from_millis(2);
         let sleeper = ChildGuard::spawn(Command::new("sleep").arg("3600")).unwrap();
         let interrupt = Interrupt::default();
         assert_eq!(interrupt.wait_for_end(&sleeper, GLANCE).unwrap(), None);

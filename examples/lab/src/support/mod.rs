@@ -2,24 +2,38 @@
 //!
 //! | module | what it has |
 //! |---|---|
+//! | [`candidates`] | the servers that are tried, and the options that add some |
+//! | [`programs`] | where the project's programs are, and that they are up to date |
+//! | [`server`] | the one way to start a server |
+//! | [`child`] | a child process that ends with its guard |
+//! | [`log`] | what a server writes |
+//! | [`sockets`] | the kernel's table of TCP sockets |
+//! | [`protocol`] | what a server says |
+//! | [`load`] | the one load engine: any number of clients, each byte checked |
 //! | [`failure`] | each way in which a server, or this machine, can fail |
 //! | [`interrupt`] | Ctrl-C |
-//! | [`child`] | a child process that ends with its guard |
 //! | [`processors`] | a processor for the load alone |
-//! | [`programs`] | where the project's programs are, and that they are up to date |
-//! | [`client`] | a client's session: connect, banner, lines, each byte checked |
 //! | [`latency`] | latencies in a histogram |
 //! | [`usage`] | what a process uses: processor time, memory, threads |
 //! | [`machine`] | the machine's description |
-//! | [`words`] | numbers in sentences |
+//! | [`output`] | lines, progress and files |
+//! | [`picture`] | the one way to draw |
+//! | [`words`] | numbers as text |
 
+pub mod candidates;
 pub mod child;
-pub mod client;
 pub mod failure;
 pub mod interrupt;
 pub mod latency;
+pub mod load;
+pub mod log;
 pub mod machine;
+pub mod output;
+pub mod picture;
 pub mod processors;
 pub mod programs;
+pub mod protocol;
+pub mod server;
+pub mod sockets;
 pub mod usage;
 pub mod words;

@@ -30,18 +30,20 @@ pub fn directory() -> Result<PathBuf, Failure> {
     }
 }
 
-/// Has cargo build what `targets` name, if cargo started this program.
-pub fn build(targets: &[&str], interrupt: &Interrupt) -> Result<(), Failure> {
+/// Has cargo build those of these programs that are the project's, if cargo started this program.
+pub fn build<'a>(programs: impl IntoIterator<Item = &'a str>, interrupt: &Interrupt) -> Result<(), Failure> {
     let directory = directory()?;
     let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--workspace", "--profile", profile(&directory)]);
-    command.args([
-        "--manifest-path",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
-        "--target-dir",
-    ]);
-    command.arg(directory.join("..")).args(targets).stdin(Stdio::null());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
+    command.args(["build", "--quiet", "--package", "okloop", "--profile", profile(&directory)]);
+    command.args(["--bin", "okloop", "--manifest-path", manifest, "--target-dir"]).arg(directory.join(".."));
+    for program in programs {
+        if let Ok(name) = Path::new(program).strip_prefix(directory.join("examples")) {
+            command.arg("--example").arg(name);
+        }
+    }
+    command.stdin(Stdio::null());
     let build = ChildGuard::spawn(&mut command).map_err(Failure::system("cargo build"))?;
     match interrupt.wait_for_end(&build, PATIENCE)? {
         Some(status) if status.success() => Ok(()),

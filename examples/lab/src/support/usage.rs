@@ -2,15 +2,16 @@
 //!
 //! Every figure is an `Option`. A process that has ended has none, and a table then says "n/a" instead of a number.
 
+use std::collections::BTreeSet;
+use std::ops::Add;
 use std::time::Duration;
 
-use derive_more::Add;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::process::{Process, all_processes};
 
 /// How often the scheduler took the processor from the threads of a process.
-#[derive(Debug, Clone, Copy, Add)]
+#[derive(Debug, Clone, Copy)]
 pub struct Switches {
     /// The thread had nothing to do and waited.
     pub voluntary: u64,
@@ -19,13 +20,35 @@ pub struct Switches {
 }
 
 /// The bytes of memory that a process has in use, counted in two ways.
-#[derive(Debug, Clone, Copy, Add)]
+#[derive(Debug, Clone, Copy)]
 pub struct Memory {
     /// Each page in use counts whole (resident set): exact for a single process.
     pub resident: u64,
     /// A page that several processes use counts in parts (proportional set): the sum is right for processes that were
     /// forked from each other. But a part changes when another program maps the same library.
     pub proportional: u64,
+}
+
+impl Add for Switches {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            voluntary: self.voluntary + other.voluntary,
+            involuntary: self.involuntary + other.involuntary,
+        }
+    }
+}
+
+impl Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            resident: self.resident + other.resident,
+            proportional: self.proportional + other.proportional,
+        }
+    }
 }
 
 fn process(id: u32) -> Option<Process> {
@@ -72,6 +95,28 @@ pub fn memory(id: u32) -> Option<Memory> {
     let rollup = process(id)?.smaps_rollup().ok()?.memory_map_rollup;
     let bytes = &rollup.iter().next()?.extension.map;
     Some(Memory { resident: *bytes.get("Rss")?, proportional: *bytes.get("Pss")? })
+}
+
+/// The address space that the process has reserved (bytes).
+pub fn address_space(id: u32) -> Option<u64> {
+    Some(process(id)?.stat().ok()?.vsize)
+}
+
+/// How many files the process has open.
+pub fn open_files(id: u32) -> Option<usize> {
+    process(id)?.fd_count().ok()
+}
+
+/// The number that its next file would get. With this as the limit of open files, it can open none.
+pub fn next_file(id: u32) -> Option<u64> {
+    let open: BTreeSet<i32> = process(id)?.fd().ok()?.filter_map(|file| Some(file.ok()?.fd)).collect();
+    let next = (0..i32::MAX).find(|number| !open.contains(number))?;
+    Some(next.unsigned_abs().into())
+}
+
+/// Whether the process is stopped by a signal.
+pub fn is_stopped(id: u32) -> Option<bool> {
+    Some(process(id)?.stat().ok()?.state == 'T')
 }
 
 /// How many threads the process has.

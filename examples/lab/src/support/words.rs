@@ -1,12 +1,18 @@
-//! Numbers in sentences.
+//! Numbers as text, and text as numbers.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use indicatif::HumanCount;
+use indicatif::{HumanCount, HumanFloatCount};
 
 /// A number with separated thousands.
 pub fn count(number: usize) -> HumanCount {
     HumanCount(number as u64)
+}
+
+/// The same for a rounded number.
+pub fn thousands(number: f64) -> String {
+    HumanFloatCount(number.round()).to_string()
 }
 
 /// A number and its noun.
@@ -19,11 +25,45 @@ pub fn many(number: usize, noun: &str) -> String {
     format!("{} {noun}{ending}", count(number))
 }
 
-/// A time on the command line: a number of seconds from `least` to an hour.
-pub fn seconds(text: &str, least: f64) -> Result<Duration, String> {
+/// A time, in three digits.
+pub fn time(duration: Duration) -> String {
+    microseconds(in_microseconds(duration))
+}
+
+/// The same for a number of microseconds.
+pub fn microseconds(number: f64) -> String {
+    match number {
+        ..9.995 => format!("{number:.2} µs"),
+        ..99.95 => format!("{number:.1} µs"),
+        ..999.5 => format!("{number:.0} µs"),
+        ..9_995.0 => format!("{:.2} ms", number / 1e3),
+        ..99_950.0 => format!("{:.1} ms", number / 1e3),
+        ..999_500.0 => format!("{:.0} ms", number / 1e3),
+        ..9_995_000.0 => format!("{:.2} s", number / 1e6),
+        _ => format!("{:.1} s", number / 1e6),
+    }
+}
+
+/// A time as a number of microseconds.
+pub fn in_microseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+/// An amount of memory.
+pub fn bytes(number: f64) -> String {
+    match number.abs() {
+        ..1024.0 => format!("{number:.0} B"),
+        ..1_048_576.0 => format!("{:.1} KiB", number / 1024.0),
+        ..1_073_741_824.0 => format!("{:.1} MiB", number / 1_048_576.0),
+        _ => format!("{:.1} GiB", number / 1_073_741_824.0),
+    }
+}
+
+/// A time on the command line, in seconds.
+pub fn seconds(text: &str, allowed: RangeInclusive<f64>) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is expected")?;
-    if !(least..=3600.0).contains(&seconds) {
-        return Err(format!("from {least} to 3600 seconds"));
+    if !allowed.contains(&seconds) {
+        return Err(format!("from {} to {} seconds", allowed.start(), allowed.end()));
     }
     Ok(Duration::from_secs_f64(seconds))
 }

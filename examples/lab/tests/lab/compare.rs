@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use okloop::{BANNER, PREFIX};
+use okloop::protocols::{BANNER, PREFIX};
 use serde_json::Value;
 
+use crate::browser::Page;
 use crate::harness::{Finished, Running, lab, lab_under, program, run, start};
 
 /// The servers that come with the comparison, without the one that needs python3.
@@ -270,7 +271,7 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     assert!(!comparison.page().contains("<i>"), "the page is not the server's");
     let table = finished.stdout;
     assert_eq!(table.matches("Last words of cries: ").count(), 1, "told once: {table}");
-    assert!(table.contains("Last words of missing: \"sh: 1: /no/such/server: not found\""), "{table}");
+    assert!(table.contains("Last words of missing: \"sh: 1: exec: /no/such/server: not found\""), "{table}");
     assert!(!table.contains('\x1b'), "the terminal is not the server's: {table}");
     let deaf = table.lines().find(|line| line.starts_with("deaf ")).unwrap_or_default();
     assert!(deaf.ends_with("  never listened on its port"), "{table}");
@@ -353,8 +354,9 @@ fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted
     // 20 active clients, a line each 10 ms, for 0.1 s and what the last turn took longer.
     let due = waiting["latency_samples"].as_f64();
     assert!(due >= Some(200.0) && due < Some(300.0), "{waiting:#}");
-    // The last line had been due for little more than 200 ms when the answer to the first one came after 300.
-    assert!(waiting["latency_p50_us"].as_f64() < Some(290_000.0), "{waiting:#}");
+    // The first line of a client is answered after 300 ms, and the others, which are sent meanwhile, 300 ms later.
+    let median = waiting["latency_p50_us"].as_f64();
+    assert!(median >= Some(490_000.0) && median < Some(650_000.0), "{waiting:#}");
 
     let family = &results_of(&results, "piped")[0]["median"];
     // The shell and cat, the server's first thread, and one for each session.
@@ -596,17 +598,12 @@ fn wrong_arguments_end_in_one_line_and_status_2() {
 fn a_browser_draws_every_picture() {
     let comparison = Comparison::new("browser");
     comparison.run(&[FEW, "--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
-    let profile = comparison.output.join("profile");
-    let mut chromium = Command::new("chromium");
-    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
-    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    chromium.arg(format!("--user-data-dir={}", profile.display())).arg("--dump-dom");
-    chromium.arg(format!("file://{}/report.html", comparison.output.display()));
-    let finished = run(&mut chromium);
-
-    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    let mut page = Page::open(&comparison.output.join("report.html"));
+    page.stands_alone();
+    let page = page.run("document.documentElement.outerHTML");
+    let page = page.as_str().expect("a text");
     for picture in PICTURES {
-        let figure = figure(&finished.stdout, picture);
+        let figure = figure(page, picture);
         assert!(figure.contains("</svg>"), "{picture} is parsed as a picture: {figure}");
         let marks = ["<polyline", "<circle", "<rect"].map(|mark| figure.matches(mark).count());
         // The paper, and something for each server.

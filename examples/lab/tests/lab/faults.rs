@@ -60,7 +60,7 @@ fn a_verdict_other_than_the_expected_one_is_judged_three_times_and_then_fails() 
     };
     let finished = expect("✓", "✗");
     let again = "not-text, okloop: ✓ came, and is judged again\n";
-    let said = format!("{again}{again}not-text, okloop: ✗ is expected, ✓ came\n");
+    let said = format!("{again}{again}error: not-text, okloop: ✗ is expected, ✓ came\n");
     assert_eq!((finished.status, finished.stderr), (Some(1), said));
     let finished = expect("✓", "✓");
     assert_eq!((finished.status, &finished.stderr[..]), (Some(0), ""));
@@ -113,16 +113,16 @@ fn ctrl_c_leaves_no_server_and_writes_the_cases_before_it() {
 fn a_server_that_cannot_be_tested_is_one_sentence_and_status_1() {
     let closed = format!("127.0.0.1:{}", free_port());
     let refused = format!(
-        "{closed}: expected: the server accepts a connection; came: connect: Connection refused (os error 111)\n"
+        "error: {closed}: expected: the server accepts a connection; came: connect: Connection refused (os error 111)\n"
     );
     for (arguments, sentence) in [
         (
             ["--server", "a=no-such-program {port}"],
-            "a: no-such-program does not start: No such file or directory (os error 2)\n",
+            "error: a: the server has ended (exit status: 127), last output: \"sh: 1: exec: no-such-program: not found\"\n",
         ),
         (
             ["--server", "a=sh -c 'echo \"the file isn'\"'\"'t there\"; exit 3' {port}"],
-            "a: the server has ended (exit status: 3), last output: \"the file isn't there\"\n",
+            "error: a: the server has ended (exit status: 3), last output: \"the file isn't there\"\n",
         ),
         (["--connect", &closed], &refused),
     ] {
@@ -130,7 +130,7 @@ fn a_server_that_cannot_be_tested_is_one_sentence_and_status_1() {
         assert_eq!((finished.status, &finished.stdout[..], &finished.stderr[..]), (Some(1), "", sentence));
     }
     let finished = faults("stranger", &["--server", &okloop(), "--banner", "Hello\\n"]);
-    let sentence = "okloop: expected: the banner, \"Hello\\n\"; came: \"Welcome to the server. Type something and hit \
+    let sentence = "error: okloop: expected: the banner, \"Hello\\n\"; came: \"Welcome to the server. Type something and hit \
                     enter\\n\" (--banner describes the greeting)\n";
     assert_eq!((finished.status, &finished.stdout[..], &finished.stderr[..]), (Some(1), "", sentence));
 }

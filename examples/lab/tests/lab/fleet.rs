@@ -59,8 +59,8 @@ fn the_fleet_reports_lines_that_have_no_answer_yet() {
 
     let (_, waiting) = typing.split_once(" ms; ").unwrap_or_else(|| panic!("no line waits: {said}"));
     let [lines, milliseconds] = numbers(waiting)[..2] else { panic!("{waiting}") };
-    // By chance one process gets none of thirty active sessions once in 2³⁰ times.
-    assert!((1..=30).contains(&lines) && waiting.contains(" still waiting, the oldest for "), "{said}");
+    // By chance one process gets none of thirty active sessions once in 2³⁰ times. Each sends twenty lines in two seconds.
+    assert!((10..=600).contains(&lines) && waiting.contains(" still waiting, the oldest for "), "{said}");
     // They waited for nearly the whole time.
     assert!(milliseconds >= 500, "{said}");
     let meanwhile = numbers(said_of(said, "          meanwhile, all active sessions"));

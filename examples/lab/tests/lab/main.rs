@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod browser;
 #[path = "../../../../tests/it/harness/cargo.rs"]
 mod cargo;
 mod compare;

@@ -5,15 +5,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::sync::LazyLock;
 
-use headless_chrome::protocol::cdp::types::Event;
-use headless_chrome::{Browser, LaunchOptions, Tab};
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::browser::Page;
 use crate::harness::{lab, run, start};
 
 /// The directory with all scenes, recorded once.
@@ -54,7 +52,14 @@ fn each_scene_contains_the_steps_that_it_promises() {
     expect("greeting", &["writes 52 bytes", "reads 6 bytes", "from 0 to 11 bytes", "writes 11 bytes"]);
     expect(
         "half-close",
-        &["The server still sends", "becomes HalfClosed", "No output is pending", "finished"],
+        &[
+            "The server still sends",
+            "becomes InputEnded",
+            "becomes Finishing",
+            "No output is pending",
+            "becomes Lingering",
+            "finished",
+        ],
     );
     expect("slow-reader", &["The server stops reading", "The client has read", "again: the client has read"]);
     expect("flood", &["re-arms the socket", "reads 3 bytes from the typing client"]);
@@ -151,7 +156,7 @@ fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
     let port = line.split(['.', ' ']).find_map(|word| word.parse().ok()).expect("the line names the port");
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
     client.write_all(b"hello\n").expect("the server reads");
-    client.read_exact(&mut [0; okloop::BANNER.len() + 11]).expect("the server answers");
+    client.read_exact(&mut [0; okloop::protocols::BANNER.len() + 11]).expect("the server answers");
     drop(client);
     running.signal(Signal::SIGINT);
     assert_eq!(running.finish().status, Some(0));
@@ -160,22 +165,19 @@ fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
 }
 
 #[test]
-fn each_step_names_the_line_of_its_function_and_a_rule_of_the_course() {
+fn each_step_names_its_line_and_a_rule_of_the_course() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |file: &str| fs::read_to_string(project.join(file)).expect("a file of the project");
     let course = read("NOTES.md");
     for scene in scenes() {
         let recording = recording(&scene);
         for step in list(&recording, "steps") {
-            let place = step["place"].as_str().expect("a function");
-            let (owner, function) = place.split_once("::").expect("a type and a function");
-            let location = recording["places"][place].as_str().expect("the place of the function");
-            let (file, line) = location.split_once(':').expect("a file and a line");
-            assert_eq!(file, format!("src/{}.rs", owner.to_lowercase()));
+            let place = step["place"].as_str().expect("a place");
+            let (file, line) = place.split_once(':').expect("a file and a line");
             let line: usize = line.parse().expect("a number");
             let source = read(file);
             let text = source.lines().nth(line - 1).unwrap_or_default();
-            assert!(text.contains(&format!("fn {function}(")), "{scene}: {place} is not at {location}");
+            assert!(text.contains("step!("), "{scene}: no step is at {place}");
             if let Some(rule) = step["rule"].as_u64() {
                 let rows = [format!("\n| {rule} |"), format!("id=\"rule-{rule}\"")];
                 assert!(rows.iter().any(|row| course.contains(row)), "{scene}: no rule {rule} in the course");
@@ -288,100 +290,51 @@ fn the_export_for_perfetto_keeps_to_the_trace_event_format() {
     }
 }
 
-/// A page of a recording in Chromium, which notes every error on the console.
-struct Page {
-    tab: Arc<Tab>,
-    errors: Arc<Mutex<Vec<String>>>,
-    _browser: Browser,
+fn open(scene: &str) -> Page {
+    Page::open(&SCENES.join(format!("{scene}.html")))
 }
 
-impl Page {
-    fn open(scene: &str) -> Self {
-        // Before the browser starts, because a browser that has nothing to do for 30 seconds is disconnected.
-        let address = format!("file://{}", SCENES.join(format!("{scene}.html")).display());
-        let options = LaunchOptions::default_builder()
-            .path(Some("/usr/bin/chromium".into()))
-            .sandbox(false)
-            .window_size(Some((1300, 900)))
-            .build();
-        let browser = Browser::new(options.expect("options")).expect("chromium is installed");
-        let tab = browser.new_tab().expect("a tab");
-        // A busy machine is no failure.
-        tab.set_default_timeout(Duration::from_secs(60));
-        let errors = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&errors);
-        tab.enable_runtime().and_then(Tab::enable_log).expect("events of the console");
-        let listener = move |event: &Event| {
-            let error = match event {
-                Event::RuntimeExceptionThrown(thrown) => format!("{:?}", thrown.params.exception_details),
-                Event::RuntimeConsoleAPICalled(call) => format!("{:?}", call.params.args),
-                Event::LogEntryAdded(entry) => entry.params.entry.text.clone(),
-                _ => return,
-            };
-            noted.lock().expect("no test panics with it").push(error);
-        };
-        tab.add_event_listener(Arc::new(listener)).expect("a listener");
-        tab.navigate_to(&address).and_then(|tab| tab.wait_until_navigated()).expect("the page opens");
-        Self { tab, errors, _browser: browser }
-    }
+fn text(page: &mut Page, id: &str) -> String {
+    let value = page.run(&format!("document.getElementById('{id}').textContent"));
+    value.as_str().expect("a text").to_owned()
+}
 
-    fn press(&self, keys: &[&str]) {
-        for key in keys {
-            self.tab.press_key(key).expect("a key of a keyboard");
-        }
-    }
-
-    fn run(&self, script: &str) -> Value {
-        self.tab.evaluate(script, false).expect("the script runs").value.unwrap_or_default()
-    }
-
-    fn text(&self, id: &str) -> String {
-        let value = self.run(&format!("document.getElementById('{id}').textContent"));
-        value.as_str().expect("a text").to_owned()
-    }
-
-    /// Fails unless the page says these words about its step.
-    fn says(&self, words: &str) {
-        let (place, told) = (self.text("where"), self.text("told"));
-        assert!(place.contains(words) || told.contains(words), "no {words:?} in {place:?} {told:?}");
-    }
-
-    fn had_no_error(&self) {
-        assert_eq!(*self.errors.lock().expect("no test panics with it"), [""; 0]);
-    }
+/// Fails unless the page says these words about its step.
+fn says(page: &mut Page, words: &str) {
+    let (place, told) = (text(page, "where"), text(page, "told"));
+    assert!(place.contains(words) || told.contains(words), "no {words:?} in {place:?} {told:?}");
 }
 
 #[test]
 #[ignore = "needs chromium"]
 fn a_reader_steps_through_the_page_with_the_keyboard() {
-    let page = Page::open("greeting");
-    page.says("Step 1 of ");
-    page.says("The loop calls poll and waits");
+    let mut page = open("greeting");
+    says(&mut page, "Step 1 of ");
+    says(&mut page, "The loop calls poll and waits");
     page.press(&["ArrowRight"]);
-    page.says("poll returns after");
+    says(&mut page, "poll returns after");
     page.press(&["ArrowRight", "ArrowLeft"]);
-    page.says("Step 2 of ");
+    says(&mut page, "Step 2 of ");
     page.press(&["End"]);
     let count = page.run("steps.length");
-    page.says(&format!("Step {count} of {count}"));
+    says(&mut page, &format!("Step {count} of {count}"));
     page.press(&["Home", "q", "ArrowRight", "ArrowRight"]);
-    page.says("Step 2 of ");
-    page.says("What happens now?");
+    says(&mut page, "Step 2 of ");
+    says(&mut page, "What happens now?");
     page.press(&["ArrowRight"]);
-    page.says("poll returns after");
+    says(&mut page, "poll returns after");
     page.press(&["ArrowRight", "ArrowRight"]);
-    page.says("a client waits in the accept queue");
+    says(&mut page, "a client waits in the accept queue");
     assert_eq!(page.run("document.querySelectorAll('#picture svg').length"), 1);
-    let (link, place) = (page.text("link"), page.run("data.places['Acceptor::on_readable']"));
-    let place = place.as_str().expect("a file and a line");
-    assert_eq!(link, format!("NOTES.md, rule 3, Acceptor::on_readable in {place}"));
-    page.had_no_error();
+    let link = text(&mut page, "link");
+    assert!(link.starts_with("NOTES.md, rule 3, src/acceptor.rs:"), "{link}");
+    page.stands_alone();
 }
 
 #[test]
 #[ignore = "needs chromium"]
 fn a_reader_of_the_slow_readers_page_stops_at_the_changes_of_interest_alone() {
-    let page = Page::open("slow-reader");
+    let mut page = open("slow-reader");
     // The kinds calls, events, states, time-outs and accept.
     page.press(&["1", "2", "4", "5", "6"]);
     let wanted = "steps.filter((step) => step.kind === 'interest' || step.kind === 'rearm')";
@@ -389,7 +342,7 @@ fn a_reader_of_the_slow_readers_page_stops_at_the_changes_of_interest_alone() {
     let mut told = Vec::new();
     for _ in 0..count {
         page.press(&["ArrowRight"]);
-        told.push(page.text("told"));
+        told.push(text(&mut page, "told"));
     }
     assert!(told[0].contains("report the slow reader when it is readable"), "{told:?}");
     let stop = told.iter().position(|text| text.contains("The server stops reading the slow reader"));
@@ -397,6 +350,6 @@ fn a_reader_of_the_slow_readers_page_stops_at_the_changes_of_interest_alone() {
     assert!(stop.is_some() && stop < resume, "{told:?}");
     // With its events again, the step after the last wanted one is another.
     page.press(&["Home", "2", "ArrowRight"]);
-    page.says("Step 2 of ");
-    page.had_no_error();
+    says(&mut page, "Step 2 of ");
+    page.stands_alone();
 }

@@ -16,7 +16,7 @@ use std::{mem, process, thread};
 
 use clap::{Parser, ValueEnum};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use okloop::{BANNER, CHUNK, PREFIX};
+use okloop::protocols::{BANNER, CHUNK, PREFIX};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCONT, SIGTERM};
 use signal_hook::iterator::Signals;

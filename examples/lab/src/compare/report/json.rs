@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{Occasion, Report};
-use crate::compare::contender::Contender;
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
 use crate::compare::search::{Point, Sweep, Verdict};
+use crate::support::candidates::Candidate;
 use crate::support::failure::Failure;
 
 /// The whole report as JSON.
@@ -43,7 +43,7 @@ pub fn render(report: &Report) -> String {
 /// The sweeps of the rates.
 fn open_loop(report: &Report) -> Vec<Value> {
     let swept = report.contenders.iter().zip(&report.sweeps);
-    let value = |(contender, sweep): (&Contender, &Option<Result<Sweep, Failure>>)| {
+    let value = |(contender, sweep): (&Candidate, &Option<Result<Sweep, Failure>>)| {
         Some(match sweep.as_ref()? {
             Err(failure) => json!({ "server": contender.name, "failure": failure.to_string() }),
             Ok(sweep) => json!({
@@ -82,7 +82,7 @@ fn result(report: &Report, cell: &Cell) -> Value {
         "workload": workload.kind.key(),
         "sessions": workload.sessions(),
         "idle": workload.idle,
-        "active": workload.active,
+        "active": workload.active + workload.lines,
         "floods": workload.floods,
         "visitors": workload.visitors,
         "failure": cell.failure.as_ref().map(ToString::to_string),

@@ -2,32 +2,29 @@
 //!
 //! The words of the tables are in `sections`, so that the terminal and the page cannot differ.
 
+mod charts;
 mod curves;
 mod json;
-mod markdown;
 mod notes;
-mod picture;
-mod rates;
 mod rows;
 mod sections;
-mod table;
-mod theme;
+mod tables;
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use askama::Template;
 
-use self::picture::Chart;
-use self::sections::Section;
-use crate::compare::contender::Contender;
+use self::charts::Chart;
+use self::sections::{Row, Section};
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
+use crate::support::candidates::Candidate;
 use crate::support::failure::Failure;
 use crate::support::machine::Machine;
+use crate::support::output;
 
 /// The pictures that the project's documents show.
 const PUBLISHED: [&str; 3] = ["cpu", "memory", "rates"];
@@ -45,7 +42,7 @@ pub struct Report {
     /// How long each took.
     pub time: Duration,
     /// The servers.
-    pub contenders: Vec<Contender>,
+    pub contenders: Vec<Candidate>,
     /// The figures.
     pub cells: Vec<Cell>,
     /// How each contender answered growing rates, where it was tried.
@@ -77,13 +74,13 @@ struct Page<'a> {
 impl Report {
     /// The tables for a terminal.
     pub fn table(&self) -> String {
-        table::render(&notes::heading(self), &sections::all(self))
+        tables::terminal(&notes::heading(self), &sections::all(self))
     }
 
     /// Writes `report.html`, its pictures as files of their own, `results.json`, and the histograms of the open loop: all
     /// that can be written. The error names the others.
     pub fn write(&self, directory: &Path) -> Result<(), Failure> {
-        let charts = picture::charts(self);
+        let charts = charts::all(self);
         let (heading, sections, notes) = (notes::heading(self), sections::all(self), notes::caveats(self));
         let page = Page { heading: &heading, charts: &charts, sections: &sections, notes: &notes };
         let page = page.render().expect("writing to a string does not fail");
@@ -94,9 +91,9 @@ impl Report {
 
     /// Writes what the project's documents show: the tables, and some of the pictures.
     pub fn publish(&self, directory: &Path) -> Result<(), Failure> {
-        let tables = markdown::render(&notes::heading(self), &sections::all(self));
-        let pictures = picture::charts(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
-        let files = [(markdown::NAME.to_owned(), tables)].into_iter();
+        let tables = tables::markdown(&notes::heading(self), &sections::all(self));
+        let pictures = charts::all(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
+        let files = [(tables::PAGE.to_owned(), tables)].into_iter();
         write_all(directory, files.chain(pictures.map(Chart::file)))
     }
 
@@ -124,12 +121,7 @@ impl Report {
 
 /// Writes all files that can be written. The error names the others.
 fn write_all(directory: &Path, files: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
-    let failed = files.filter_map(|(name, text)| {
-        let path = directory.join(name);
-        let parent = path.parent().unwrap_or(directory);
-        let error = fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).err()?;
-        Some(format!("{} could not be written: {error}", path.display()))
-    });
-    let failed: Vec<_> = failed.collect();
+    let failed = files.filter_map(|(name, text)| output::write(&directory.join(name), text).err());
+    let failed: Vec<_> = failed.map(|failure| failure.to_string()).collect();
     if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::Report;
-use crate::compare::contender::{Origin, as_typed};
 use crate::compare::workload::IN_FLIGHT;
+use crate::support::candidates::Origin;
 use crate::support::failure::Failure;
+use crate::support::server::as_typed;
 
 /// What is special about this report: when and where it was made, and what went wrong.
 pub fn heading(report: &Report) -> Vec<String> {
@@ -44,7 +45,7 @@ pub fn caveats(report: &Report) -> Vec<String> {
         ),
     ];
     notes.extend(GENERAL.map(str::to_owned));
-    let started_here = report.contenders.iter().filter(|server| matches!(server.origin, Origin::Program(_)));
+    let started_here = report.contenders.iter().filter(|server| matches!(server.origin, Origin::Command(_)));
     notes.extend(started_here.map(|server| format!("{}: {}", server.name, server.origin)));
     notes
 }

@@ -1,12 +1,19 @@
-//! The report as headings, rows and sentences, for the terminal and for the page.
+//! The report as headings, rows and sentences, for the terminal and for the pages.
 
-use super::{Report, rates};
-use crate::compare::figures::{Figure, thousands};
+use super::Report;
+use crate::compare::figures::Figure;
 use crate::compare::rounds::{Cell, Summary};
-use crate::compare::workload::Kind;
+use crate::compare::search::{Knee, Sweep};
+use crate::compare::workload::{Kind, Workload};
+use crate::support::picture::shortened;
+use crate::support::words::{microseconds, thousands};
 
 /// From so many busy processors on, the load is as busy as it can be: it is one thread.
 const SATURATED: f64 = 0.95;
+/// The rates at which the table compares latencies (lines a second): rates of every sweep.
+const COMPARED: [f64; 2] = [16_000.0, 64_000.0];
+/// Marks what the load limited.
+const AT_LEAST: &str = "\u{2265} ";
 
 /// A heading, what it is about, and its rows.
 pub struct Section {
@@ -14,119 +21,142 @@ pub struct Section {
     pub title: String,
     /// What was done, in a sentence.
     pub sentence: String,
-    /// The columns' heads.
+    /// The columns' heads. The first column holds words, the others numbers.
     pub head: Vec<String>,
-    /// The rows, in groups.
-    pub groups: Vec<Group>,
+    /// The rows.
+    pub rows: Vec<Row>,
     /// What a mark in some row means, if there is one.
     pub below: Option<String>,
 }
 
-/// Rows that belong together.
-pub struct Group {
-    /// What they have in common, if the table has several groups.
-    pub heading: Option<String>,
-    /// The rows.
-    pub rows: Vec<Row>,
-}
-
-/// One server under one load.
-pub struct Row {
-    /// The server's name, which stands in the first column.
-    pub server: String,
-    /// Its figures as text, or why there are none.
-    pub figures: Result<Vec<String>, String>,
-}
-
-impl Section {
-    /// Whether the column holds words, not numbers.
-    pub fn is_text(column: usize) -> bool {
-        column == 0
-    }
+/// A line of a table.
+pub enum Row {
+    /// What the rows below it have in common.
+    Heading(String),
+    /// A server's name, and its figures as text, or why there are none.
+    Server(String, Result<Vec<String>, String>),
 }
 
 /// All sections that have rows.
 pub fn all(report: &Report) -> Vec<Section> {
     let crowd = of_crowd(report);
-    let tables = [
-        (Kind::Typing, "One client types, the rest are idle", TYPING_SENTENCE, TYPING),
-        (Kind::Crowd, "A crowd", &crowd, CROWD),
+    let typing = (Kind::Typing, "One client types, the rest are idle", TYPING_SENTENCE, TYPING);
+    let others = [
+        (Kind::Crowd, "A crowd", &crowd[..], CROWD),
         (Kind::Churn, "Churn", CHURN_SENTENCE, CHURN),
         (Kind::Bulk, "Bulk", BULK_SENTENCE, BULK),
         (Kind::Fairness, "Active clients beside a flood", FAIRNESS_SENTENCE, FAIRNESS),
     ];
-    let mut sections: Vec<_> = tables
-        .map(|(kind, title, sentence, figures)| workload(report, kind, title, sentence, figures))
-        .into();
-    sections.insert(1, memory(report));
-    sections.insert(2, rates::section(report));
-    sections.retain(|section| !section.groups.is_empty());
+    let mut sections = vec![workload(report, typing), memory(report), rates(report)];
+    sections.extend(others.map(|table| workload(report, table)));
+    sections.retain(|section| !section.rows.is_empty());
     sections
 }
 
 /// The cells under the greatest number of sessions, for the memory of each.
 pub fn fullest(report: &Report) -> impl Iterator<Item = &Cell> {
-    let typing = || report.cells.iter().filter(|cell| cell.workload.kind == Kind::Typing && is_begun(cell));
+    let typing = || begun(report, Kind::Typing);
     let most = typing().map(|cell| cell.workload.sessions()).max();
     typing().filter(move |cell| Some(cell.workload.sessions()) == most)
 }
 
-/// A measurement that had not begun when Ctrl-C came has no row.
-fn is_begun(cell: &Cell) -> bool {
-    cell.failure.is_some() || !cell.runs.is_empty()
+/// The measurements that have begun: one that had not when Ctrl-C came has no row.
+fn begun(report: &Report, kind: Kind) -> impl Iterator<Item = &Cell> {
+    let is_begun = |cell: &&Cell| cell.failure.is_some() || !cell.runs.is_empty();
+    report.cells.iter().filter(move |cell| cell.workload.kind == kind).filter(is_begun)
+}
+
+/// A cell's row, with these figures if it has some.
+fn row(report: &Report, cell: &Cell, figures: impl FnOnce() -> Vec<String>) -> Row {
+    let figures = cell.failure.as_ref().map_or_else(|| Ok(figures()), |failure| Err(failure.to_string()));
+    Row::Server(report.contenders[cell.contender].name.clone(), figures)
 }
 
 fn memory(report: &Report) -> Section {
     let figures = |cell: &Cell| {
-        if let Some(failure) = &cell.failure {
-            return Err(failure.to_string());
-        }
         let parts = MEMORY.map(|figure| Some(cell.summary(figure)?.median));
         let sum = parts.into_iter().sum::<Option<f64>>();
         let shown = |number: Option<f64>| number.map_or("n/a".to_owned(), |number| MEMORY[0].show(number));
-        Ok(parts.into_iter().chain([sum]).map(shown).collect())
+        parts.into_iter().chain([sum]).map(shown).collect()
     };
-    let row =
-        |cell: &Cell| Row { server: report.contenders[cell.contender].name.clone(), figures: figures(cell) };
-    let rows: Vec<_> = fullest(report).map(row).collect();
     let sessions = fullest(report).next().map_or(0, |cell| cell.workload.sessions());
-    let heads = MEMORY.map(|figure| figure.title().to_owned());
+    let heads = MEMORY.map(Figure::title);
     Section {
         title: "Memory of an idle session".to_owned(),
         sentence: format!(
             "Growth from none to {} sessions, for each session. Server: the process itself. The rest is the kernel's.",
             thousands(sessions as f64)
         ),
-        head: ["server".to_owned()].into_iter().chain(heads).chain(["sum".to_owned()]).collect(),
-        groups: if rows.is_empty() { Vec::new() } else { vec![Group { heading: None, rows }] },
+        head: ["server"].into_iter().chain(heads).chain(["sum"]).map(str::to_owned).collect(),
+        rows: fullest(report).map(|cell| row(report, cell, || figures(cell))).collect(),
         below: None,
     }
 }
 
-fn workload(report: &Report, kind: Kind, title: &str, sentence: &str, figures: &[Figure]) -> Section {
-    let cells: Vec<&Cell> =
-        report.cells.iter().filter(|cell| cell.workload.kind == kind && is_begun(cell)).collect();
-    let row = |cell: &&Cell| Row {
-        server: report.contenders[cell.contender].name.clone(),
-        figures: texts(cell, figures),
-    };
-    let group = |cells: &[&Cell]| Group {
-        heading: (kind == Kind::Typing)
-            .then(|| format!("{} sessions", thousands(cells[0].workload.sessions() as f64))),
-        rows: cells.iter().map(row).collect(),
-    };
-    let is_marked = figures.iter().any(|&figure| cells.iter().any(|cell| is_limited(cell, figure)));
-    let names = figures.iter().map(|figure| title_of(*figure, kind));
+fn workload(report: &Report, (kind, title, sentence, figures): (Kind, &str, &str, &[Figure])) -> Section {
+    let mut rows = Vec::new();
+    let mut last: Option<&Workload> = None;
+    for cell in begun(report, kind) {
+        if kind == Kind::Typing && last != Some(&cell.workload) {
+            rows.push(Row::Heading(format!("{} sessions", thousands(cell.workload.sessions() as f64))));
+            last = Some(&cell.workload);
+        }
+        rows.push(row(report, cell, || figures.iter().map(|&figure| text(cell, figure)).collect()));
+    }
+    let is_marked = begun(report, kind).any(|cell| figures.iter().any(|&figure| is_limited(cell, figure)));
+    let names = figures.iter().map(|figure| title_of(*figure, kind).to_owned());
     Section {
         title: title.to_owned(),
         sentence: sentence.to_owned(),
         head: Some("server".to_owned()).into_iter().chain(names).collect(),
-        groups: cells.chunk_by(|one, other| one.workload == other.workload).map(group).collect(),
+        rows,
         below: is_marked.then(|| {
             let queue = if kind == Kind::Crowd { QUEUE_SENTENCE } else { "" };
             format!("{LIMITED_SENTENCE}{queue}")
         }),
     }
+}
+
+/// The knee of each server, and its latency at the same rates.
+fn rates(report: &Report) -> Section {
+    let latency = |sweep: &Sweep, rate: f64, quantile: f64| {
+        let held = sweep.points.iter().find(|point| point.is_held() && (point.rate - rate).abs() < 1.0);
+        held.map_or("n/a".to_owned(), |point| microseconds(point.latency(quantile)))
+    };
+    let share = |sweep: &Sweep| {
+        let mark = if sweep.knee.is_limit_of_load { AT_LEAST } else { "" };
+        report.knee_of_first(sweep).map_or("n/a".to_owned(), |share| format!("{mark}{:.0} %", 100.0 * share))
+    };
+    let columns = || COMPARED.iter().flat_map(|&rate| [(rate, 0.5), (rate, 0.99)]);
+    let figures = |sweep: &Sweep| {
+        let latencies = columns().map(|(rate, quantile)| latency(sweep, rate, quantile));
+        [knee(sweep.knee), share(sweep)].into_iter().chain(latencies).collect()
+    };
+    let swept = report.contenders.iter().zip(&report.sweeps);
+    let rows = swept.filter_map(|(contender, sweep)| {
+        let figures = sweep.as_ref()?.as_ref().map(figures).map_err(ToString::to_string);
+        Some(Row::Server(contender.name.clone(), figures))
+    });
+    let heads = columns().map(|(rate, quantile)| format!("p{:.0}, {}k/s", quantile * 100.0, rate / 1e3));
+    let first = report.contenders.first().map_or("the first", |first| &first.name);
+    let of_first = format!("of {}", shortened(first));
+    let is_limited = report.sweeps.iter().flatten().flatten().any(|sweep| sweep.knee.is_limit_of_load);
+    Section {
+        title: "Lines by the clock: the knee".to_owned(),
+        sentence: format!("{} {OPEN_LOOP_SENTENCE}", thousands(report.swept_sessions() as f64)),
+        head: ["server".to_owned(), "knee (lines/s)".to_owned(), of_first].into_iter().chain(heads).collect(),
+        rows: rows.collect(),
+        below: is_limited.then(|| LATE_SENTENCE.to_owned()),
+    }
+}
+
+/// A knee as text: `≥` marks one that the load set.
+pub fn knee(knee: Knee) -> String {
+    let Some(rate) = knee.rate else { return "none".to_owned() };
+    // Two steps of the search are 4 % apart: a fourth digit would say nothing.
+    let digits = 10_f64.powf(rate.log10().floor() - 2.0);
+    let mark = if knee.is_limit_of_load { AT_LEAST } else { "" };
+    format!("{mark}{}", thousands((rate / digits).round() * digits))
 }
 
 const TYPING: &[Figure] = &[
@@ -192,6 +222,14 @@ const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause ther
 const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and the latency is that of a queue: about their \
     number divided by the answers a second.";
 
+const OPEN_LOOP_SENTENCE: &str = "sessions send lines by the clock, as a Poisson process (open loop). A session does \
+    not wait for answers, and a latency counts from when its line was due. Knee: the rate at which half of the slices are \
+    held; a slice is held if half of its lines are answered within 1 ms. The servers take turns slice by slice, so their \
+    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. The load has one processor for itself, the servers have the \
+    others. n/a: not held.";
+const LATE_SENTENCE: &str = "\u{2265}: in most slices that were not held, the load sent half of the lines more than 250 µs late, so \
+    the server may hold more.";
+
 fn of_crowd(report: &Report) -> String {
     let crowd = report.cells.iter().find(|cell| cell.workload.kind == Kind::Crowd);
     format!(
@@ -201,27 +239,26 @@ fn of_crowd(report: &Report) -> String {
     )
 }
 
-fn title_of(figure: Figure, kind: Kind) -> String {
+fn title_of(figure: Figure, kind: Kind) -> &'static str {
     match (figure, kind) {
-        (Figure::AnswersPerSecond, Kind::Churn) => "visits/s".to_owned(),
-        (Figure::ProcessorPerAnswer, Kind::Churn) => "CPU/visit".to_owned(),
-        (Figure::AnswersPerSecond, Kind::Fairness) => "answered/s".to_owned(),
-        _ => figure.title().to_owned(),
+        (Figure::AnswersPerSecond, Kind::Churn) => "visits/s",
+        (Figure::ProcessorPerAnswer, Kind::Churn) => "CPU/visit",
+        (Figure::AnswersPerSecond, Kind::Fairness) => "answered/s",
+        _ => figure.title(),
     }
 }
 
-fn texts(cell: &Cell, figures: &[Figure]) -> Result<Vec<String>, String> {
-    if let Some(failure) = &cell.failure {
-        return Err(failure.to_string());
-    }
-    let text = |figure: &Figure| match cell.summary(*figure) {
-        None => "n/a".to_owned(),
-        Some(summary) => {
-            let mark = if is_limited(cell, *figure) { "\u{2265} " } else { "" };
-            format!("{mark}{}", shown(*figure, &summary, cell.runs.len()))
-        }
+/// The median, with the spread where a reader compares the servers by it.
+fn text(cell: &Cell, figure: Figure) -> String {
+    let Some(summary) = cell.summary(figure) else { return "n/a".to_owned() };
+    let Summary { median, .. } = summary;
+    let mark = if is_limited(cell, figure) { AT_LEAST } else { "" };
+    let spread = if figure.is_compared() && cell.runs.len() > 1 && median != 0.0 {
+        format!(" ±{:.0}%", summary.spread() * 100.0)
+    } else {
+        String::new()
     };
-    Ok(figures.iter().map(text).collect())
+    format!("{mark}{}{spread}", figure.show(median))
 }
 
 /// Whether the load set the limit, so that the server may be able to do more. Clients that send by the clock do not count:
@@ -230,25 +267,7 @@ fn is_limited(cell: &Cell, figure: Figure) -> bool {
     let busy = cell.summary(Figure::LoadProcessors).is_some_and(|load| load.median >= SATURATED);
     let is_speed = match cell.workload.kind {
         Kind::Typing | Kind::Crowd | Kind::Churn => figure == Figure::AnswersPerSecond,
-        Kind::Bulk | Kind::Fairness => figure == Figure::MegabytesPerSecond,
+        Kind::Bulk | Kind::Fairness | Kind::Rates => figure == Figure::MegabytesPerSecond,
     };
     busy && is_speed && cell.failure.is_none()
-}
-
-/// The median, with the spread where a reader compares the servers by it.
-fn shown(figure: Figure, summary: &Summary, runs: usize) -> String {
-    let compared = matches!(
-        figure,
-        Figure::AnswersPerSecond
-            | Figure::MegabytesPerSecond
-            | Figure::ProcessorPerAnswer
-            | Figure::ProcessorPerMegabyte
-            | Figure::P99
-    );
-    let median = figure.show(summary.median);
-    if compared && runs > 1 && summary.median != 0.0 {
-        format!("{median} ±{:.0}%", summary.spread() * 100.0)
-    } else {
-        median
-    }
 }

@@ -3,85 +3,21 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::faults::case::{Case, Group, Outcome};
+use crate::faults::case::{Outcome, Play};
 use crate::faults::client::{Client, lines};
-use crate::faults::protocol::Framing;
 use crate::faults::trial::Trial;
+use crate::support::protocol::Framing;
 
-pub const GROUP: Group = Group {
-    name: "conversation",
-    title: "The conversation",
-    cases: &[
-        Case {
-            name: "greeting",
-            client: "The client connects and says nothing for 200 ms, then it says a line.",
-            server: "The server sends exactly its banner without waiting for the client, and then answers: a person at a \
-                     terminal must see that the connection works.",
-            rule: "chapter 4",
-            run: greeting,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "no-newline",
-            client: "The client sends five bytes that end without a newline.",
-            server: "With framing by chunks the server answers them as they are; by lines it waits for the newline or the \
-                     end of input. TCP does not keep lines together, so the framing is the server's work.",
-            rule: "chapter 1",
-            run: no_newline,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "not-text",
-            client: "The client sends all 256 byte values, several times.",
-            server: "The server answers them unchanged: a server that decodes its input as text loses bytes or ends.",
-            rule: "chapter 1",
-            run: not_text,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "split-request",
-            client: "The client sends a line in two parts, once for every place where it can be split.",
-            server: "The server answers both parts by chunks, and the whole line by lines: one read need not return what \
-                     one write sent.",
-            rule: "chapter 1",
-            run: split_request,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "many-in-one",
-            client: "The client sends 100 lines in one segment.",
-            server: "The server answers all of them in order: no event comes for the requests behind the first one.",
-            rule: "rule 1",
-            run: many_in_one,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "byte-by-byte",
-            client: "The client sends a line of 60 bytes, one byte each time.",
-            server: "The server answers each byte by chunks, and the line by lines.",
-            rule: "chapter 1",
-            run: byte_by_byte,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "long-message",
-            client: "The client sends 5,000 bytes in one write, many times as much as a small buffer holds.",
-            server: "The server answers every byte: what does not fit in one read is read with the next.",
-            rule: "rule 1",
-            run: long_message,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "late-reader",
-            client: "The client sends 16 MiB, begins to read 300 ms later, and ends its input.",
-            server: "The server stops reading when it cannot write, and goes on later: the client gets every answer and \
-                     then the end.",
-            rule: "rule 12",
-            run: late_reader,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("greeting", greeting),
+    Play::new("no-newline", no_newline),
+    Play::new("not-text", not_text),
+    Play::new("split-request", split_request),
+    Play::new("many-in-one", many_in_one),
+    Play::new("byte-by-byte", byte_by_byte),
+    Play::new("long-message", long_message),
+    Play::new("late-reader", late_reader),
+];
 
 fn greeting(trial: &Trial) -> Outcome {
     let client = Client::greeted(trial)?;

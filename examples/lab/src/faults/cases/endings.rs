@@ -5,76 +5,20 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, cannot_run, check};
-use crate::faults::child::has_timer;
+use crate::faults::case::{Beside, Outcome, Play, cannot_run, check};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
+use crate::support::sockets::has_timer;
 
-pub const GROUP: Group = Group {
-    name: "endings",
-    title: "Endings",
-    cases: &[
-        Case {
-            name: "half-close",
-            client: "The client sends 1 MiB, ends its input, and begins to read 100 ms later.",
-            server: "The server sends every pending answer, then closes: a read of 0 ends the input and not the session.",
-            rule: "rule 8",
-            run: half_close,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "half-close-early",
-            client: "The client sends a line and ends its input before it reads the banner.",
-            server: "The server sends the banner and the answer, then closes.",
-            rule: "rule 8",
-            run: half_close_early,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "data-and-end",
-            client: "The client sends a line and the end of its input in one segment, 2,000 times.",
-            server: "The server answers the line and sees the end behind it: no further event comes for the end.",
-            rule: "rule 1",
-            run: data_and_end,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "reset-in-queue",
-            client: "Clients reset their connections before the server accepts them, between clients that stay.",
-            server: "The server serves those that stay: an error of accept, or of the first read, belongs to one client.",
-            rule: "rule 4",
-            needs: Needs::Process,
-            run: reset_in_queue,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "reset-mid-answer",
-            client: "The client sends 1 MiB, reads a little of the answers and resets the connection, ten times.",
-            server: "The server ends that session and serves the next client: a failed write is one session's end.",
-            rule: "rule 6",
-            run: reset_mid_answer,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "reset-unread",
-            client: "The client sends lines and resets the connection while the server has not read them, 20 times.",
-            server: "The server ends that session and serves the next client: a failed read is one session's end.",
-            rule: "rule 6",
-            run: reset_unread,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "vanished",
-            client: "The client stays connected and silent, like one whose machine has lost its power.",
-            server: "The server has a way to find out: TCP keepalive (the kernel's table of sockets shows its timer), or a \
-                     time-out that ends the session within 2 s. Otherwise each vanished client keeps a descriptor for ever.",
-            rule: "chapter 13",
-            beside: Beside::Many,
-            run: vanished,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("half-close", half_close),
+    Play::new("half-close-early", half_close_early),
+    Play::new("data-and-end", data_and_end),
+    Play::new("reset-in-queue", reset_in_queue).of_process(),
+    Play::new("reset-mid-answer", reset_mid_answer),
+    Play::new("reset-unread", reset_unread),
+    Play::new("vanished", vanished).beside(Beside::Many),
+];
 
 fn half_close(trial: &Trial) -> Outcome {
     let client = Client::greeted(trial)?;
@@ -155,10 +99,10 @@ fn vanished(trial: &Trial) -> Outcome {
     let own = client.stream().local_addr().map_err(|error| cannot_run(error.to_string()))?;
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
-        match has_timer(trial.address, own) {
+        match has_timer(trial.server.address, own) {
             Some(true) => return Ok(Some("keepalive".to_owned())),
             Some(false) => {}
-            None if trial.address.ip().is_loopback() => {
+            None if trial.server.address.ip().is_loopback() => {
                 // The server's end of the connection is closed.
                 return Ok(Some("ended by the server".to_owned()));
             }

@@ -8,73 +8,20 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Stop, check, fails, memory, time};
+use crate::faults::answers::Answers;
+use crate::faults::case::{Beside, Outcome, Play, Stop, check, fails};
 use crate::faults::client::{Client, lines};
-use crate::faults::protocol::Answers;
 use crate::faults::trial::{Trial, p99};
+use crate::support::words::{bytes, time};
 
-pub const GROUP: Group = Group {
-    name: "greedy",
-    title: "Slow and greedy clients",
-    cases: &[
-        Case {
-            name: "never-reads",
-            client: "The client sends up to 16 MiB and reads nothing, beside a client that talks.",
-            server: "The server stops reading from it, so its memory grows by less than 4 MiB, and answers the other \
-                     client. A server that keeps all answers in memory can be brought down by one client.",
-            rule: "rule 12",
-            run: never_reads,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "reads-slowly",
-            client: "The client sends 8 MiB and reads 1 KB/s for 2 s, then the rest, beside a client that talks.",
-            server: "The server waits for it and sends everything: a slow reader makes progress.",
-            rule: "rule 12",
-            beside: Beside::Many,
-            run: reads_slowly,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "stalled-readers",
-            client: "Fifty clients send up to 4 MiB each and stop reading, beside a client that talks; then they read.",
-            server: "The server answers the client that talks, its memory grows by less than 16 MiB, and later the fifty \
-                     get every answer.",
-            rule: "rule 12",
-            run: stalled_readers,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "flood",
-            client: "Six clients send and read as fast as they can, beside ten clients that type.",
-            server: "The server gives each session a limited share and then serves the next one: the typing clients' \
-                     99th percentile stays below 20 times that without the flood, or below 15 ms.",
-            rule: "rule 3",
-            beside: Beside::None,
-            run: flood,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "crowd",
-            client: "2,000 clients connect while the server is stopped for a moment, beside a client that types.",
-            server: "The server accepts a few of them and then serves the others: the typing client gets at least 12 \
-                     answers before the last of the crowd is let in.",
-            rule: "rule 3",
-            needs: Needs::Process,
-            beside: Beside::None,
-            run: crowd,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "urgent-data",
-            client: "The client sends a line, an urgent byte (as telnet's Synch) and another line, which arrive together.",
-            server: "The server answers both lines: a read stops short at the urgent byte though more is behind it.",
-            rule: "rule 1",
-            run: urgent_data,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("never-reads", never_reads),
+    Play::new("reads-slowly", reads_slowly).beside(Beside::Many),
+    Play::new("stalled-readers", stalled_readers),
+    Play::new("flood", flood).beside(Beside::None),
+    Play::new("crowd", crowd).of_process().beside(Beside::None),
+    Play::new("urgent-data", urgent_data),
+];
 
 fn never_reads(trial: &Trial) -> Outcome {
     let other = Client::greeted(trial)?;
@@ -87,9 +34,13 @@ fn never_reads(trial: &Trial) -> Outcome {
     check(
         grown.is_none_or(|grown| grown < 4 << 20),
         "less than 4 MiB more memory",
-        format!("{} more, after the client had sent {}", memory(grown.unwrap_or(0)), memory(taken as u64)),
+        format!(
+            "{} more, after the client had sent {}",
+            bytes(grown.unwrap_or(0) as f64),
+            bytes(taken as f64)
+        ),
     )?;
-    Ok(grown.map(|grown| format!("{} more memory", memory(grown))))
+    Ok(grown.map(|grown| format!("{} more memory", bytes(grown as f64))))
 }
 
 fn reads_slowly(trial: &Trial) -> Outcome {
@@ -146,18 +97,18 @@ fn stalled_readers(trial: &Trial) -> Outcome {
     check(
         grown.is_none_or(|grown| grown < 16 << 20),
         "less than 16 MiB more memory",
-        format!("{} more", memory(grown.unwrap_or(0))),
+        format!("{} more", bytes(grown.unwrap_or(0) as f64)),
     )?;
     for (client, taken) in stalled.iter().zip(taken) {
         client.half_close()?;
         client.answers_and_end(&sent[..taken])?;
     }
-    Ok(grown.map(|grown| format!("{} more memory", memory(grown))))
+    Ok(grown.map(|grown| format!("{} more memory", bytes(grown as f64))))
 }
 
 /// How much the server's memory grows while `act` runs and shortly after.
 fn growth<T>(trial: &Trial, act: impl FnOnce() -> Result<T, Stop>) -> Result<(T, Option<u64>), Stop> {
-    let memory = || trial.child.as_ref().map(super::super::child::Child::resident_memory).transpose();
+    let memory = || trial.server.process.as_ref().map(|_| trial.memory()).transpose();
     let before = memory()?;
     let result = act()?;
     let grown = memory()?.zip(before).map(|(now, before)| now.saturating_sub(before));

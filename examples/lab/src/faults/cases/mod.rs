@@ -1,8 +1,14 @@
-//! The cases, a file for each group. A case's number is its place in [`super::case::GROUPS`].
+//! The cases, a file for each group. `cases.md` says what each of them is about.
 
-pub mod conversation;
-pub mod endings;
-pub mod greedy;
-pub mod process;
-pub mod resources;
-pub mod silence;
+mod conversation;
+mod endings;
+mod greedy;
+mod process;
+mod resources;
+mod silence;
+
+use super::case::Play;
+
+/// All cases, in no order.
+pub const ALL: [&[Play]; 6] =
+    [conversation::CASES, endings::CASES, greedy::CASES, resources::CASES, silence::CASES, process::CASES];

@@ -1,116 +1,33 @@
 //! What is done to the process itself: signals, and its standard streams.
 
+use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Setup, Stop, check, fails, time};
-use crate::faults::child::Child;
+use crate::faults::case::{Beside, Outcome, Play, Stop, check, fails};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
+use crate::support::server::Setup;
+use crate::support::words::time;
 
-pub const GROUP: Group = Group {
-    name: "process",
-    title: "The process",
-    cases: &[
-        Case {
-            name: "sigterm",
-            client: "The server gets SIGTERM when four clients have sent lines that it has not read, and one client has \
-                     not read its answers.",
-            server: "The server answers what had arrived, ends each session in order, and exits with status 0: a restart \
-                     loses no answer.",
-            rule: "rule 9",
-            needs: Needs::Process,
-            run: |trial| stop_with_pending_answers(trial, 1),
-            ..Case::PLAIN
-        },
-        Case {
-            name: "sigterm-twice",
-            client: "The same with two SIGTERMs in a row, as timeout(1) sends them: to its child, and to the whole group.",
-            server: "The server treats them as one: it delivers the answers and exits with status 0.",
-            rule: "rule 9",
-            needs: Needs::Process,
-            run: |trial| stop_with_pending_answers(trial, 2),
-            ..Case::PLAIN
-        },
-        Case {
-            name: "stop-unread",
-            client: "The server gets SIGTERM while three clients have pending answers that they never read.",
-            server: "The server ends within 15 s all the same: a supervisor kills one that does not, and with it the \
-                     answers of others.",
-            rule: "chapter 13",
-            needs: Needs::Process,
-            run: stop_unread,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "restart",
-            client: "The server gets SIGTERM with sessions open, and is started again on the same port.",
-            server: "The server listens again: with address reuse, connections in TIME_WAIT do not keep the port.",
-            rule: "chapter 13",
-            needs: Needs::Process,
-            run: restart,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "stop-and-go",
-            client: "The server is stopped (SIGSTOP) and continued; meanwhile clients talk, end their input and connect.",
-            server: "The server goes on, and answers everything that has come: an interrupted wait is not an error.",
-            rule: "rule 5",
-            needs: Needs::Process,
-            run: stop_and_go,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "stdout-closed",
-            client: "200 clients come while standard output is a pipe whose reader has left, as with `server | head`.",
-            server: "The server serves on: a line of log that cannot be written is no reason to end.",
-            rule: "rule 10",
-            needs: Needs::Process,
-            setup: Setup::StdoutClosed,
-            run: serve_without_log,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "stdout-full",
-            client: "200 clients come while standard output is a disk without room (/dev/full).",
-            server: "The server serves on.",
-            rule: "rule 10",
-            needs: Needs::Process,
-            setup: Setup::StdoutFull,
-            run: serve_without_log,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "stdout-unread",
-            client: "200 clients come while standard output is a pipe that is full, as when a terminal was stopped with \
-                     Ctrl-S.",
-            server: "The server serves on and drops lines: if the loop waits for its log, all clients wait with it.",
-            rule: "rule 10",
-            needs: Needs::Process,
-            setup: Setup::StdoutUnread,
-            beside: Beside::Many,
-            run: serve_without_log,
-        },
-        Case {
-            name: "no-standard-streams",
-            client: "20 clients come while the server runs without descriptors 0, 1 and 2.",
-            server: "The server serves on, and its log does not go to a client: the next sockets get these numbers.",
-            rule: "rule 10",
-            needs: Needs::Process,
-            setup: Setup::NoStandardStreams,
-            run: serve_without_log,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("sigterm", |trial| stop_with_pending_answers(trial, 1)).of_process(),
+    Play::new("sigterm-twice", |trial| stop_with_pending_answers(trial, 2)).of_process(),
+    Play::new("stop-unread", stop_unread).of_process(),
+    Play::new("restart", restart).of_process(),
+    Play::new("stop-and-go", stop_and_go).of_process(),
+    Play::new("stdout-closed", serve_without_log).with(Setup::StdoutClosed),
+    Play::new("stdout-full", serve_without_log).with(Setup::StdoutFull),
+    Play::new("stdout-unread", serve_without_log).with(Setup::StdoutUnread).beside(Beside::Many),
+    Play::new("no-standard-streams", serve_without_log).with(Setup::NoStandardStreams),
+];
 
 /// How long a server may take to stop.
 const STOP: Duration = Duration::from_secs(15);
 
 fn stop_with_pending_answers(trial: &Trial, signals: usize) -> Outcome {
-    let child = trial.process()?;
     let arrived = lines(40_000);
     let sent = lines(8 << 20);
     let slow = Client::greeted(trial)?;
@@ -120,14 +37,13 @@ fn stop_with_pending_answers(trial: &Trial, signals: usize) -> Outcome {
         for client in &others {
             client.send(arrived)?;
         }
-        child.signal(SIGTERM);
-        Ok(())
+        terminate(trial)
     })?;
     let start = Instant::now();
     for _ in 1..signals {
         // A signal that is still pending would make one of two.
         thread::sleep(Duration::from_millis(2));
-        child.signal(SIGTERM);
+        terminate(trial)?;
     }
     for client in others {
         client.answers_and_end(arrived)?;
@@ -135,19 +51,21 @@ fn stop_with_pending_answers(trial: &Trial, signals: usize) -> Outcome {
     let answered = slow.answers_until_end(&sent[..taken])?;
     check(answered > 0, "answers for the client that had not read", "none")?;
     drop(slow);
-    exits_with_success(child)?;
+    let status = exit(trial)?;
+    check(status.success(), "exit status 0", status.to_string())?;
     Ok(Some(format!("ended after {}", time(start.elapsed()))))
 }
 
-fn exits_with_success(child: &Child) -> Result<(), Stop> {
-    match child.exit_within(STOP) {
-        Some(status) => check(status.success(), "exit status 0", status.to_string()),
-        None => Err(fails("an end within 15 s", "the server still runs")),
-    }
+fn terminate(trial: &Trial) -> Result<(), Stop> {
+    trial.guard()?.signal(SIGTERM).map_err(|error| fails("the server runs", error.to_string()))
+}
+
+fn exit(trial: &Trial) -> Result<ExitStatus, Stop> {
+    let status = trial.guard()?.exit_within(STOP);
+    status.ok_or_else(|| fails("an end within 15 s", "the server still runs"))
 }
 
 fn stop_unread(trial: &Trial) -> Outcome {
-    let child = trial.process()?;
     let mut clients = Vec::new();
     for _ in 0..3 {
         let client = Client::greeted(trial)?;
@@ -155,38 +73,33 @@ fn stop_unread(trial: &Trial) -> Outcome {
         clients.push(client);
     }
     let start = Instant::now();
-    child.signal(SIGTERM);
-    if child.exit_within(STOP).is_none() {
-        return Err(fails("an end within 15 s", "the server still runs"));
-    }
+    terminate(trial)?;
+    exit(trial)?;
     Ok(Some(format!("ended after {}", time(start.elapsed()))))
 }
 
 fn restart(trial: &Trial) -> Outcome {
-    let child = trial.process()?;
     let clients = trial.crowd(3)?;
-    child.signal(SIGTERM);
+    terminate(trial)?;
     for client in &clients {
         // In order or not: here only the port matters.
         let _ = client.answers_until_end(b"");
     }
     drop(clients);
-    if child.exit_within(STOP).is_none() {
-        return Err(fails("an end within 15 s", "the server still runs"));
-    }
-    let _again = child.start_again()?;
+    exit(trial)?;
+    let again = trial.server.start_again(trial.process()?, &trial.interrupt);
+    let _again = again.map_err(|f| fails("the server listens on the same port again", f.to_string()))?;
     trial.serves_the_next()?;
     Ok(None)
 }
 
 fn stop_and_go(trial: &Trial) -> Outcome {
-    let child = trial.process()?;
     let inside = trial.crowd(3)?;
     for _ in 0..5 {
-        child.while_stopped(|| thread::sleep(Duration::from_millis(10)));
+        trial.while_stopped(|| thread::sleep(Duration::from_millis(10)));
         inside[0].ask(b"are you still there?\n")?;
     }
-    let new = child.while_stopped(|| {
+    let new = trial.while_stopped(|| {
         inside[0].send(b"a line meanwhile\n")?;
         inside[1].send(b"a line and the end\n")?;
         inside[1].half_close()?;

@@ -5,60 +5,20 @@ use std::time::{Duration, Instant};
 
 use rlimit::Resource;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, Setup, Stop, cannot_run, check, fails, time};
-use crate::faults::child::{Child, waiting_clients};
+use crate::faults::case::{Beside, Outcome, Play, Stop, cannot_run, check, fails};
 use crate::faults::client::{Client, Reception};
 use crate::faults::trial::Trial;
+use crate::support::server::Setup;
+use crate::support::sockets::waiting_clients;
+use crate::support::usage;
+use crate::support::words::time;
 
-pub const GROUP: Group = Group {
-    name: "resources",
-    title: "Scarce resources",
-    cases: &[
-        Case {
-            name: "few-open-files",
-            client: "128 clients connect to a server that may have 64 open files; those that are served leave.",
-            server: "The server does not spin while no file is free, and each client is served or refused in order: a \
-                     waiting client has used up its event, so the server must come back for it.",
-            rule: "rule 4",
-            needs: Needs::Process,
-            setup: Setup::OpenFiles(64),
-            beside: Beside::Many,
-            run: few_open_files,
-        },
-        Case {
-            name: "no-files-left",
-            client: "20 clients connect after the limit of open files was lowered to what the server has open; then the \
-                     limit is raised again.",
-            server: "The server goes on with the sessions that it has, does not spin, and serves the waiting clients when \
-                     it can, though no new client comes.",
-            rule: "rule 4",
-            needs: Needs::Process,
-            beside: Beside::Many,
-            run: no_files_left,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "memory-limit",
-            client: "400 clients send half a line each to a server that may reserve 16 MiB more, then they leave; three times.",
-            server: "The server ends or refuses sessions for which there is no memory, and goes on with the others and \
-                     with new clients: a failed allocation is one session's end.",
-            rule: "chapter 13",
-            needs: Needs::Process,
-            beside: Beside::Many,
-            run: memory_limit,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "ten-thousand",
-            client: "10,000 clients connect, or as many as the limit of open files allows, and each says two lines.",
-            server: "The server greets and answers each of them.",
-            rule: "chapter 14",
-            beside: Beside::None,
-            run: ten_thousand,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("few-open-files", few_open_files).with(Setup::OpenFiles(64)).beside(Beside::Many),
+    Play::new("no-files-left", no_files_left).of_process().beside(Beside::Many),
+    Play::new("memory-limit", memory_limit).of_process().beside(Beside::Many),
+    Play::new("ten-thousand", ten_thousand).beside(Beside::None),
+];
 
 const MESSAGE: &[u8] = b"is there room?\n";
 
@@ -66,10 +26,10 @@ const MESSAGE: &[u8] = b"is there room?\n";
 const WATCH: Duration = Duration::from_millis(500);
 
 /// A server that waits uses no processor time. One that asks again and again uses all of it.
-fn does_not_spin(child: &Child) -> Result<Duration, Stop> {
-    let before = child.processor_time()?;
+fn does_not_spin(trial: &Trial) -> Result<Duration, Stop> {
+    let before = trial.look(usage::processor_time)?;
     thread::sleep(WATCH);
-    let used = child.processor_time()?.saturating_sub(before);
+    let used = trial.look(usage::processor_time)?.saturating_sub(before);
     check(
         used < WATCH / 5,
         format!("hardly any processor time in {} without anything to do", time(WATCH)),
@@ -78,12 +38,21 @@ fn does_not_spin(child: &Child) -> Result<Duration, Stop> {
     Ok(used)
 }
 
+/// Limits a resource of the running process; returns the limit that it had.
+fn limit(trial: &Trial, resource: Resource, limit: u64) -> Result<u64, Stop> {
+    let mut before = (0, 0);
+    let id = trial.guard()?.id().cast_signed();
+    rlimit::prlimit(id, resource, None, Some((&mut before.0, &mut before.1)))
+        .and_then(|()| rlimit::prlimit(id, resource, Some((limit, before.1)), None))
+        .map_err(|error| cannot_run(format!("prlimit: {error}")))?;
+    Ok(before.0)
+}
+
 fn few_open_files(trial: &Trial) -> Outcome {
     const CLIENTS: usize = 128;
-    let child = trial.process()?;
     let clients = (0..CLIENTS).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
     thread::sleep(Duration::from_millis(100));
-    let used = does_not_spin(child)?;
+    let used = does_not_spin(trial)?;
     let (mut served, mut refused) = (0, 0);
     let mut inside = Vec::new();
     for (number, client) in clients.into_iter().enumerate() {
@@ -111,16 +80,15 @@ fn few_open_files(trial: &Trial) -> Outcome {
 
 fn no_files_left(trial: &Trial) -> Outcome {
     const WAITING: usize = 20;
-    let child = trial.process()?;
     let inside = trial.crowd(20)?;
-    let before = child.limit(Resource::NOFILE, child.next_file()?)?;
+    let before = limit(trial, Resource::NOFILE, trial.look(usage::next_file)?)?;
     let waiting = (0..WAITING).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
     thread::sleep(Duration::from_millis(20));
     for client in &inside {
         client.ask(b"are you still there?\n")?;
     }
-    let used = does_not_spin(child)?;
-    child.limit(Resource::NOFILE, before.0)?;
+    let used = does_not_spin(trial)?;
+    limit(trial, Resource::NOFILE, before)?;
     let mut served = 0;
     for client in &waiting {
         client.try_to_send(MESSAGE)?;
@@ -146,11 +114,10 @@ fn no_files_left(trial: &Trial) -> Outcome {
 fn memory_limit(trial: &Trial) -> Outcome {
     const CLIENTS: usize = 400;
     const MORE: u64 = 16 << 20;
-    let child = trial.process()?;
     let mut other = Client::greeted(trial)?;
     other.ask(b"before\n")?;
     let mut ended = 0;
-    child.limit(Resource::AS, child.address_space()? + MORE)?;
+    limit(trial, Resource::AS, trial.look(usage::address_space)? + MORE)?;
     // The last allocation that fails is sometimes a session's and sometimes the server's.
     for _ in 0..3 {
         let crowd = (0..CLIENTS).map(|_| Client::begin(trial)).collect::<Result<Vec<_>, _>>()?;
@@ -165,7 +132,7 @@ fn memory_limit(trial: &Trial) -> Outcome {
         drop(crowd);
         // The server sees all of them leave before it needs memory again. If it pauses after each failed session, its
         // queue is long.
-        while waiting_clients(trial.address) > 0 && Instant::now() < trial.deadline {
+        while waiting_clients(trial.server.address) > 0 && Instant::now() < trial.deadline {
             thread::sleep(Duration::from_millis(10));
         }
         thread::sleep(Duration::from_millis(100));

@@ -3,46 +3,25 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::faults::case::{Beside, Case, Group, Needs, Outcome, check, memory, time};
+use crate::faults::case::{Beside, Outcome, Play, check};
 use crate::faults::client::lines;
 use crate::faults::trial::Trial;
+use crate::support::usage;
+use crate::support::words::{bytes, time};
 
-pub const GROUP: Group = Group {
-    name: "silence",
-    title: "Silence and memory",
-    cases: &[
-        Case {
-            name: "idle",
-            client: "1,000 clients are connected and say nothing for one second.",
-            server: "The server sleeps: no wake-up, no processor time. A server that looks at its clients in turns works \
-                     most when there is nothing to do.",
-            rule: "rule 11",
-            needs: Needs::Process,
-            beside: Beside::Many,
-            run: idle,
-            ..Case::PLAIN
-        },
-        Case {
-            name: "after-a-crowd",
-            client: "Three times, 300 clients come, send 16 KiB each and leave.",
-            server: "The server has as many files open as before the first crowd, and no more memory after the third than \
-                     after the first, but for 2 MiB.",
-            rule: "chapter 13",
-            needs: Needs::Process,
-            run: after_a_crowd,
-            ..Case::PLAIN
-        },
-    ],
-};
+pub const CASES: &[Play] = &[
+    Play::new("idle", idle).of_process().beside(Beside::Many),
+    Play::new("after-a-crowd", after_a_crowd).of_process(),
+];
 
 fn idle(trial: &Trial) -> Outcome {
-    let child = trial.process()?;
     let clients = trial.crowd(1000)?;
     thread::sleep(Duration::from_millis(200));
-    let (sleeps, busy) = (child.sleeps()?, child.processor_time()?);
+    let sleeps = || Ok(trial.look(usage::switches)?.voluntary);
+    let (before, busy) = (sleeps()?, trial.look(usage::processor_time)?);
     thread::sleep(Duration::from_secs(1));
-    let sleeps = child.sleeps()?.saturating_sub(sleeps);
-    let busy = child.processor_time()?.saturating_sub(busy);
+    let sleeps = sleeps()?.saturating_sub(before);
+    let busy = trial.look(usage::processor_time)?.saturating_sub(busy);
     let figure = format!("{sleeps} wake-ups, {} of processor time in a second", time(busy));
     check(sleeps <= 2 && busy < Duration::from_millis(5), "no wake-up and no processor time", &figure)?;
     for client in clients.iter().step_by(10) {
@@ -52,11 +31,10 @@ fn idle(trial: &Trial) -> Outcome {
 }
 
 fn after_a_crowd(trial: &Trial) -> Outcome {
-    let child = trial.process()?;
     trial.serves_the_next()?;
     // The server closes its end of that session a moment later.
     thread::sleep(Duration::from_millis(50));
-    let files = child.open_files()?;
+    let files = trial.look(usage::open_files)?;
     let mut after_first = None;
     for _ in 0..3 {
         let crowd = trial.crowd(300)?;
@@ -64,19 +42,19 @@ fn after_a_crowd(trial: &Trial) -> Outcome {
             client.ask(lines(16 << 10))?;
         }
         drop(crowd);
-        let closed = trial.eventually(|| Ok(child.open_files()? <= files))?;
+        let closed = trial.eventually(|| Ok(trial.look(usage::open_files)? <= files))?;
         check(
             closed,
             format!("{files} open files, as before"),
-            format!("{} open files", child.open_files()?),
+            format!("{} open files", trial.look(usage::open_files)?),
         )?;
-        after_first.get_or_insert(child.resident_memory()?);
+        after_first.get_or_insert(trial.memory()?);
     }
     let first = after_first.unwrap_or(0);
     let grown = |now: u64| now.saturating_sub(first);
-    let bounded = trial.eventually(|| Ok(grown(child.resident_memory()?) < 2 << 20))?;
+    let bounded = trial.eventually(|| Ok(grown(trial.memory()?) < 2 << 20))?;
     let figure =
-        format!("{files} open files as before, {} more memory", memory(grown(child.resident_memory()?)));
+        format!("{files} open files as before, {} more memory", bytes(grown(trial.memory()?) as f64));
     check(bounded, "less than 2 MiB more memory than after the first crowd", &figure)?;
     Ok(Some(figure))
 }

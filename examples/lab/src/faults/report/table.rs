@@ -8,6 +8,8 @@ use std::path::Path;
 use super::picture;
 use crate::faults::case::Verdict;
 use crate::faults::runner::Results;
+use crate::support::failure::Failure;
+use crate::support::output;
 
 /// Cases down, servers across.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +38,8 @@ impl Table {
     /// What a run has found.
     pub fn of(results: &Results) -> Self {
         let row = |row: &crate::faults::runner::Row| Row {
-            number: row.case.number(),
-            case: row.case.case.name.to_owned(),
+            number: row.case.number.clone(),
+            case: row.case.name.clone(),
             verdicts: row.findings.iter().map(|finding| finding.verdict).collect(),
         };
         Self {
@@ -47,9 +49,9 @@ impl Table {
     }
 
     /// Reads the table of a page that [`Self::write`] has written.
-    pub fn read(file: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Self::parse(&text).ok_or_else(|| format!("{}: no table of verdicts", file.display()))
+    pub fn read(file: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(file).map_err(Failure::system(file.display().to_string()))?;
+        Self::parse(&text).ok_or_else(|| Failure::System(format!("{}: no table of verdicts", file.display())))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -89,26 +91,24 @@ impl Table {
     }
 
     /// Writes the page, and beside it the picture.
-    pub fn write(&self, file: &Path) -> Result<(), String> {
-        super::write(file, self.markdown())?;
-        super::write(&file.with_extension("svg"), picture::draw(self))
+    pub fn write(&self, file: &Path) -> Result<(), Failure> {
+        output::write(file, self.markdown())?;
+        output::write(&file.with_extension("svg"), picture::draw(self))
     }
 
-    /// Whether each verdict of `run` is as here; says which is not. Servers and cases that did not run are not compared.
-    pub fn agrees_with(&self, run: &Self) -> bool {
-        let mut same = true;
-        for row in &run.rows {
-            for (server, verdict) in run.servers.iter().zip(&row.verdicts) {
-                let expected = self.verdict(&row.case, server);
-                if expected != Some(*verdict) {
-                    same = false;
-                    let (case, sign) = (&row.case, verdict.sign());
-                    let expected = expected.map_or("not in the table", Verdict::sign);
-                    eprintln!("{case}, {server}: {expected} is expected, {sign} came");
-                }
-            }
-        }
-        same
+    /// Which verdicts of `run` are not as here, a line for each. Servers and cases that did not run are not compared.
+    pub fn differences(&self, run: &Self) -> Vec<String> {
+        let verdicts = run.rows.iter().flat_map(|row| {
+            run.servers.iter().zip(&row.verdicts).map(move |(server, verdict)| (&row.case, server, *verdict))
+        });
+        let difference = |(case, server, verdict): (&String, &String, Verdict)| {
+            let expected = self.verdict(case, server);
+            (expected != Some(verdict)).then(|| {
+                let expected = expected.map_or("not in the table", Verdict::sign);
+                format!("{case}, {server}: {expected} is expected, {} came", verdict.sign())
+            })
+        };
+        verdicts.filter_map(difference).collect()
     }
 
     /// The number of a case may change when another one is added, the name does not.
@@ -141,11 +141,12 @@ mod tests {
     #[test]
     fn another_verdict_is_a_difference_and_a_case_that_did_not_run_is_none() {
         let committed = table(["✓", "✗", "✓", "✓"]);
-        assert!(committed.agrees_with(&committed));
-        assert!(!committed.agrees_with(&table(["✓", "✓", "✓", "✓"])));
+        assert_eq!(committed.differences(&committed), [""; 0]);
+        let difference = "late, two: ✗ is expected, ✓ came";
+        assert_eq!(committed.differences(&table(["✓", "✓", "✓", "✓"])), [difference]);
         let mut part = committed.clone();
         part.rows.remove(0);
-        assert!(committed.agrees_with(&part));
-        assert!(!part.agrees_with(&committed), "a case that the table lacks");
+        assert_eq!(committed.differences(&part), [""; 0]);
+        assert_eq!(part.differences(&committed).len(), 2, "a case that the table lacks");
     }
 }

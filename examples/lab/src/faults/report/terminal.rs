@@ -1,43 +1,37 @@
 //! The table in the terminal, row by row while the cases run, and each failure in words.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use console::{Style, style};
 
-use crate::faults::case::{Group, Needs, Numbered, Verdict, time};
+use crate::faults::case::{Case, Verdict};
 use crate::faults::runner::{Results, Row};
-use crate::faults::servers::Server;
+use crate::support::candidates::Candidate;
+use crate::support::output::say;
+use crate::support::words::time;
 
 /// Where the servers' columns begin.
 const MARGIN: usize = 28;
 
-/// A line on standard output. A closed pipe ends nothing.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
 /// Which column is which server.
-pub fn head(servers: &[Server]) {
+pub fn head(servers: &[Candidate]) {
     for (index, server) in servers.iter().enumerate() {
         let lines = "│ ".repeat(index);
-        say(&format!("{:MARGIN$}{lines}┌ {}", "", server.name));
+        say(format_args!("{:MARGIN$}{lines}┌ {}", "", server.name));
     }
 }
 
-/// The title above the cases of a group.
-pub fn group(group: &Group) {
-    say(&style(group.title).bold().to_string());
-}
-
-/// The verdicts on one case.
-pub fn row(row: &Row) {
+/// The verdicts on one case, below the title of its group if that is new.
+pub fn row(row: &Row, is_first: bool) {
+    if is_first {
+        say(style(&row.case.title).bold());
+    }
     let signs = row
         .findings
         .iter()
         .map(|finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string());
     let signs: Vec<String> = signs.collect();
-    say(&format!("{:>5} {:22}{}", row.case.number(), row.case.case.name, signs.join(" ")));
+    say(format_args!("{:>5} {:22}{}", row.case.number, row.case.name, signs.join(" ")));
 }
 
 fn colour(verdict: Verdict) -> Style {
@@ -62,19 +56,21 @@ pub fn failures(results: &Results) {
             continue;
         }
         say("");
-        say(&style(format!("{} {}", row.case.number(), row.case.case.name)).bold().to_string());
-        say(row.case.case.client);
-        say(&format!("{} ({})", row.case.case.server, row.case.case.rule));
+        say(style(format!("{} {}", row.case.number, row.case.name)).bold());
+        say(&row.case.client);
+        say(format_args!("{} ({})", row.case.server, row.case.rule));
         for (finding, server) in told {
             let name = style(&server.name).bold();
             let verdict = colour(finding.verdict).apply_to(finding.verdict.words());
             match (&finding.failure, &finding.why) {
                 (Some(failure), _) => {
-                    say(&format!("  {name} {verdict}"));
-                    say(&format!("    expected: {}", failure.expected));
-                    say(&format!("    came:     {}", failure.came));
+                    say(format_args!("  {name} {verdict}"));
+                    say(format_args!("    expected: {}", failure.expected));
+                    say(format_args!("    came:     {}", failure.came));
                 }
-                (None, why) => say(&format!("  {name} {verdict}: {}", why.as_deref().unwrap_or_default())),
+                (None, why) => {
+                    say(format_args!("  {name} {verdict}: {}", why.as_deref().unwrap_or_default()));
+                }
             }
         }
     }
@@ -84,20 +80,15 @@ pub fn failures(results: &Results) {
 pub fn summary(results: &Results, out: &Path) {
     say("");
     let width = results.servers.iter().map(|server| server.name.len()).max().unwrap_or(0);
-    for (index, server) in results.servers.iter().enumerate() {
-        let count =
-            |verdict| results.rows.iter().filter(|row| row.findings[index].verdict == verdict).count();
-        let counts: Vec<String> = Verdict::ALL
-            .into_iter()
-            .filter(|&verdict| count(verdict) > 0)
-            .map(|verdict| {
-                colour(verdict).apply_to(format!("{} {}", count(verdict), verdict.words())).to_string()
-            })
-            .collect();
-        say(&format!("{:width$}  {}", server.name, counts.join(", ")));
+    for (server, counts) in results.servers.iter().zip(results.counts()) {
+        let counts = Verdict::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+        let told = counts.map(|(verdict, count)| {
+            colour(verdict).apply_to(format!("{count} {}", verdict.words())).to_string()
+        });
+        say(format_args!("{:width$}  {}", server.name, told.collect::<Vec<_>>().join(", ")));
     }
     let interrupted = if results.interrupted { "interrupted after" } else { "took" };
-    say(&format!(
+    say(format_args!(
         "The run {interrupted} {}. Report: {}",
         time(results.took),
         out.join("faults.html").display()
@@ -105,16 +96,16 @@ pub fn summary(results: &Results, out: &Path) {
 }
 
 /// The cases, without running them.
-pub fn list(cases: &[Numbered]) {
+pub fn list(cases: &[Case]) {
     let mut group = "";
     for case in cases {
-        if case.group.name != group {
-            group = case.group.name;
-            say(&format!("{} ({group})", style(case.group.title).bold()));
+        if case.group != group {
+            group = &case.group;
+            say(format_args!("{} ({group})", style(&case.title).bold()));
         }
-        say(&format!("{:>5} {}", case.number(), style(case.case.name).bold()));
-        say(&format!("      {}", case.case.client));
-        let needs = if case.case.needs == Needs::Process { "; needs the server's process" } else { "" };
-        say(&format!("      {} ({}{needs})", case.case.server, case.case.rule));
+        say(format_args!("{:>5} {}", case.number, style(&case.name).bold()));
+        say(format_args!("      {}", case.client));
+        let needs = if case.play.needs_process { "; needs the server's process" } else { "" };
+        say(format_args!("      {} ({}{needs})", case.server, case.rule));
     }
 }

@@ -1,0 +1,417 @@
+//! The load on one server. The server can be measured between its three steps:
+//!
+//! ```text
+//!   gather: all resident clients connect, get the banner, and are silent
+//!   play:   clients send lines, floods stream, visitors come and go, until the time is over
+//!   part:   the last answers come and are checked
+//! ```
+//!
+//! In a closed loop a client sends its next line after the answer to the last one. A closed loop asks a slow server less
+//! often, and so it hides how long its clients would have waited (coordinated omission). In an open loop the
+//! [schedule](crate::support::load::schedule) knows nothing of the answers, and a latency counts from the moment when the
+//! line was due, not when it was sent. What a line waits for in the load is therefore in its latency, and the load also
+//! tells how late it was.
+//!
+//! Knows nothing of processes and figures.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::{Duration, Instant, SystemTime};
+use std::{iter, mem};
+
+use hdrhistogram::Histogram;
+
+use crate::compare::workload::{IN_FLIGHT, Role, Workload};
+use crate::support::failure::Failure;
+use crate::support::interrupt::Interrupt;
+use crate::support::latency;
+use crate::support::load::client::{Answered, Client, News};
+use crate::support::load::schedule::Line;
+use crate::support::load::{Sessions, Sources};
+
+/// The load gives up a server from which nothing comes for so long. The kernel repeats a dropped handshake after one
+/// second and after three, which is not yet silence.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long the opening of all sessions may take, and the last answers.
+const OPENING: Duration = Duration::from_secs(15);
+
+/// What the clients received.
+#[derive(Debug)]
+pub struct Heard {
+    /// When the load began to play.
+    pub began: SystemTime,
+    /// How long it played.
+    pub time: Duration,
+    /// The lines that were answered, or the visits that ended, in that time.
+    pub answers: u64,
+    /// Those that began in that time and ended after it.
+    pub late_answers: u64,
+    /// For each of both, from when it was due to the last byte of its answer (nanoseconds).
+    pub latency: Histogram<u64>,
+    /// For each line of an open loop, from when it was due to when it was sent (nanoseconds).
+    pub lateness: Histogram<u64>,
+    /// The same from then on.
+    pub answering: Histogram<u64>,
+    /// Bytes of floods' text that were answered in that time.
+    pub streamed: u64,
+    /// The same, after it.
+    pub late_streamed: u64,
+}
+
+/// Clients at work on one server.
+pub struct Load<'a> {
+    workload: &'a Workload,
+    interrupt: &'a Interrupt,
+    sessions: Sessions,
+    step: Step,
+    /// Whether the load waits for events, or asks for them all the time.
+    sleeps: bool,
+    /// How many clients, or answers, the present step still waits for.
+    awaited: usize,
+    /// Floods that stopped with work left. No new readiness will tell of it, so the load serves them in each turn.
+    unfinished: Vec<usize>,
+    answered: Vec<Answered>,
+    heard: Heard,
+    /// When a client last had news.
+    progress: Instant,
+    /// The load has handled everything that happened before this moment. Patience compares with it, not with now: after
+    /// Ctrl-Z and `fg`, the answers that came meanwhile wait in the kernel.
+    caught_up_to: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Gathering,
+    Playing,
+    Parting,
+}
+
+impl Heard {
+    /// Nothing.
+    pub fn nothing() -> Self {
+        Self {
+            began: SystemTime::now(),
+            time: Duration::ZERO,
+            answers: 0,
+            late_answers: 0,
+            latency: latency::histogram(),
+            lateness: latency::histogram(),
+            answering: latency::histogram(),
+            streamed: 0,
+            late_streamed: 0,
+        }
+    }
+}
+
+impl<'a> Load<'a> {
+    /// A load on `target`, without a connection yet.
+    pub fn new(
+        target: SocketAddr,
+        workload: &'a Workload,
+        sources: &Sources,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self, Failure> {
+        let now = Instant::now();
+        Ok(Self {
+            workload,
+            interrupt,
+            sessions: Sessions::new(target, sources.clone())?,
+            step: Step::Gathering,
+            sleeps: true,
+            awaited: 0,
+            unfinished: Vec::new(),
+            answered: Vec::new(),
+            heard: Heard::nothing(),
+            progress: now,
+            caught_up_to: now,
+        })
+    }
+
+    /// Connects all resident clients and waits for their banners; returns how long that took.
+    pub fn gather(&mut self) -> Result<Duration, Failure> {
+        let wanted = self.workload.residents();
+        let start = Instant::now();
+        self.gather_by(wanted, start + OPENING)
+            .map_err(|failure| failure.while_opening(self.sessions.len() - self.awaited, wanted))?;
+        Ok(start.elapsed())
+    }
+
+    fn gather_by(&mut self, wanted: usize, deadline: Instant) -> Result<(), Failure> {
+        self.progress = Instant::now();
+        while self.sessions.len() < wanted || self.awaited > 0 {
+            while self.sessions.len() < wanted && self.awaited < IN_FLIGHT {
+                self.open(self.sessions.len())?;
+                self.awaited += 1;
+            }
+            self.turn(Interrupt::TICK, None)?;
+            if self.caught_up_to > deadline {
+                return Err(Failure::Silent(format!("not all sessions opened within {OPENING:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every client do its part for `time`.
+    pub fn play(&mut self, time: Duration) -> Result<(), Failure> {
+        self.play_lines(time, iter::empty(), true)
+    }
+
+    /// Lets every client do its part for `time`, and sends these lines when they are due. A load with a processor of its
+    /// own does not sleep: a sleeping thread wakes up some 50 µs late.
+    pub fn play_lines(
+        &mut self,
+        time: Duration,
+        lines: impl Iterator<Item = Line>,
+        sleeps: bool,
+    ) -> Result<(), Failure> {
+        let (start, first) = (Instant::now(), self.places(Role::Lines).start);
+        self.heard = Heard::nothing();
+        (self.step, self.progress, self.sleeps) = (Step::Playing, start, sleeps);
+        for place in self.places(Role::Active) {
+            self.say(place, start)?;
+        }
+        self.unfinished.extend(self.places(Role::Flood));
+        for place in self.places(Role::Visitor) {
+            self.open(place)?;
+        }
+        let mut lines = lines.peekable();
+        let end = start + time;
+        while lines.peek().is_some() || Instant::now() < end {
+            let now = Instant::now();
+            while let Some(line) = lines.next_if(|line| start + line.due <= now) {
+                let due = start + line.due;
+                latency::record(&mut self.heard.lateness, due.elapsed());
+                self.say(first + line.session, due)?;
+            }
+            let due = lines.peek().map(|line| start + line.due).filter(|_| sleeps);
+            let limit = end.saturating_duration_since(now).min(Interrupt::TICK);
+            // All answers are read before a line is sent. A load that cannot do both is then late, and does not make the
+            // answers late.
+            while !self.turn(limit, due)? {}
+        }
+        self.heard.time = start.elapsed();
+        Ok(())
+    }
+
+    /// Waits for the answers that are still missing. All are then checked, and all are in the latency: the slowest ones
+    /// are most likely among them.
+    pub fn part(&mut self) -> Result<&Heard, Failure> {
+        self.step = Step::Parting;
+        let lines = self.places(Role::Active).chain(self.places(Role::Lines));
+        let missing = lines.filter_map(|place| self.sessions.client(place).map(|client| client.unanswered()));
+        self.awaited = missing.sum::<usize>() + self.workload.floods + self.workload.visitors;
+        for place in self.places(Role::Flood) {
+            self.sessions.client(place).map_or(Ok(()), Client::leave)?;
+        }
+        let deadline = Instant::now() + OPENING;
+        while self.awaited > 0 {
+            self.turn(Interrupt::TICK, None).map_err(|failure| failure.while_parting(self.awaited))?;
+            if self.caught_up_to > deadline {
+                let silence = Failure::Silent(format!("not all answers came within {OPENING:?}"));
+                return Err(silence.while_parting(self.awaited));
+            }
+        }
+        Ok(&self.heard)
+    }
+
+    /// What the clients have received, and a load that has received nothing.
+    pub fn take_heard(&mut self) -> Heard {
+        mem::replace(&mut self.heard, Heard::nothing())
+    }
+
+    /// The places of the clients with this role.
+    fn places(&self, role: Role) -> Range<usize> {
+        self.workload.places(role)
+    }
+
+    fn say(&mut self, place: usize, due: Instant) -> Result<(), Failure> {
+        self.sessions.client(place).map_or(Ok(()), |client| client.say(due))
+    }
+
+    /// Starts a new client in the given place.
+    fn open(&mut self, place: usize) -> Result<(), Failure> {
+        self.sessions.open(place, self.workload.role(place).part(), place)
+    }
+
+    /// One turn of the loop: wait, and serve the ready clients and those with work left. Says whether the kernel has no
+    /// more events.
+    fn turn(&mut self, limit: Duration, due: Option<Instant>) -> Result<bool, Failure> {
+        let limit = if self.sleeps && self.unfinished.is_empty() { limit } else { Duration::ZERO };
+        let asked = Instant::now();
+        let batch = self.sessions.wait(Some(limit), due)?;
+        self.interrupt.check()?;
+        for (place, is_closing) in batch.ready {
+            while self.serve(place)? && is_closing {}
+        }
+        for place in mem::take(&mut self.unfinished) {
+            self.serve(place)?;
+        }
+        if batch.is_complete {
+            self.caught_up_to = asked;
+        }
+        if self.caught_up_to.saturating_duration_since(self.progress) > PATIENCE {
+            return Err(Failure::Silent(format!("nothing came for {PATIENCE:?}")));
+        }
+        Ok(batch.is_complete)
+    }
+
+    /// Gives a client a turn; says whether it had news.
+    fn serve(&mut self, place: usize) -> Result<bool, Failure> {
+        let news = self.sessions.turn(place, &mut self.answered)?;
+        if news == News::Nothing {
+            return Ok(false);
+        }
+        self.progress = Instant::now();
+        self.count(place);
+        match (self.step, news) {
+            (_, News::Ended) => return Err(Failure::Lost("closed by the server".to_owned())),
+            (Step::Gathering, News::Greeted) => self.awaited -= 1,
+            (Step::Playing, News::Answered) if self.workload.role(place) == Role::Active => {
+                self.say(place, Instant::now())?;
+            }
+            (Step::Playing, News::Left) => self.open(place)?,
+            // A flood leaves too, but it is not a visit.
+            (Step::Parting, News::Left) if self.workload.role(place) == Role::Flood => self.awaited -= 1,
+            (step, News::Streamed(bytes)) => {
+                let playing = step == Step::Playing;
+                let streamed = if playing { &mut self.heard.streamed } else { &mut self.heard.late_streamed };
+                *streamed += bytes;
+                // Its own readiness may have come in the same turn.
+                if !self.unfinished.contains(&place) {
+                    self.unfinished.push(place);
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Counts the answers that are complete.
+    fn count(&mut self, place: usize) {
+        let is_timed = self.workload.role(place) == Role::Lines;
+        for answered in self.answered.drain(..) {
+            latency::record(&mut self.heard.latency, answered.latency);
+            if is_timed {
+                latency::record(&mut self.heard.answering, answered.answering);
+            }
+            if self.step == Step::Parting {
+                self.heard.late_answers += 1;
+                self.awaited -= 1;
+            } else {
+                self.heard.answers += 1;
+            }
+        }
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.sessions.reset_at_close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+
+    use super::*;
+    use crate::support::load::schedule::poisson;
+    use crate::support::protocol::{BANNER, PREFIX};
+
+    /// How long each slice is, and how long the server stands still in the middle of it.
+    const TIME: Duration = Duration::from_millis(300);
+    const STALL: Duration = Duration::from_millis(100);
+
+    /// A server with a thread for each client. Nothing is answered in the 100 ms after the given moment. `change` sees
+    /// each answer first.
+    fn start_server(stall: Arc<Mutex<Option<Instant>>>, change: fn(&mut Vec<u8>)) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let converse = move |mut stream: TcpStream, stall: &Mutex<Option<Instant>>| -> io::Result<()> {
+            stream.set_nodelay(true)?;
+            stream.write_all(BANNER)?;
+            let mut chunk = [0; 1024];
+            while let count @ 1.. = stream.read(&mut chunk)? {
+                let until = stall.lock().expect("no holder panics").map(|start| (start, start + STALL));
+                if let Some((start, end)) = until
+                    && start <= Instant::now()
+                {
+                    thread::sleep(end.saturating_duration_since(Instant::now()));
+                }
+                let mut answer = [PREFIX, &chunk[..count]].concat();
+                change(&mut answer);
+                stream.write_all(&answer)?;
+            }
+            Ok(())
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let stall = Arc::clone(&stall);
+                // It fails when the load resets its sessions.
+                thread::spawn(move || converse(stream, &stall));
+            }
+        });
+        address
+    }
+
+    fn play(
+        rate: f64,
+        time: Duration,
+        stall_after: Option<Duration>,
+        change: fn(&mut Vec<u8>),
+    ) -> Result<Heard, Failure> {
+        let stall = Arc::new(Mutex::new(None));
+        let address = start_server(Arc::clone(&stall), change);
+        let interrupt = Interrupt::default();
+        let sources = Sources::new(Ipv4Addr::new(127, 0, 0, 20), 4, 10_000..=29_999);
+        let workload = Workload::rates(20);
+        let mut load = Load::new(address, &workload, &sources, &interrupt)?;
+        load.gather()?;
+        *stall.lock().expect("no holder panics") = stall_after.map(|after| Instant::now() + after);
+        load.play_lines(time, poisson(rate, 20, time), false)?;
+        load.part()?;
+        Ok(load.take_heard())
+    }
+
+    #[test]
+    fn a_server_that_stands_still_delays_every_line_that_comes_meanwhile() {
+        let slice = play(2000.0, TIME, Some(TIME / 3), |_| {}).unwrap();
+        // A third of the lines was due while the server stood still. A closed loop would have sent one line a session.
+        assert!(slice.latency.value_at_quantile(0.99) >= 90_000_000, "{:?}", slice.latency);
+        assert!(slice.latency.value_at_quantile(0.8) >= 20_000_000, "{:?}", slice.latency);
+    }
+
+    #[test]
+    fn what_a_line_waits_for_in_the_load_is_in_its_latency() {
+        // No load sends a million lines a second.
+        let slice = play(1e6, Duration::from_millis(20), None, |_| {}).unwrap();
+        let late = slice.lateness.mean();
+        assert!(late > 1e6, "{late} ns");
+        let sum = late + slice.answering.mean();
+        let latency = slice.latency.mean();
+        assert!((latency - sum).abs() < sum / 100.0, "{latency} instead of {sum} ns");
+    }
+
+    #[test]
+    fn the_lines_do_not_wait_for_answers() {
+        let lines = poisson(2000.0, 20, TIME).count() as u64;
+        let slice = play(2000.0, TIME, Some(TIME / 3), |_| {}).unwrap();
+        assert_eq!((slice.lateness.len(), slice.latency.len()), (lines, lines));
+        // Less than the half of what it would be if the load had waited.
+        assert!(slice.lateness.value_at_quantile(0.9) < 40_000_000, "{:?}", slice.lateness);
+    }
+
+    #[test]
+    fn every_byte_is_checked() {
+        let change = |answer: &mut Vec<u8>| {
+            if let Some(byte) = answer.get_mut(50) {
+                *byte ^= 1;
+            }
+        };
+        let failure = play(2000.0, TIME, None, change).unwrap_err();
+        assert!(matches!(failure, Failure::WrongAnswer(_)), "{failure}");
+    }
+}

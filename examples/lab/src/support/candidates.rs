@@ -1,0 +1,188 @@
+//! The servers that the laboratory tries: this project's own, and those of the command line.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::support::failure::Failure;
+use crate::support::programs;
+use crate::support::protocol::{Answer, BANNER, CHUNK, Framing, PREFIX, Protocol};
+
+/// A server that can be tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Candidate {
+    pub name: String,
+    pub origin: Origin,
+    pub protocol: Protocol,
+    /// An argument more in one case of `faults`: the case's name, and the argument.
+    pub more: Option<(&'static str, &'static str)>,
+}
+
+/// Where a server comes from.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A program and its arguments, in which `{port}` stands for the port.
+    Command(Vec<String>),
+    /// It runs already, and nothing is known of its process.
+    Address(SocketAddr),
+}
+
+impl Candidate {
+    /// The program that its command begins with.
+    pub fn program(&self) -> &str {
+        match &self.origin {
+            Origin::Command(words) => &words[0],
+            Origin::Address(_) => "",
+        }
+    }
+}
+
+/// A part of the laboratory that tries the project's servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Compare,
+    Faults,
+}
+
+/// Name, command, protocol, and the parts that try it. In a command, `{here}` is the directory of this program.
+type Listed = (&'static str, &'static str, Promise, &'static [By]);
+
+/// A protocol's banner, prefix, framing and answer.
+type Promise = (&'static [u8], &'static [u8], Framing, Answer);
+
+const ECHO: Promise = (b"", b"", Framing::Chunks, Answer::Same);
+const OK: Promise = (BANNER, PREFIX, Framing::Chunks, Answer::Same);
+const OK_BY_LINES: Promise = (BANNER, PREFIX, Framing::Lines, Answer::Same);
+const NUMBERED: Promise = (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed);
+
+const BOTH: &[By] = &[By::Compare, By::Faults];
+
+/// The project's servers, from the first rung of the ladder to the last.
+const SERVERS: [Listed; 16] = [
+    ("echo_once", "{here}/examples/echo_once {port}", ECHO, &[By::Faults]),
+    (
+        "one_at_a_time",
+        "{here}/examples/one_at_a_time {port}",
+        (b"", PREFIX, Framing::Chunks, Answer::Same),
+        &[By::Faults],
+    ),
+    ("thread_per_connection", "{here}/examples/thread_per_connection {port}", OK, BOTH),
+    ("poll_all", "{here}/examples/poll_all {port}", OK, BOTH),
+    ("tiny_event_loop", "{here}/examples/tiny_event_loop {port}", OK, BOTH),
+    ("loop_backpressure", "{here}/examples/loop_backpressure {port}", OK, &[By::Faults]),
+    ("loop_fair", "{here}/examples/loop_fair {port}", OK, &[By::Faults]),
+    ("loop_deadlines", "{here}/examples/loop_deadlines {port}", OK, &[By::Faults]),
+    ("upper", "{here}/examples/upper {port}", (b"", b"", Framing::Chunks, Answer::Upper), &[By::Faults]),
+    ("line_server", "{here}/examples/line_server {port}", NUMBERED, &[By::Faults]),
+    ("okloop", "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2", OK, BOTH),
+    (
+        "okloop --framing lines",
+        "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2 --framing lines",
+        OK_BY_LINES,
+        &[By::Faults],
+    ),
+    ("threads_gathered", "{here}/lab serve threads_gathered {port}", OK, &[By::Compare]),
+    ("tokio_one_thread", "{here}/lab serve tokio_one_thread {port}", OK, &[By::Compare]),
+    ("tokio_all_threads", "{here}/lab serve tokio_all_threads {port}", OK, &[By::Compare]),
+    ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, &[By::Compare]),
+];
+
+/// The time-out of 1 s for which one case need not wait for the default of 300 s.
+const SHORT_TIMEOUT: (&str, (&str, &str)) = ("loop_deadlines", ("vanished", "1"));
+
+/// The project's servers that a part tries.
+pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
+    let here = programs::directory()?.display().to_string();
+    let word = |word: &str| {
+        word.replace("{here}", &here).replace("{serve}", concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve"))
+    };
+    let listed = SERVERS.iter().filter(|(.., tried_by)| tried_by.contains(&by));
+    let candidate = |(name, command, promise, _): &Listed| Candidate {
+        name: (*name).to_owned(),
+        origin: Origin::Command(command.split(' ').map(word).collect()),
+        protocol: protocol(promise),
+        more: (SHORT_TIMEOUT.0 == *name).then_some(SHORT_TIMEOUT.1),
+    };
+    Ok(listed.map(candidate).collect())
+}
+
+fn protocol((banner, prefix, framing, answer): &Promise) -> Protocol {
+    let (banner, prefix) = (banner.to_vec(), prefix.to_vec());
+    Protocol { banner, prefix, framing: *framing, answer: *answer, chunk: CHUNK }
+}
+
+/// Those of the candidates that `is_wanted`. Each of the given names must be among them.
+pub fn select(
+    mut candidates: Vec<Candidate>,
+    names: &[String],
+    is_wanted: impl Fn(&String) -> bool,
+) -> Result<Vec<Candidate>, Failure> {
+    let is_known = |name: &&String| candidates.iter().any(|candidate| candidate.name == **name);
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        let known: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
+        let known = known.join(", ");
+        return Err(Failure::Usage(format!("no server is called {unknown}; there are {known}")));
+    }
+    candidates.retain(|candidate| is_wanted(&candidate.name));
+    Ok(candidates)
+}
+
+/// Servers of the operator's own.
+#[derive(Debug, Args)]
+pub struct Added {
+    /// A server to start: {port} in the shell's command stands for the port on which it must listen. It must stay in the
+    /// foreground; may be given again
+    #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = named_command)]
+    servers: Vec<(String, Origin)>,
+
+    /// A server that runs already, of whose process nothing is known; may be given again
+    #[arg(long, value_name = "HOST:PORT")]
+    connect: Vec<String>,
+
+    /// Let --connect go to another machine than this one: only to one that you may load
+    #[arg(long)]
+    remote: bool,
+}
+
+impl Added {
+    /// All of them, with this protocol.
+    pub fn candidates(&self, protocol: &Protocol) -> Result<Vec<Candidate>, Failure> {
+        let running = self.connect.iter().map(|place| Ok((place.clone(), self.running(place)?)));
+        let candidate = |(name, origin)| Candidate { name, origin, protocol: protocol.clone(), more: None };
+        let added = self.servers.iter().cloned().map(Ok).chain(running);
+        added.map(|added| added.map(candidate)).collect()
+    }
+
+    fn running(&self, place: &str) -> Result<Origin, Failure> {
+        let wrong = |problem: &str| Failure::Usage(format!("--connect {place}: {problem}"));
+        let mut addresses = place.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
+        let address = addresses.next().ok_or_else(|| wrong("no such address"))?;
+        if !address.ip().is_loopback() && !self.remote {
+            return Err(wrong("not on this machine; --remote says that you mean it"));
+        }
+        Ok(Origin::Address(address))
+    }
+}
+
+/// okloop's own conversation.
+pub fn okloop() -> Protocol {
+    protocol(&OK)
+}
+
+fn named_command(text: &str) -> Result<(String, Origin), String> {
+    let (name, command) = text.split_once('=').ok_or("NAME=COMMAND is expected")?;
+    let is_plain = |character: char| character.is_alphanumeric() || "-_.+ ".contains(character);
+    if name.trim().is_empty() || !name.chars().all(is_plain) {
+        return Err("a name has only letters, digits, '-', '_', '.' and '+'".to_owned());
+    }
+    if !command.contains("{port}") {
+        return Err("the command has no {port} in it".to_owned());
+    }
+    // A shell that stays gets the signals that are for the server, and its megabyte counts as the server's.
+    let first = command.split(' ').next().unwrap_or_default();
+    let is_simple = !command.contains(['|', '&', ';', '<', '>', '(', '`', '\n']) && !first.contains('=');
+    let command = if is_simple { format!("exec {command}") } else { command.to_owned() };
+    Ok((name.to_owned(), Origin::Command(vec!["sh".to_owned(), "-c".to_owned(), command])))
+}

@@ -1,0 +1,51 @@
+//! What a server says. The laboratory knows okloop's words from here alone.
+
+use serde::Serialize;
+
+pub use okloop::config::FULL_MESSAGE;
+pub use okloop::protocols::{BANNER, CHUNK, PREFIX};
+
+/// The conversation that a server promises.
+#[derive(Debug, Clone, Serialize)]
+pub struct Protocol {
+    /// What every client is greeted with; may be empty.
+    #[serde(serialize_with = "as_text")]
+    pub banner: Vec<u8>,
+    /// What stands before each answer; may be empty. `{n}` stands for the number of the answer, from 1.
+    #[serde(serialize_with = "as_text")]
+    pub prefix: Vec<u8>,
+    /// What is answered in one piece.
+    pub framing: Framing,
+    /// How an answer repeats the client's bytes.
+    pub answer: Answer,
+    /// The longest piece of input that one answer repeats with [`Framing::Chunks`] (bytes).
+    pub chunk: usize,
+}
+
+/// What is answered in one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Framing {
+    /// Each chunk of bytes as it comes
+    Chunks,
+    /// Each line, however it was split on the way; at the end of input also the rest
+    Lines,
+    /// Each line that ends with a newline
+    WholeLines,
+}
+
+/// How an answer repeats the client's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// As they are
+    Same,
+    /// With ASCII letters in upper case
+    Upper,
+    /// Without the white space at the end of the line
+    Trimmed,
+}
+
+fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+}
