@@ -41,7 +41,7 @@ impl Session for Talker {
     }
 
     fn greet(&mut self, output: &mut Buffer) {
-        write!(output, "{}\n", self.tag);
+        writeln!(output, "{}", self.tag);
         self.tell(News::Opened);
     }
 

@@ -36,7 +36,6 @@ const LIBRARY: [&str; 27] = [
     "trace",
     "readiness",
     "error",
-    "panics",
     "reason",
     "address",
     "config",
