@@ -12,7 +12,7 @@ use crate::faults::answers::Answers;
 use crate::faults::case::{Beside, Outcome, Play, Stop, check, fails};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::{Trial, p99};
-use crate::support::words::{bytes, time};
+use crate::support::{bytes, time};
 
 pub const CASES: &[Play] = &[
     Play::new("never-reads", never_reads),
