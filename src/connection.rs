@@ -95,7 +95,6 @@ impl Means {
 /// One connection: its socket, its protocol's session, its buffers, and its state.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, Hash))]
-#[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
     /// The client. Behind a proxy it is the proxy, until the session knows its client.
@@ -493,10 +492,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 self.enter(State::Draining { budget, has_just_read, was_held_back });
                 return Ok(Readiness::READABLE);
             }
-            Cause::Stop(_) | Cause::Timeout(Timeout::Connect) => {}
             // A client that has to wait for the server is not idle. What it has sent may be there already.
             Cause::Timeout(Timeout::Idle) if self.reads => return Ok(Readiness::READABLE),
-            Cause::Timeout(Timeout::Idle) => {}
+            Cause::Stop(_) | Cause::Timeout(Timeout::Idle | Timeout::Connect) => {}
             Cause::Timeout(Timeout::Quiet) => self.stop_input(),
             Cause::Timeout(Timeout::Own) => match self.session.as_mut().map(Session::deadline) {
                 Some(AtDeadline::GoOn) => self.end_wait(),
