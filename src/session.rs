@@ -216,7 +216,8 @@ pub enum AtDeadline {
 /// # When it is dropped
 ///
 /// The session is dropped with its connection: after the batch of events in which it has ended, and after
-/// [`closed`](Session::closed).
+/// [`closed`](Session::closed). So no method of another session is running then. A session that has entered something that
+/// sessions share leaves it in its `Drop`, because `closed` is not called after a panic.
 pub trait Session {
     /// How large the requests and answers are. The loop asks once, at the start.
     fn sizes(&self) -> Sizes {

@@ -25,6 +25,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -130,6 +131,14 @@ impl Linked {
 impl Session for Linked {
     fn sizes(&self) -> Sizes {
         self.chat.sizes()
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.chat.is_proxied()
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        self.chat.connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {
