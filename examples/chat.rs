@@ -46,9 +46,9 @@ pub struct Room {
     members: BTreeMap<u64, (Waker, String)>,
     guests: u64,
     /// Each with its speaker's number.
-    lines: VecDeque<(u64, Vec<u8>)>,
+    pub lines: VecDeque<(u64, Vec<u8>)>,
     /// How many lines the room has dropped.
-    dropped: usize,
+    pub dropped: usize,
 }
 
 impl Room {

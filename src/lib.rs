@@ -105,8 +105,11 @@
 //!   something for another one changes this data and then wakes the other ([`Waker`]), which gets a turn and takes what
 //!   is for it.
 //!
-//! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from. A layer is
-//! a session around a session: [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. A layer
+//! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from, and so is
+//! the command's second server: `src/bin/okloop/http.rs` answers HTTP/1.1 in a hundred lines, with a deadline for half a
+//! request and with many requests on a connection. A layer is a session around a session:
+//! [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. The layer `Proxy` (feature
+//! `proxy-protocol`) makes its session when a balancer has named the client. A layer
 //! that needs scratch memory makes one [`Buffer`] for all its sessions, and shares it in an `Rc<RefCell<Buffer>>`.
 //!
 //! # What the library does not do
@@ -172,7 +175,7 @@
 //!    are left:
 //! 7. `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions ended, and how many), `socket.rs`,
 //!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `panics.rs` (sessions that panic),
-//!    `protocols/telnet.rs` (a layer), `trace.rs` (each step, for the log and a recorder).
+//!    `protocols/telnet.rs` and `protocols/proxy.rs` (layers), `trace.rs` (each step, for the log and a recorder).
 //!
 //! Then chapter 16 of NOTES.md, the rules of readiness in one table. Chapter 19 has exercises.
 //!

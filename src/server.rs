@@ -110,7 +110,18 @@ impl Server {
         })
     }
 
-    /// Listens on one more name or address. [`Origin::Accepted`](crate::Origin::Accepted) counts the listeners in the order in
+    /// Listens on one more name or address:
+    ///
+    /// ```
+    /// # use okloop::{Config, Server};
+    /// let mut server = Server::new(Config::default())?;
+    /// server.listen("127.0.0.1", 0)?;
+    /// server.listen("127.0.0.1", 0)?;
+    /// assert_eq!(server.local_addrs()?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`Origin::Accepted`](crate::Origin::Accepted) counts the listeners in the order in
     /// which they were added; a name with several addresses has one for each of them.
     ///
     /// # Errors
@@ -133,8 +144,18 @@ impl Server {
         self.add(listener, true)
     }
 
-    /// Serves a listening socket that exists already: one that a supervisor has opened, or a test. At a stop, clients that
-    /// are still in its queue stay there, for the next process that has the socket.
+    /// Serves a listening socket that exists already.
+    ///
+    /// ```
+    /// # use okloop::{Config, Server};
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let mut server = Server::new(Config::default())?;
+    /// server.adopt(listener)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A supervisor has opened it, or a test. At a stop, clients that are still in its queue stay there, for the next
+    /// process that has the socket.
     ///
     /// # Errors
     ///
@@ -218,6 +239,25 @@ impl Server {
 
     /// As [`Server::run`], and calls `tick` again and again, each time after `period`, with clients or without. Ticks do
     /// not drift. One that is missed by more than a period is left out.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use okloop::protocols::{Framing, OkSession};
+    /// use okloop::{Config, Server};
+    ///
+    /// let server = Server::bind(Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() })?;
+    /// let (handle, mut ticks) = (server.handle(), 0);
+    /// let tick = || {
+    ///     ticks += 1;
+    ///     if ticks == 3 {
+    ///         handle.stop();
+    ///     }
+    /// };
+    /// server.run_with_tick(|_client| OkSession::new(Framing::Lines), Duration::from_millis(1), tick)?;
+    /// assert_eq!(ticks, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

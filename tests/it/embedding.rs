@@ -202,7 +202,7 @@ fn a_handle_reads_the_counters_of_a_running_server() {
 /// The client reads nothing before it has sent the request and its end of input.
 #[test]
 fn an_answer_of_any_length_goes_out_in_parts() {
-    const LENGTH: usize = 16 << 20;
+    const LENGTH: usize = 4 << 20;
     let server = Embedded::run(bind(loopback()), |_| {
         let (whole, mut sent) = (numbered_lines(LENGTH), 0);
         session_of(move |input, output| {

@@ -49,16 +49,8 @@ const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
     ("no-keepalive", &["vanished"], &[]),
     (
         "buffers-all",
-        &["never-reads"],
-        &[
-            "stalled-readers",
-            "few-open-files",
-            "no-files-left",
-            "memory-limit",
-            "ten-thousand",
-            "sigterm",
-            "sigterm-twice",
-        ],
+        &["never-reads", "stalled-readers"],
+        &["few-open-files", "no-files-left", "memory-limit", "ten-thousand", "sigterm", "sigterm-twice"],
     ),
     ("closes-slow-readers", &["reads-slowly"], &["stalled-readers"]),
     ("few-writers", &["stalled-readers"], &[]),

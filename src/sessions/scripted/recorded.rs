@@ -25,12 +25,15 @@ pub struct Record {
     pub waits: bool,
     /// Whether something has happened that lets a waiting session go on.
     pub may_go_on: bool,
+    /// Whether its own deadline is running.
+    pub has_deadline: bool,
     /// Whether it has closed the session.
     pub has_closed: bool,
     /// Whether it is never called again: it has closed, or its last call panicked.
     pub is_over: bool,
-    /// Whether it was told that no more input follows.
-    pub has_input_ended: bool,
+    /// How much the server had read when it told the session that no more follows, and whether its stop was the reason.
+    pub ended_at: Option<usize>,
+    pub is_stopped: bool,
     /// Why the server has ended it.
     pub ending: Option<Reason>,
     /// What it was told last.
@@ -146,9 +149,10 @@ impl<S: Session> Session for Recorded<S> {
 
     fn end_of_input(&mut self, end: EndOfInput) {
         self.session.end_of_input(end);
+        let read = self.world.borrow().wire.up.read;
         self.record(|record| {
-            record.expect(!record.has_input_ended, "the input ends once");
-            record.has_input_ended = true;
+            record.expect(record.ended_at.is_none(), "the input ends once");
+            (record.ended_at, record.is_stopped) = (Some(read), end == EndOfInput::Stop);
         });
     }
 
@@ -176,12 +180,22 @@ impl<S: Session> Session for Recorded<S> {
     }
 
     fn timer(&mut self) -> Timer {
-        self.session.timer()
+        let timer = self.session.timer();
+        self.record(|record| match timer {
+            Timer::Keep => {}
+            Timer::Stop => record.has_deadline = false,
+            Timer::Start(_) => record.has_deadline = true,
+        });
+        timer
     }
 
     fn deadline(&mut self) -> AtDeadline {
         let step = self.session.deadline();
-        self.record(|record| record.may_go_on |= step == AtDeadline::GoOn);
+        self.record(|record| {
+            record.expect(record.has_deadline, "a deadline that is off is never over");
+            record.has_deadline = false;
+            record.may_go_on |= step == AtDeadline::GoOn;
+        });
         step
     }
 }

@@ -209,6 +209,17 @@ impl Client {
         self.expect(&[PREFIX, message].concat());
     }
 
+    /// The lines up to this one, without their endings.
+    pub fn lines_until(&mut self, last: &str) -> Vec<String> {
+        let mut received = Vec::new();
+        while !received.ends_with([last.as_bytes(), b"\n"].concat().as_slice()) {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("the session goes on");
+            received.extend(byte);
+        }
+        String::from_utf8_lossy(&received).lines().map(str::to_owned).collect()
+    }
+
     /// Ends the sending direction; answers can still come.
     pub fn half_close(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("the connection is open");
@@ -232,6 +243,21 @@ impl Client {
         let mut received = Vec::new();
         self.stream.read_to_end(&mut received).expect("the server closes in order and in time");
         received
+    }
+
+    /// What arrives first: nothing if it takes longer than `patience`.
+    pub fn first_within(&self, patience: Duration) -> Vec<u8> {
+        let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
+        wait_for(patience);
+        let mut first = vec![0; 1000];
+        let count = match (&self.stream).read(&mut first) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        };
+        wait_for(DEADLINE);
+        first.truncate(count);
+        first
     }
 
     /// What arrives until nothing more has arrived for `patience`.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use super::case::{MOST, Stop, fails, shown};
-use crate::support::protocol::{Answer, Framing, Protocol};
+use crate::support::{Answer, Framing, Protocol};
 
 /// Where an answer's number stands in a prefix.
 const NUMBER: &[u8] = b"{n}";

@@ -13,7 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::answers::Answers;
 use super::case::{MOST, Stop, check, fails, shown};
 use super::trial::{LIMIT, Trial};
-use crate::support::words::time;
+use crate::support::time;
 
 /// One connection to the server on trial.
 pub struct Client<'t> {

@@ -21,14 +21,10 @@ use self::case::{Case, all};
 use self::report::table::Table;
 use self::report::{files, terminal};
 use self::runner::Runner;
-use crate::support::candidates::{self, Added, By, Candidate};
-use crate::support::child::Descendants;
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
-use crate::support::output::prepare;
-use crate::support::programs;
-use crate::support::protocol::{Answer, BANNER, CHUNK, Framing, PREFIX, Protocol};
-use crate::support::words;
+use crate::support::{
+    Added, Answer, BANNER, By, CHUNK, Candidate, Descendants, Failure, Framing, Interrupt, PREFIX, Protocol,
+    candidates, prepare, programs, words,
+};
 
 /// Shows which faults a server survives: numbered cases, each on a fresh server, each byte checked
 ///

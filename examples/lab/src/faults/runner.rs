@@ -15,12 +15,10 @@ use super::client::Client;
 use super::report::table::Table;
 use super::report::terminal;
 use super::trial::{LIMIT, Trial};
-use crate::support::candidates::{Candidate, Origin};
-use crate::support::child::{end_descendants, kill_descendants};
 use crate::support::failure::Failure as NoServer;
-use crate::support::interrupt::Interrupt;
-use crate::support::output::{complain, progress};
-use crate::support::server::{Server, Setup};
+use crate::support::{
+    Candidate, Interrupt, Origin, Server, Setup, complain, end_descendants, kill_descendants, progress,
+};
 
 /// How often a verdict that was not expected is judged again, and after which pause. A machine can be busy for many
 /// seconds.

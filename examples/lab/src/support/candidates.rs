@@ -5,9 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use clap::Args;
 use serde::Serialize;
 
-use crate::support::failure::Failure;
-use crate::support::programs;
-use crate::support::protocol::{Answer, BANNER, CHUNK, Framing, PREFIX, Protocol};
+use crate::support::{Answer, BANNER, CHUNK, Failure, Framing, PREFIX, Protocol, programs};
 
 /// A server that can be tried.
 #[derive(Debug, Clone, Serialize)]

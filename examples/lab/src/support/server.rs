@@ -14,12 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::support::candidates::Origin;
-use crate::support::child::ChildGuard;
-use crate::support::failure::{Death, Failure};
-use crate::support::interrupt::Interrupt;
-use crate::support::log::Log;
-use crate::support::sockets::is_listening;
+use crate::support::{ChildGuard, Death, Failure, Interrupt, Log, Origin, is_listening};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);

@@ -66,7 +66,7 @@ enum Break {
     BuffersAll,
     /// Ends a session whose client takes nothing more for a second.
     ClosesSlowReaders,
-    /// Has room for 32 blocked writes; all sessions wait while there are more.
+    /// Has room for 8 blocked writes; all sessions wait while there are more.
     FewWriters,
     /// Serves one session for as long as it has input.
     Unfair,
@@ -123,7 +123,7 @@ static ENDED: Condvar = Condvar::new();
 static TURN: Mutex<()> = Mutex::new(());
 static GATE: RwLock<()> = RwLock::new(());
 /// For [`Break::FewWriters`].
-static WRITERS: Mutex<usize> = Mutex::new(32);
+static WRITERS: Mutex<usize> = Mutex::new(8);
 
 pub fn run() -> io::Result<()> {
     let arguments = Arguments::parse();

@@ -8,7 +8,7 @@ use socket2::SockRef;
 use crate::faults::case::{Beside, Outcome, Play, cannot_run, check};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
-use crate::support::sockets::has_timer;
+use crate::support::has_timer;
 
 pub const CASES: &[Play] = &[
     Play::new("half-close", half_close),

@@ -9,8 +9,7 @@ use nix::sys::signal::Signal::SIGTERM;
 use crate::faults::case::{Beside, Outcome, Play, Stop, check, fails};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
-use crate::support::server::Setup;
-use crate::support::words::time;
+use crate::support::{Setup, time};
 
 pub const CASES: &[Play] = &[
     Play::new("sigterm", |trial| stop_with_pending_answers(trial, 1)).of_process(),

@@ -8,10 +8,7 @@ use rlimit::Resource;
 use crate::faults::case::{Beside, Outcome, Play, Stop, cannot_run, check, fails};
 use crate::faults::client::{Client, Reception};
 use crate::faults::trial::Trial;
-use crate::support::server::Setup;
-use crate::support::sockets::waiting_clients;
-use crate::support::usage;
-use crate::support::words::time;
+use crate::support::{Setup, time, usage, waiting_clients};
 
 pub const CASES: &[Play] = &[
     Play::new("few-open-files", few_open_files).with(Setup::OpenFiles(64)).beside(Beside::Many),
