@@ -373,6 +373,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             self.accept_new(events.iter().count(), ended);
             self.begin_connects();
             self.handle_requests();
+            self.begin_outgoing_drain();
         };
         let reason = if ending == Ending::Forced { Reason::Forced } else { Reason::DrainTimeout };
         self.sessions.close_all(reason);
@@ -511,6 +512,9 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             }
             // It may have failed already, and its session is to know.
             self.sessions.remove_closed();
+            if let Phase::Draining { next_key, outgoing: true, .. } = &mut self.phase {
+                *next_key = Some(0);
+            }
         }
     }
 
@@ -554,15 +558,19 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
     /// One iteration's part of the drain: sessions start to drain.
     fn continue_drain(&mut self) {
         if let Phase::Draining { next_key, outgoing, .. } = &mut self.phase {
-            if next_key.is_none()
-                && self.acceptors.is_empty()
-                && self.sessions.has_only_outgoing()
-                && !*outgoing
-            {
-                (*next_key, *outgoing) = (Some(0), true);
-            }
             let now = Now { time: self.now, registry: self.poll.registry() };
             *next_key = next_key.and_then(|key| self.sessions.turn_to_drain(key, *outgoing, now));
+        }
+    }
+
+    /// The outgoing connections start to drain when the last accepted session has ended. No event says so: the next
+    /// iteration follows without one.
+    fn begin_outgoing_drain(&mut self) {
+        if let Phase::Draining { next_key: next_key @ None, outgoing: outgoing @ false, .. } = &mut self.phase
+            && self.acceptors.is_empty()
+            && self.sessions.has_only_outgoing()
+        {
+            (*next_key, *outgoing) = (Some(0), true);
         }
     }
 }
