@@ -140,15 +140,15 @@ fn sixteen_mebibytes_each_way_pass_slow_readers_and_cost_little_memory() {
                 sender.half_close();
             });
             scope.spawn(move || {
-                let (mut received, mut part) = (Vec::<u8>::new(), vec![0; 200_000]);
+                let (mut received, mut chunk) = (Vec::<u8>::new(), vec![0; 200_000]);
                 let mut random = fastrand::Rng::with_seed(number);
                 loop {
-                    let most = random.usize(1..part.len());
-                    let count = end.stream().read(&mut part[..most]).expect("the gateway ends in order");
+                    let most = random.usize(1..chunk.len());
+                    let count = end.stream().read(&mut chunk[..most]).expect("the gateway ends in order");
                     if count == 0 {
                         break;
                     }
-                    received.extend(&part[..count]);
+                    received.extend(&chunk[..count]);
                     thread::sleep(Duration::from_micros(random.u64(0..4000)));
                 }
                 assert!(received == *whole, "every byte comes once, in its place");
@@ -398,19 +398,19 @@ fn without_open_files_one_attempt_fails_and_the_others_go_on() {
         let mut command = Command::new("sh");
         let gateway = Process::spawn(command.args(["-c", &script]).arg(binary("gateway")).arg(&backend));
         let (port, vitals) = (gateway.port(), Vitals::of(&gateway));
-        let (before, mut served) = (vitals.open_files(), Vec::new());
+        let (before, mut answered) = (vitals.open_files(), Vec::new());
         let line = loop {
             let client = Client::connect(port);
             match client.first_within(Duration::from_millis(500)) {
-                banner if banner == BANNER => served.push(client),
+                banner if banner == BANNER => answered.push(client),
                 line => break lossy(&line),
             }
         };
-        assert!(served.len() > 5, "{} clients", served.len());
-        drop(served.pop());
-        eventually("two files are free", || vitals.open_files() == before + 2 * served.len());
-        served.push(Client::greeted(port));
-        served.iter_mut().for_each(|client| client.ask(b"still there?"));
+        assert!(answered.len() > 5, "{} clients", answered.len());
+        drop(answered.pop());
+        eventually("two files are free", || vitals.open_files() == before + 2 * answered.len());
+        answered.push(Client::greeted(port));
+        answered.iter_mut().for_each(|client| client.ask(b"still there?"));
         line
     });
     let line = "The backend cannot be reached: Too many open files (os error 24)\n";
