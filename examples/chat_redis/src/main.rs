@@ -228,7 +228,7 @@ impl Relay {
             let message = subscription.get_message()?;
             match message.get_payload_bytes().split_at_checked(self.mark.len()) {
                 Some((mark, line)) if mark != self.mark && (1..=LONGEST).contains(&line.len()) => {
-                    self.tell(line)
+                    self.tell(line);
                 }
                 _ => {}
             }
