@@ -36,7 +36,7 @@ use crate::trace::{self, Cause, Event, step};
 
 /// What a connection needs from its socket. The tests use a scripted one.
 pub(crate) trait Stream: Read + Write {
-    /// Whether a connection that was begun is open now. The error says why it has failed.
+    /// Whether the connection is open now. The error says why it has failed.
     fn is_connected(&self) -> io::Result<bool> {
         Ok(true)
     }
@@ -437,6 +437,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
             if has_room {
                 self.flush(exchange)?;
             }
+        }
+        let is_idle = exchange.output[0].is_empty() && !self.can_read(exchange);
+        if ready.writable && !was_full && is_idle && self.is_answered() {
+            // No output was pending, so this event may be an error, which no read and no write will return.
+            self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
         }
         if exchange.output[0].is_empty() {
             self.advance_state(exchange)?;

@@ -224,6 +224,21 @@ fn a_reset_on_one_side_ends_the_other() {
     assert_eq!((stats.closed(Reason::Reset), stats.closed(Reason::Ended)), (2, 2), "{stats}");
 }
 
+/// A session whose client has ended its direction does not read any more.
+#[test]
+fn a_reset_after_a_half_close_ends_the_other_side() {
+    let backend = Backend::listen();
+    let config = Config { linger_timeout: Duration::from_millis(50), ..loopback() };
+    let gateway = embedded(config, backend.address());
+    let (mut client, mut theirs) = pair(gateway.port(), &backend);
+    client.half_close();
+    assert_eq!(theirs.read_to_end(), b"");
+    client.reset();
+    eventually("both sessions are over", || gateway.stats().open == 0);
+    let stats = gateway.stats();
+    assert_eq!((stats.closed(Reason::Reset), stats.closed(Reason::Ended)), (1, 1), "{stats}");
+}
+
 /// A server that closes with unread input causes a reset. What it had said before is in the gateway.
 #[test]
 fn what_a_backend_has_said_before_a_reset_reaches_a_client_that_reads_later() {
