@@ -160,10 +160,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 impl Arguments {
     fn protocol(&self) -> Protocol {
         let (banner, prefix) = (self.banner.clone().into_bytes(), self.prefix.clone().into_bytes());
-        let end = self.end.clone().map(|request| End {
-            request: request.into_bytes(),
-            goodbye: self.goodbye.clone().into_bytes(),
-        });
+        let end = self
+            .end
+            .clone()
+            .map(|request| End { request: request.into_bytes(), goodbye: self.goodbye.clone().into_bytes() });
         Protocol { banner, prefix, framing: self.framing, answer: self.answer, chunk: self.chunk, end }
     }
 }

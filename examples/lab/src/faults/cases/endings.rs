@@ -98,9 +98,11 @@ fn reset_unread(trial: &Trial) -> Outcome {
 }
 
 fn polite_close(trial: &Trial) -> Outcome {
-    const LINES: usize = 200;
+    const LINES: usize = 120;
     let Some(end) = &trial.protocol.end else {
-        return Err(Stop::NotApplicable("nothing is known of how a client asks for the end (--end)".to_owned()));
+        return Err(Stop::NotApplicable(
+            "nothing is known of how a client asks for the end (--end)".to_owned(),
+        ));
     };
     let client = Client::with_receive_buffer(2048, trial)?;
     let sent = [&[b'y'; 899][..], b"\n"].concat().repeat(LINES);
@@ -115,7 +117,7 @@ fn polite_close(trial: &Trial) -> Outcome {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        // Some 20 kB/s.
+        // At most 20 kB/s.
         let received = client.sip_to_the_end(1000, Duration::from_millis(50));
         is_over.store(true, Ordering::Relaxed);
         received

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rlimit::Resource;
 
 use crate::faults::case::{Beside, Outcome, Play, Stop, cannot_run, check, fails};
-use crate::faults::client::{Client, Reception};
 use crate::faults::cases::process::{exit, terminate};
+use crate::faults::client::{Client, Reception};
 use crate::faults::trial::Trial;
 use crate::support::server::{Process, Setup};
 use crate::support::sockets::waiting_clients;
