@@ -120,8 +120,9 @@ impl Server {
             let _no_probe = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
             ChildGuard::spawn(&mut command)
         };
-        let guard = guard
-            .map_err(|error| Failure::NotStarted(format!("{}: {error}{}", words[0], hint(&words[0]))))?;
+        let program = command.get_program().to_string_lossy();
+        let guard =
+            guard.map_err(|error| Failure::NotStarted(format!("{program}: {error}{}", hint(&program))))?;
         let mut process = Process { guard, started_in: Duration::ZERO, words, log, unread };
         process.wait_until_it_listens(port, interrupt)?;
         process.started_in = start.elapsed();
