@@ -244,8 +244,7 @@ fn command(words: &[String], setup: Setup, log: File) -> io::Result<(Command, Op
 /// succeed. The kernel is not asked: it seldom allows so many (`fs.nr_open`, proc(5)).
 fn told_a_billion(words: &[String]) -> Command {
     // The soft and the hard limit, in the machine's order of bytes.
-    let limits =
-        [BILLION.to_ne_bytes(); 2].concat().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let limits = format!("{:016x}", BILLION.to_be()).repeat(2);
     let inject = format!("inject=prlimit64:retval=0:poke_exit=@arg4={limits}");
     let mut command = Command::new("strace");
     // The server keeps the process that is started here (--daemonize), and only this system call stops it.

@@ -66,14 +66,14 @@ fn square(picture: &mut Picture, verdict: Verdict, (x, y): Point) {
 
 /// From this server on, all survive that the case asks.
 fn survivors_begin(row: &Row) -> usize {
-    row.verdicts.iter().rposition(is_failure).map_or(0, |last| last + 1)
+    row.verdicts.iter().rposition(|verdict| is_failure(*verdict)).map_or(0, |last| last + 1)
 }
 
 fn failures(row: &Row) -> usize {
-    row.verdicts.iter().filter(|verdict| is_failure(verdict)).count()
+    row.verdicts.iter().filter(|verdict| is_failure(**verdict)).count()
 }
 
-fn is_failure(verdict: &Verdict) -> bool {
+fn is_failure(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Fails | Verdict::CouldNotRun)
 }
 
