@@ -202,7 +202,9 @@ fn typing_arrives_letter_by_letter_and_is_echoed() {
     let gateway = process(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port())));
     let mut typists = crowd(20, gateway.port());
     for letter in b"ls -l /tmp" {
-        typists.iter_mut().for_each(|typist| typist.ask(&[*letter]));
+        for typist in &mut typists {
+            typist.ask(&[*letter]);
+        }
     }
 }
 
@@ -388,7 +390,9 @@ fn a_backend_that_is_killed_and_started_again_is_used_again() {
     let port = server.port();
     let gateway = process(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let mut clients = crowd(20, gateway.port());
-    clients.iter_mut().for_each(|client| client.ask(b"hello"));
+    for client in &mut clients {
+        client.ask(b"hello");
+    }
     server.signal(SIGKILL);
     assert_eq!(server.finish().status, None);
     for client in &mut clients {
@@ -425,7 +429,9 @@ fn without_open_files_one_attempt_fails_and_the_others_go_on() {
         drop(answered.pop());
         eventually("two files are free", || vitals.open_files() == before + 2 * answered.len());
         answered.push(Client::greeted(port));
-        answered.iter_mut().for_each(|client| client.ask(b"still there?"));
+        for client in &mut answered {
+            client.ask(b"still there?");
+        }
         line
     });
     let line = "The backend cannot be reached: Too many open files (os error 24)\n";
@@ -442,8 +448,12 @@ fn five_thousand_clients_are_served_and_leave_nothing_behind() {
     let before = vitals.each_ref().map(Vitals::open_files);
     let mut clients: Vec<Client> = (0..10).flat_map(|_| crowd(500, port)).collect();
     assert_eq!(vitals[1].open_files(), before[1] + 10_000);
-    clients.iter_mut().for_each(|client| client.send(b"hello"));
-    clients.iter_mut().for_each(|client| client.expect(b"OK...hello"));
+    for client in &mut clients {
+        client.send(b"hello");
+    }
+    for client in &mut clients {
+        client.expect(b"OK...hello");
+    }
     drop(clients);
     eventually("all files are closed", || vitals.each_ref().map(Vitals::open_files) == before);
     Client::greeted(port).ask(b"still there?");

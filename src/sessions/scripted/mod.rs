@@ -9,6 +9,7 @@
 mod interleavings;
 mod recorded;
 mod rules;
+mod schedules;
 mod state_machine;
 mod wire;
 
@@ -54,11 +55,19 @@ pub struct World {
     /// It was woken, and had no turn for that yet.
     is_woken: bool,
     now: Instant,
-    /// When the server read the client's last byte.
+    accepted: Instant,
+    /// When the server has read something last, and when its kernel has taken something.
     heard: Option<Instant>,
+    taken: Option<Instant>,
 }
 
 impl World {
+    /// How long the client has been silent, although all answers had left.
+    fn silence(&self) -> Duration {
+        let answered = self.taken.filter(|_| self.published == 0);
+        self.now - self.heard.max(answered).unwrap_or(self.accepted)
+    }
+
     fn happen(&mut self, happening: Happening) {
         if happening != Happening::Wake {
             return self.wire.happen(happening);
@@ -110,7 +119,9 @@ impl Write for Socket {
         if !record.said[wire.down.bytes.len()..].starts_with(bytes) {
             wire.broken = Some("the client gets what the session has said, once, in order");
         }
-        world.call().write(bytes)
+        let count = world.call().write(bytes)?;
+        world.taken = Some(world.now);
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -182,7 +193,17 @@ impl<S: Session> Scripted<S> {
         let record = Record { said, ..Record::default() };
         // The first moment of a server's clock is no time at which anything was read.
         let (started, now) = (Instant::now(), Instant::now() + Duration::from_secs(60));
-        let world = World { wire, record, published: 0, waker: None, is_woken: false, now, heard: None };
+        let world = World {
+            wire,
+            record,
+            published: 0,
+            waker: None,
+            is_woken: false,
+            now,
+            accepted: now,
+            heard: None,
+            taken: None,
+        };
         let world = Rc::new(RefCell::new(world));
         let poll = Poll::new().expect("a descriptor is left");
         let wakes = Wakes::new(poll.registry(), Token(1)).expect("a descriptor is left");

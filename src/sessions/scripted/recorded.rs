@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::World;
 use crate::buffer::Buffer;
@@ -34,8 +35,8 @@ pub struct Record {
     /// How much the server had read when it told the session that no more follows, and whether its stop was the reason.
     pub ended_at: Option<usize>,
     pub is_stopped: bool,
-    /// Why the server has ended it.
-    pub ending: Option<Reason>,
+    /// Why the server has ended it, and how long the client had been silent.
+    pub ending: Option<(Reason, Duration)>,
     /// What it was told last.
     pub closed: Option<Reason>,
     /// [`Sizes::request`], [`Sizes::answer`] and [`Sizes::independent`].
@@ -159,14 +160,14 @@ impl<S: Session> Session for Recorded<S> {
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
         self.note(output, |session, output| session.ending(reason, output));
         let mut world = self.world.borrow_mut();
-        let is_silent = world.wire.up.unread() == 0;
+        let (is_silent, silence) = (world.wire.up.unread() == 0, world.silence());
         let record = &mut world.record;
         record.expect(record.ending.is_none(), "a session has one last word");
         record.expect(
             reason != Reason::IdleTimeout || is_silent,
             "a client that has sent something is not idle",
         );
-        record.ending = Some(reason);
+        record.ending = Some((reason, silence));
     }
 
     fn closed(&mut self, reason: Reason) {

@@ -153,7 +153,18 @@ impl<S: Session> Scripted<S> {
                 );
             }
             Reason::Reset => assert!(wire.failure.is_some(), "the client has reset nothing"),
-            Reason::WriteTimeout => assert!(!wire.down.has_end_arrived, "the client has everything"),
+            Reason::WriteTimeout if wire.failure.is_some() => assert!(!wire.down.has_end_arrived),
+            Reason::WriteTimeout => {
+                let stalled = world.taken.map(|taken| world.now - taken);
+                assert!(stalled >= self.config().write_timeout, "the client has read something since");
+            }
+            Reason::IdleTimeout => {
+                let silence = record.ending.map(|(_, silence)| silence);
+                assert!(
+                    silence.is_none() || silence >= self.config().idle_timeout,
+                    "the client was not idle"
+                );
+            }
             Reason::LingerTimeout => assert!(record.has_closed, "the client was not asked to end"),
             _ => {}
         }

@@ -293,7 +293,7 @@ impl Wire {
     pub fn close(&mut self) {
         self.is_closed = true;
         let is_all_read = self.up.has_ended && self.up.read == self.up.bytes.len();
-        self.has_reset_client = !self.failure.is_some() && !is_all_read;
+        self.has_reset_client = self.failure.is_none() && !is_all_read;
     }
 
     fn is_writable(&self) -> bool {
