@@ -339,7 +339,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// The time-out on what the client sends, after this turn.
     pub fn input_clock(&self, turn: Turn) -> Option<Clock> {
         let (timeout, restarts) = match self.state {
-            State::Open => (Timeout::Idle, turn.read > 0 || turn.has_paid),
+            State::Open if !self.owes_answers => (Timeout::Idle, turn.read > 0 || turn.has_paid),
             State::Draining { was_held_back, .. } if self.expects_input() && self.reads => {
                 (Timeout::Quiet, was_held_back && (turn.read > 0 || turn.has_resumed))
             }

@@ -128,6 +128,7 @@ impl Direction {
 
 /// A connection, its client, and the events of the server's end.
 #[derive(Debug, Clone, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of a socket, each on its own")]
 pub struct Wire {
     kernel: Kernel,
     pub up: Direction,

@@ -214,12 +214,8 @@ impl Runner<'_> {
                 NoServer::DiedAtStart(death) => death.to_string(),
                 failure => failure.to_string(),
             };
-            // strace says that the kernel forbids it, for example because the laboratory is traced.
-            let is_forbidden = setup == Setup::BillionFiles && end.contains("PTRACE_");
             match failure {
-                NoServer::DiedAtStart(_) | NoServer::NeverListened
-                    if setup != Setup::Plain && !is_forbidden =>
-                {
+                NoServer::DiedAtStart(_) | NoServer::NeverListened if setup != Setup::Plain => {
                     fails("the server starts and listens", end)
                 }
                 _ => cannot_run(end),

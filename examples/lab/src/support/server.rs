@@ -213,9 +213,7 @@ fn command(words: &[String], setup: Setup, log: File) -> io::Result<(Command, Op
     };
     let mut command = match setup {
         Setup::OpenFiles(limit) => in_shell(&format!("ulimit -n {limit}; exec \"$@\"")),
-        Setup::BillionFiles if Resource::NOFILE.get_hard().is_ok_and(|limit| limit >= BILLION) => {
-            in_shell(&format!("ulimit -n {BILLION}; exec \"$@\""))
-        }
+        Setup::BillionFiles if allows_a_billion() => in_shell(&format!("ulimit -n {BILLION}; exec \"$@\"")),
         Setup::BillionFiles => told_a_billion(words),
         Setup::NoStandardStreams => in_shell("exec \"$@\" <&- >&- 2>&-"),
         _ => {
@@ -238,6 +236,11 @@ fn command(words: &[String], setup: Setup, log: File) -> io::Result<(Command, Op
     };
     command.stdin(Stdio::null()).stdout(stdout).stderr(log);
     Ok((command, unread))
+}
+
+/// Whether a process that is started here may have [`BILLION`] open files.
+pub fn allows_a_billion() -> bool {
+    Resource::NOFILE.get_hard().is_ok_and(|limit| limit >= BILLION)
 }
 
 /// The command under strace, which answers each question for a limit with [`BILLION`], and lets each change of a limit

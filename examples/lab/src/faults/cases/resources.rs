@@ -9,6 +9,7 @@ use crate::faults::case::{Beside, Outcome, Play, Stop, cannot_run, check, fails}
 use crate::faults::cases::process::{exit, terminate};
 use crate::faults::client::{Client, Reception};
 use crate::faults::trial::Trial;
+use crate::support::server::allows_a_billion;
 use crate::support::{Process, Setup, bytes, time, usage, waiting_clients};
 
 pub const CASES: &[Play] = &[
@@ -157,6 +158,10 @@ fn billion_files(trial: &Trial) -> Outcome {
         client.reset();
         memory.map(|memory| memory.resident).ok_or_else(|| cannot_run("/proc does not tell its memory"))
     };
+    // If strace may not trace, the server runs all the same.
+    if !allows_a_billion() && !trial.look(usage::is_traced)? {
+        return Err(cannot_run("strace may not trace the server"));
+    }
     let process = trial.process()?;
     let memory = served(process)?;
     let stop = Instant::now();
