@@ -312,14 +312,16 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
     /// Gives a turn to sessions whose time-out was over at `late`, at most [`END_BUDGET`] of them.
     pub fn turn_late(&mut self, late: Instant, now: Now<'_>) {
         for _ in 0..END_BUDGET {
-            let Some((key, timeout, since)) = self.deadlines.take_late(late) else { return };
-            // A wake that waits for its turn came before the deadline was over, as far as the loop knows.
+            let Some((key, timeout, since)) = self.deadlines.first_late(late) else { return };
+            // A wake that waits for its turn came before the deadline was over, as far as the loop knows. In that turn the
+            // session may stop the deadline.
             if self.wakes.take(key) {
                 self.turn(key, Cause::Woken, now);
-                if self.deadlines.is_running(key, timeout) {
-                    continue;
-                }
             }
+            if self.deadlines.due(key, timeout) != Some(since) {
+                continue;
+            }
+            self.deadlines.stop(key, timeout);
             step!(Event::TimeoutFired { key, timeout });
             let start = if timeout == Timeout::Own { since } else { now.time };
             self.turn_counting_from(key, Cause::Timeout(timeout), now, start);

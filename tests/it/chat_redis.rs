@@ -105,6 +105,19 @@ fn two_servers_are_one_room_as_long_as_redis_is_there() {
         settle(client);
     }
 
+    // Something else publishes what is no line of a chat.
+    let publish = |text: &str| {
+        let mut command = Command::new("redis-cli");
+        let command = command.args(["-p", &redis_port.to_string(), "PUBLISH", "okloop-chat", text]);
+        assert!(command.output().expect("redis-cli is there").status.success());
+    };
+    publish("short");
+    publish(&"x".repeat(100_000));
+    publish("0123456789abcdefeve: hello\n");
+    for client in [&mut ann, &mut bob, &mut cid] {
+        client.expect(b"eve: hello\n");
+    }
+
     // Redis ends.
     drop(first_redis);
     for client in [&mut ann, &mut bob, &mut cid] {

@@ -41,7 +41,7 @@ impl Session for Talker {
     }
 
     fn greet(&mut self, output: &mut Buffer) {
-        write!(output, "{}\n", self.tag);
+        writeln!(output, "{}", self.tag);
         self.tell(News::Opened);
     }
 
@@ -290,7 +290,7 @@ mod hanging {
         waker.wake();
         waker.end();
         assert_eq!(talkers.next(), (1, News::Closed(Reason::Ended)));
-        assert_eq!(talkers.server.stats().open, 0);
+        assert_eq!(talkers.server.stop().1.closed(Reason::Ended), 1);
     }
 
     #[test]

@@ -140,15 +140,15 @@ fn sixteen_mebibytes_each_way_pass_slow_readers_and_cost_little_memory() {
                 sender.half_close();
             });
             scope.spawn(move || {
-                let (mut received, mut part) = (Vec::<u8>::new(), vec![0; 200_000]);
+                let (mut received, mut chunk) = (Vec::<u8>::new(), vec![0; 200_000]);
                 let mut random = fastrand::Rng::with_seed(number);
                 loop {
-                    let most = random.usize(1..part.len());
-                    let count = end.stream().read(&mut part[..most]).expect("the gateway ends in order");
+                    let most = random.usize(1..chunk.len());
+                    let count = end.stream().read(&mut chunk[..most]).expect("the gateway ends in order");
                     if count == 0 {
                         break;
                     }
-                    received.extend(&part[..count]);
+                    received.extend(&chunk[..count]);
                     thread::sleep(Duration::from_micros(random.u64(0..4000)));
                 }
                 assert!(received == *whole, "every byte comes once, in its place");
@@ -202,7 +202,9 @@ fn typing_arrives_letter_by_letter_and_is_echoed() {
     let gateway = process(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port())));
     let mut typists = crowd(20, gateway.port());
     for letter in b"ls -l /tmp" {
-        typists.iter_mut().for_each(|typist| typist.ask(&[*letter]));
+        for typist in &mut typists {
+            typist.ask(&[*letter]);
+        }
     }
 }
 
@@ -222,6 +224,21 @@ fn a_reset_on_one_side_ends_the_other() {
     }
     let stats = gateway.stats();
     assert_eq!((stats.closed(Reason::Reset), stats.closed(Reason::Ended)), (2, 2), "{stats}");
+}
+
+/// A session whose client has ended its direction does not read any more.
+#[test]
+fn a_reset_after_a_half_close_ends_the_other_side() {
+    let backend = Backend::listen();
+    let config = Config { linger_timeout: Duration::from_millis(50), ..loopback() };
+    let gateway = embedded(config, backend.address());
+    let (mut client, mut theirs) = pair(gateway.port(), &backend);
+    client.half_close();
+    assert_eq!(theirs.read_to_end(), b"");
+    client.reset();
+    eventually("both sessions are over", || gateway.stats().open == 0);
+    let stats = gateway.stats();
+    assert_eq!((stats.closed(Reason::Reset), stats.closed(Reason::Ended)), (1, 1), "{stats}");
 }
 
 /// A server that closes with unread input causes a reset. What it had said before is in the gateway.
@@ -373,7 +390,9 @@ fn a_backend_that_is_killed_and_started_again_is_used_again() {
     let port = server.port();
     let gateway = process(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let mut clients = crowd(20, gateway.port());
-    clients.iter_mut().for_each(|client| client.ask(b"hello"));
+    for client in &mut clients {
+        client.ask(b"hello");
+    }
     server.signal(SIGKILL);
     assert_eq!(server.finish().status, None);
     for client in &mut clients {
@@ -398,19 +417,21 @@ fn without_open_files_one_attempt_fails_and_the_others_go_on() {
         let mut command = Command::new("sh");
         let gateway = Process::spawn(command.args(["-c", &script]).arg(binary("gateway")).arg(&backend));
         let (port, vitals) = (gateway.port(), Vitals::of(&gateway));
-        let (before, mut served) = (vitals.open_files(), Vec::new());
+        let (before, mut answered) = (vitals.open_files(), Vec::new());
         let line = loop {
             let client = Client::connect(port);
             match client.first_within(Duration::from_millis(500)) {
-                banner if banner == BANNER => served.push(client),
+                banner if banner == BANNER => answered.push(client),
                 line => break lossy(&line),
             }
         };
-        assert!(served.len() > 5, "{} clients", served.len());
-        drop(served.pop());
-        eventually("two files are free", || vitals.open_files() == before + 2 * served.len());
-        served.push(Client::greeted(port));
-        served.iter_mut().for_each(|client| client.ask(b"still there?"));
+        assert!(answered.len() > 5, "{} clients", answered.len());
+        drop(answered.pop());
+        eventually("two files are free", || vitals.open_files() == before + 2 * answered.len());
+        answered.push(Client::greeted(port));
+        for client in &mut answered {
+            client.ask(b"still there?");
+        }
         line
     });
     let line = "The backend cannot be reached: Too many open files (os error 24)\n";
@@ -427,8 +448,12 @@ fn five_thousand_clients_are_served_and_leave_nothing_behind() {
     let before = vitals.each_ref().map(Vitals::open_files);
     let mut clients: Vec<Client> = (0..10).flat_map(|_| crowd(500, port)).collect();
     assert_eq!(vitals[1].open_files(), before[1] + 10_000);
-    clients.iter_mut().for_each(|client| client.send(b"hello"));
-    clients.iter_mut().for_each(|client| client.expect(b"OK...hello"));
+    for client in &mut clients {
+        client.send(b"hello");
+    }
+    for client in &mut clients {
+        client.expect(b"OK...hello");
+    }
     drop(clients);
     eventually("all files are closed", || vitals.each_ref().map(Vitals::open_files) == before);
     Client::greeted(port).ask(b"still there?");

@@ -1,13 +1,16 @@
 //! Sessions that panic, and a standard error that nobody reads.
 
+use std::collections::HashSet;
 use std::env;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
+use okloop::config::MOST_CONNECTING;
 use okloop::{
     AtDeadline, Buffer, Config, EndOfInput, Ending, Origin, Reason, Session, Sizes, Step, Timer, log_panics,
 };
@@ -78,8 +81,10 @@ impl Log for StandardOutput {
 fn a_panic_in_any_method_ends_its_session_alone() {
     log_panics();
     for method in METHODS {
-        let mut is_first = true;
+        let (mut is_first, numbers) = (true, Arc::new(Mutex::new(HashSet::new())));
+        let seen = Arc::clone(&numbers);
         let server = Embedded::run(bind(loopback()), move |client| {
+            seen.lock().expect("no holder of the lock panics").insert(client.waker.number());
             if mem::take(&mut is_first) {
                 return Fragile { method: "none" };
             }
@@ -112,6 +117,9 @@ fn a_panic_in_any_method_ends_its_session_alone() {
         let expected = if ["closed", "drop", "connect_failed"].contains(&method) { 0 } else { 3 };
         let panics = stats.closed(Reason::ProtocolError);
         assert_eq!((ending, panics), (Ending::Drained, expected), "{method}: {stats}");
+        // Otherwise a wake of a session that has ended would reach the next one.
+        let different = numbers.lock().expect("no holder of the lock panics").len();
+        assert_eq!(different, 4, "{method}: each session has a number of its own");
     }
 }
 
@@ -145,6 +153,27 @@ fn a_panic_of_an_outgoing_session_ends_it_alone() {
         ask();
         drop(other);
         assert_eq!(server.stop().0, Ending::Drained, "{method}");
+    }
+}
+
+/// More connections than may be under way at one time, each of a session that ends before it connects.
+#[test]
+fn outgoing_sessions_that_panic_take_no_room_from_the_next_ones() {
+    log_panics();
+    let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    target.set_nonblocking(true).expect("a socket has this mode");
+    let address = target.local_addr().expect("it is bound");
+    for method in ["new", "sizes"] {
+        let server = bind(loopback());
+        let handle = server.handle();
+        let server = Embedded::run(server, move |_| Fragile::new(method));
+        let all = MOST_CONNECTING as u64 + 10;
+        for tag in 0..all {
+            eventually("few are asked for", || handle.connect(address, tag).is_ok());
+            // The accept queue of the target has no room for all.
+            eventually("the server connects", || target.accept().is_ok());
+        }
+        eventually("all have ended", || server.stats().closed(Reason::ProtocolError) == all);
     }
 }
 

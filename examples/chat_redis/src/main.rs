@@ -25,9 +25,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::io;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -52,12 +53,15 @@ use chat::{Chat, Room};
 const CHANNEL: &str = "okloop-chat";
 /// The speaker of the lines that came from elsewhere. No session has this number.
 const ELSEWHERE: u64 = u64::MAX;
+/// The longest line with its name and its ending (bytes). Others may publish more.
+const LONGEST: usize = 1100;
 /// How many lines wait in each direction. A thread that has more for the loop waits. The loop never waits: when Redis is
 /// too slow, lines stay in this process.
 const QUEUE: usize = 1024;
 /// How long a thread waits for Redis to take or answer something, and how long until it tries again.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Each process publishes something at least this often. So it hears itself, unless Redis is away.
+/// Each process publishes something at least this often. So it hears itself, unless Redis is away, and a connection that
+/// Redis has closed is found before the next line.
 const BEAT: Duration = Duration::from_secs(1);
 /// When Redis has said nothing for this long, it is away, although its connection is open.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -71,8 +75,6 @@ struct Shared {
     /// Of the open sessions, by their numbers.
     wakers: Mutex<BTreeMap<u64, Waker>>,
     is_away: AtomicBool,
-    /// How many times this process has subscribed.
-    subscriptions: AtomicU64,
 }
 
 impl Shared {
@@ -103,7 +105,7 @@ impl Link {
                 let _ = self.outgoing.try_send(line.clone());
             }
         }
-        while let Ok(line) = self.incoming.try_recv() {
+        for line in self.incoming.try_iter().take(QUEUE) {
             room.say(ELSEWHERE, line);
         }
         self.carried.set(room.dropped + room.lines.len());
@@ -130,6 +132,14 @@ impl Linked {
 impl Session for Linked {
     fn sizes(&self) -> Sizes {
         self.chat.sizes()
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.chat.is_proxied()
+    }
+
+    fn connect_failed(&mut self, error: &io::Error) {
+        self.chat.connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {
@@ -211,14 +221,15 @@ impl Relay {
         let mut subscription = connection.as_pubsub();
         subscription.set_read_timeout(Some(SILENCE))?;
         subscription.subscribe(CHANNEL)?;
-        self.shared.subscriptions.fetch_add(1, SeqCst);
         if self.shared.is_away.swap(false, SeqCst) {
             self.tell(BACK);
         }
         loop {
             let message = subscription.get_message()?;
             match message.get_payload_bytes().split_at_checked(self.mark.len()) {
-                Some((mark, line)) if mark != self.mark && !line.is_empty() => self.tell(line),
+                Some((mark, line)) if mark != self.mark && (1..=LONGEST).contains(&line.len()) => {
+                    self.tell(line);
+                }
                 _ => {}
             }
         }
@@ -233,17 +244,15 @@ impl Relay {
 
     /// Publishes lines until the loop ends. While Redis is away, they are dropped.
     fn keep_publishing(&self, outgoing: &Receiver<Vec<u8>>) {
-        let (mut connection, mut subscription) = (None, 0);
+        let mut connection = None;
         loop {
             let line = match outgoing.recv_timeout(BEAT) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            // A connection from before Redis was away would lose the first line.
-            let current = self.shared.subscriptions.load(SeqCst);
-            if connection.is_none() || subscription != current {
-                (connection, subscription) = (self.connect().ok(), current);
+            if connection.is_none() {
+                connection = self.connect().ok();
             }
             let mut publish = redis::cmd("PUBLISH");
             publish.arg(CHANNEL).arg([&self.mark[..], &line].concat());

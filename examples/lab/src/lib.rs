@@ -27,8 +27,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use crate::support::failure::Failure;
-use crate::support::output::complain;
+use crate::support::{Failure, complain};
 
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, about = "Measures servers of telnet sessions on this machine")]

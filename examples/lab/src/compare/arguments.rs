@@ -7,9 +7,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 
 use crate::compare::measure::OTHER_FILES;
-use crate::support::candidates::{self, Added, By, Candidate};
-use crate::support::failure::Failure;
-use crate::support::words;
+use crate::support::{Added, By, Candidate, Failure, candidates, words};
 
 /// What each server costs, as the sessions grow: the same load on each in turn, every answer checked
 ///

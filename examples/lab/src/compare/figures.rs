@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::words::{bytes, microseconds, thousands};
+use crate::support::{bytes, microseconds, thousands};
 
 /// Something that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

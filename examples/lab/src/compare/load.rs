@@ -22,12 +22,10 @@ use std::{iter, mem};
 use hdrhistogram::Histogram;
 
 use crate::compare::workload::{IN_FLIGHT, Role, Workload};
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
-use crate::support::latency;
 use crate::support::load::client::{Answered, Client, News};
 use crate::support::load::schedule::Line;
 use crate::support::load::{Sessions, Sources};
+use crate::support::{Failure, Interrupt, latency};
 
 /// The load gives up a server from which nothing comes for so long. The kernel repeats a dropped handshake after one
 /// second and after three, which is not yet silence.

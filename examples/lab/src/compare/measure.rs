@@ -14,16 +14,12 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::kernel::{self, Memory as KernelMemory};
 use crate::compare::load::{Heard, Load};
 use crate::compare::workload::{BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
-use crate::support::candidates::Candidate;
-use crate::support::child::Descendants;
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
 use crate::support::load::Sources;
 use crate::support::load::schedule::regular;
-use crate::support::processors::OwnProcessor;
-use crate::support::server::{Server, Setup};
 use crate::support::usage::{self, Memory, Switches};
-use crate::support::words::in_microseconds;
+use crate::support::{
+    Candidate, Descendants, Failure, Interrupt, OwnProcessor, Server, Setup, in_microseconds,
+};
 
 /// Open files that are not sessions, at a server (its listener, its log) as in the load.
 pub const OTHER_FILES: u64 = 40;

@@ -40,13 +40,10 @@ use self::measure::Bench;
 use self::report::{Occasion, Report};
 use self::search::Search;
 use self::workload::Workload;
-use crate::support::candidates::Candidate;
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
 use crate::support::load::Sources;
-use crate::support::machine::Machine;
-use crate::support::output::{complain, prepare, progress, try_to_say};
-use crate::support::programs;
+use crate::support::{
+    Candidate, Failure, Interrupt, Machine, complain, prepare, programs, progress, try_to_say,
+};
 
 /// The load's addresses are 127.0.0.2 to 127.0.0.17: ports enough for any load. 127.0.0.1 is left to the servers.
 const HOSTS: (Ipv4Addr, u32) = (Ipv4Addr::new(127, 0, 0, 2), 16);

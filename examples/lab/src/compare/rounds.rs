@@ -8,9 +8,7 @@ use std::time::Duration;
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::measure::Bench;
 use crate::compare::workload::Workload;
-use crate::support::candidates::Candidate;
-use crate::support::failure::Failure;
-use crate::support::words::in_microseconds;
+use crate::support::{Candidate, Failure, in_microseconds};
 
 /// A server that needs longer to open its sessions would take most of the time of the whole comparison.
 const SLOW_OPENING: Duration = Duration::from_secs(3);

@@ -10,12 +10,8 @@ use crate::compare::measure::{Bench, OTHER_FILES};
 use crate::compare::rounds::{self, Cell};
 use crate::compare::search::Search;
 use crate::compare::workload::Workload;
-use crate::support::candidates::Candidate;
-use crate::support::child::Descendants;
-use crate::support::failure::Failure;
 use crate::support::load::schedule::poisson;
-use crate::support::processors::OwnProcessor;
-use crate::support::server::Server;
+use crate::support::{Candidate, Descendants, Failure, OwnProcessor, Server};
 
 /// How many slices each server has in a round.
 pub const TURNS: usize = 20;

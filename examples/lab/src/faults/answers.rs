@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use super::case::{MOST, Stop, fails, shown};
-use crate::support::protocol::{Answer, Framing, Protocol};
+use crate::support::{Answer, Framing, Protocol};
 
 /// Where an answer's number stands in a prefix.
 const NUMBER: &[u8] = b"{n}";
@@ -249,7 +249,14 @@ mod tests {
     use super::*;
 
     fn protocol(prefix: &str, framing: Framing) -> Protocol {
-        Protocol { banner: Vec::new(), prefix: prefix.into(), framing, answer: Answer::Same, chunk: 4 }
+        Protocol {
+            banner: Vec::new(),
+            prefix: prefix.into(),
+            framing,
+            answer: Answer::Same,
+            chunk: 4,
+            end: None,
+        }
     }
 
     fn answered(protocol: &Protocol, payload: &str, answers: &str) -> Option<usize> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::cases;
 use super::trial::Trial;
-use crate::support::server::Setup;
+use crate::support::Setup;
 
 /// One fault: what a client does, and what a good server does. The words are those of `cases.md`.
 #[derive(Debug, Clone, Serialize)]

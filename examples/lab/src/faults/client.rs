@@ -13,7 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::answers::Answers;
 use super::case::{MOST, Stop, check, fails, shown};
 use super::trial::{LIMIT, Trial};
-use crate::support::words::time;
+use crate::support::time;
 
 /// One connection to the server on trial.
 pub struct Client<'t> {
@@ -40,6 +40,19 @@ impl<'t> Client<'t> {
         let stream = TcpStream::connect_timeout(&trial.server.address, trial.patience)
             .map_err(|error| fails("the server accepts a connection", format!("connect: {error}")))?;
         Ok(Self::over(stream, trial))
+    }
+
+    /// Connects with a receive buffer of this size (bytes), and reads the banner. The kernel doubles the size (socket(7)).
+    pub fn with_receive_buffer(size: usize, trial: &'t Trial) -> Result<Self, Stop> {
+        let socket = socket(trial.server.address)?;
+        // The window's scale is agreed on when the connection begins.
+        socket.set_recv_buffer_size(size).map_err(own)?;
+        socket
+            .connect_timeout(&trial.server.address.into(), trial.patience)
+            .map_err(|error| fails("the server accepts a connection", format!("connect: {error}")))?;
+        let client = Self::over(socket.into(), trial);
+        client.greeting()?;
+        Ok(client)
     }
 
     /// The connection is completed by the kernels while the caller does other things: a server's queue may be full now.
@@ -289,6 +302,22 @@ impl<'t> Client<'t> {
                 Ok(bytes)
             }
             end => Err(fails("more of the answers", ending(end))),
+        }
+    }
+
+    /// Reads until the end of the connection, up to `length` bytes each time and with a pause after each.
+    pub fn sip_to_the_end(&self, length: usize, pause: Duration) -> Result<Vec<u8>, Stop> {
+        let (mut received, mut chunk) = (Vec::new(), vec![0; length]);
+        loop {
+            match self.read(&mut chunk, self.trial.patience) {
+                Ok(0) => return Ok(received),
+                Ok(count) => received.extend(&chunk[..count]),
+                end => {
+                    let came = format!("after {} bytes: {}", received.len(), ending(end));
+                    return Err(fails("the rest of the answers, then the end", came));
+                }
+            }
+            thread::sleep(pause);
         }
     }
 

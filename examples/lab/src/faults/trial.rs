@@ -7,11 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::case::{Stop, cannot_run};
 use super::client::Client;
-use crate::support::child::ChildGuard;
-use crate::support::interrupt::Interrupt;
-use crate::support::protocol::Protocol;
-use crate::support::server::{Process, Server};
-use crate::support::usage;
+use crate::support::{ChildGuard, Interrupt, Process, Protocol, Server, usage};
 
 /// How long one case may take.
 pub const LIMIT: Duration = Duration::from_secs(30);

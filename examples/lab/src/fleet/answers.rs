@@ -6,8 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::fleet::message::Lines;
-use crate::support::latency;
-use crate::support::words::many;
+use crate::support::{latency, many, time};
 
 /// What all client processes have reported together.
 #[derive(Debug)]
@@ -38,21 +37,16 @@ impl Answers {
 
 impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = |nanoseconds: u64| Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3;
-        let answers = usize::try_from(self.latencies.len()).unwrap_or(usize::MAX);
+        let answers = self.latencies.len();
         write!(f, "{}", many(answers, "right answer"))?;
         if answers > 0 {
-            write!(
-                f,
-                ", half within {:.2} ms, 99 % within {:.2} ms, all within {:.1} ms",
-                milliseconds(self.latencies.value_at_quantile(0.5)),
-                milliseconds(self.latencies.value_at_quantile(0.99)),
-                milliseconds(self.latencies.max())
-            )?;
+            let [half, most, all] = [0.5, 0.99, 1.0]
+                .map(|part| time(Duration::from_nanos(self.latencies.value_at_quantile(part))));
+            write!(f, ", half within {half}, 99 % within {most}, all within {all}")?;
         }
         if self.waiting > 0 {
-            let oldest = self.oldest.as_secs_f64() * 1e3;
-            write!(f, "; {} still waiting, the oldest for {oldest:.1} ms", many(self.waiting, "line"))?;
+            let (lines, oldest) = (many(self.waiting, "line"), time(self.oldest));
+            write!(f, "; {lines} still waiting, the oldest for {oldest}")?;
         }
         Ok(())
     }

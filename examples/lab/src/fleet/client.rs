@@ -10,11 +10,10 @@ use mio::Token;
 use crate::fleet::message::{Lines, Order, Report, Share, Tally};
 use crate::fleet::orders::{self, Orders};
 use crate::fleet::plan::PORTS;
-use crate::support::failure::Failure;
-use crate::support::latency;
 use crate::support::load::client::{Answered, News, Part};
 use crate::support::load::schedule::regular;
 use crate::support::load::{Sessions, Sources};
+use crate::support::{Failure, latency};
 
 /// How often each active session sends a line: faster than people type.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -1,18 +1,14 @@
 //! The client processes, seen from the parent: their orders and their reports.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeWriter, Write};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fleet::answers::Answers;
 use crate::fleet::message::{Lines, Order, Report, Share, Tally};
-use crate::support::child::ChildGuard;
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
-use crate::support::words::{count, many};
+use crate::support::{ChildGuard, Failure, Interrupt, count, many, read_lines};
 
 /// Without news for so long, the awaited report will not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -150,13 +146,15 @@ impl Client {
     fn start(number: usize, share: &Share, reports: Sender<(usize, Option<Report>)>) -> io::Result<Self> {
         let (stdin, orders) = io::pipe()?;
         let (output, stdout) = io::pipe()?;
-        let process = ChildGuard::spawn(
-            Command::new(env::current_exe()?)
-                .args(["fleet-client", &serde_json::to_string(share)?])
-                .stdin(stdin)
-                .stdout(stdout),
-        )?;
-        thread::spawn(move || follow(output, number, &reports));
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["fleet-client", &serde_json::to_string(share)?]).stdin(stdin).stdout(stdout);
+        let process = ChildGuard::spawn(&mut command)?;
+        // It fails when the parent ends.
+        read_lines(output, move |line| {
+            let report = line.and_then(|line| serde_json::from_str(&line).ok());
+            let is_last = report.is_none();
+            reports.send((number, report)).is_ok() && !is_last
+        });
         Ok(Self { process, orders, ready: false, tally: Tally::default(), lines: None })
     }
 
@@ -164,16 +162,4 @@ impl Client {
         let line = serde_json::to_string(order).expect("an order has no keys but strings");
         writeln!(self.orders, "{line}").map_err(Failure::system("An order to a client process"))
     }
-}
-
-/// Passes on the reports of a process, and its end.
-fn follow(output: PipeReader, number: usize, reports: &Sender<(usize, Option<Report>)>) {
-    let lines = BufReader::new(output).lines().map_while(Result::ok);
-    for report in lines.map_while(|line| serde_json::from_str(&line).ok()) {
-        if reports.send((number, Some(report))).is_err() {
-            return;
-        }
-    }
-    // It fails when the parent ends.
-    let _ = reports.send((number, None));
 }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use okloop::Config;
 use procfs::{Current, Meminfo};
 
-use crate::support::failure::Failure;
+use crate::support::Failure;
 
 /// The limits that decide how many sessions fit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,6 @@
 mod answers;
 mod arguments;
 mod client;
-mod counters;
 mod crowd;
 mod limits;
 mod memory;

@@ -8,8 +8,7 @@ use std::thread;
 use mio::{Registry, Token, Waker};
 
 use crate::fleet::message::{Order, Report};
-use crate::support::failure::Failure;
-use crate::support::output::try_to_say;
+use crate::support::{Failure, try_to_say};
 
 /// The orders, in their order.
 #[derive(Debug)]

@@ -4,11 +4,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use indicatif::{HumanBytes, HumanCount};
-
 use crate::fleet::limits::Limits;
 use crate::fleet::message::Share;
-use crate::support::failure::Failure;
+use crate::support::{Failure, bytes, count};
 
 /// Open files that a process has besides its sessions.
 const RESERVED_FILES: u64 = 32;
@@ -73,20 +71,17 @@ fn largest(sessions: usize, processes: usize) -> usize {
 }
 
 fn check_servers(wish: Wish, limits: &Limits) -> Result<(), Failure> {
-    let capacity = capacity(limits);
-    let fits = |processes: &usize| largest(wish.sessions, *processes) <= capacity;
-    if fits(&wish.processes) {
+    let (capacity, Wish { processes, sessions, .. }) = (capacity(limits), wish);
+    let fits = |processes: &usize| largest(sessions, *processes) <= capacity;
+    if fits(&processes) {
         return Ok(());
     }
-    let advice = (wish.processes..wish.sessions).find(fits);
+    let advice = (processes..sessions).find(fits);
+    let advice = advice.map_or_else(String::new, |enough| format!("; --processes {enough} is enough"));
+    let (wanted, largest, files) = (count(sessions), largest(sessions, processes), limits.process_files);
     Err(Failure::Impossible(format!(
-        "{} sessions over {} processes are up to {} each by chance, and a process that may have {} open \
-         files serves {capacity}{}",
-        HumanCount(wish.sessions as u64),
-        wish.processes,
-        largest(wish.sessions, wish.processes),
-        limits.process_files,
-        advice.map_or_else(String::new, |processes| format!("; --processes {processes} is enough")),
+        "{wanted} sessions over {processes} processes are up to {largest} each by chance, and a process that may have \
+         {files} open files serves {capacity}{advice}"
     )))
 }
 
@@ -100,36 +95,25 @@ fn check_machine(wish: Wish, clients: usize, limits: &Limits) -> Result<(), Fail
     let processes = (wish.processes + clients) as u64;
     let files = 2 * sessions + processes * RESERVED_FILES;
     let memory = sessions * SESSION_MEMORY + processes * PROCESS_MEMORY;
-    let wanted = HumanCount(sessions);
     // A pipe from each server, and a pipe each way to each client process.
     let pipes = (wish.processes + 2 * clients) as u64 + RESERVED_FILES;
-    if pipes > limits.process_files {
-        return Err(Failure::Impossible(format!(
-            "{processes} processes take {pipes} open files here to guide them, and {} are allowed",
-            limits.process_files
-        )));
-    }
-    if files > limits.system_files {
-        return Err(Failure::Impossible(format!(
-            "{wanted} sessions are {} open files at both ends, and fs.file-max leaves {}",
-            HumanCount(files),
-            HumanCount(limits.system_files)
-        )));
-    }
-    if memory > limits.memory {
-        return Err(Failure::Impossible(format!(
-            "{wanted} sessions and {processes} processes take up to {} at both ends, and {} are available",
-            HumanBytes(memory),
-            HumanBytes(limits.memory)
-        )));
-    }
-    match limits.tracked {
-        Some(room) if room < sessions => Err(Failure::Impossible(format!(
-            "{wanted} sessions are more than the {} that net.netfilter.nf_conntrack_max leaves to be tracked",
-            HumanCount(room)
-        ))),
-        _ => Ok(()),
-    }
+    let (wanted, allowed) = (count(sessions), limits.process_files);
+    let missing = if pipes > allowed {
+        format!("{processes} processes take {pipes} open files here to guide them, and {allowed} are allowed")
+    } else if files > limits.system_files {
+        let (files, left) = (count(files), count(limits.system_files));
+        format!("{wanted} sessions are {files} open files at both ends, and fs.file-max leaves {left}")
+    } else if memory > limits.memory {
+        let (memory, left) = (bytes(memory as f64), bytes(limits.memory as f64));
+        let taken = format!("{wanted} sessions and {processes} processes take up to {memory} at both ends");
+        format!("{taken}, and {left} are available")
+    } else if let Some(room) = limits.tracked.filter(|room| *room < sessions) {
+        let left = format!("the {} that net.netfilter.nf_conntrack_max leaves to be tracked", count(room));
+        format!("{wanted} sessions are more than {left}")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Impossible(missing))
 }
 
 /// The address of a client process: 127.0.0.2 and on.
@@ -190,7 +174,7 @@ mod tests {
         let poor = [
             (Limits { process_files: 32, ..MACHINE }, "serves 0"),
             (Limits { system_files: 2_000_000, ..MACHINE }, "fs.file-max leaves 2,000,000"),
-            (Limits { memory: 4 << 30, ..MACHINE }, "4.00 GiB are available"),
+            (Limits { memory: 4 << 30, ..MACHINE }, "4.0 GiB are available"),
             (Limits { tracked: Some(262_144), ..MACHINE }, "more than the 262,144"),
         ];
         for (limits, complaint) in poor {

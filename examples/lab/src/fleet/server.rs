@@ -1,22 +1,17 @@
 //! One okloop process of the fleet, and the port that all of them share.
 
-use std::io::{self, BufRead, BufReader, PipeReader};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use okloop::Stats;
 use socket2::{Domain, Socket, Type};
 
-use crate::fleet::counters::Counters;
-use crate::support::child::ChildGuard;
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
-use crate::support::programs;
-use crate::support::words::many;
+use crate::support::{ChildGuard, Failure, Interrupt, many, programs, read_lines};
 
 /// How long a process may take to listen, to report its counters, or to end after its drain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +69,7 @@ pub struct Server {
     /// When it said that it listens. It was bound before.
     listening: Instant,
     /// The sessions that were open at its last report.
-    open: Option<usize>,
+    open: Option<u64>,
 }
 
 /// A line of the log, and when it was read.
@@ -83,16 +78,21 @@ type Line = (Instant, String);
 impl Server {
     /// Starts a process; [`Server::wait_until_listening`] says when it listens.
     pub fn start(program: &Path, number: usize, address: SocketAddr) -> Result<Self, Failure> {
-        let (log, output) = io::pipe().map_err(Failure::system("A pipe"))?;
+        let (output, stdout) = io::pipe().map_err(Failure::system("A pipe"))?;
         let (host, port) = (address.ip().to_string(), address.port().to_string());
         let mut command = Command::new(program);
         command
             .args(["--host", &host, "--port", &port, "--reuse-port", "--drain-timeout", DRAIN_TIMEOUT])
             .args(["--log-level", "info"])
-            .stdout(output);
-        let process = ChildGuard::spawn(&mut command)
-            .map_err(Failure::system(format!("{} does not start", program.display())))?;
-        Ok(Self { number, process, log: follow(log), listening: Instant::now(), open: None })
+            .stdout(stdout);
+        let process = ChildGuard::spawn(&mut command);
+        let process = process.map_err(Failure::system(format!("{} does not start", program.display())))?;
+        let (sender, log) = channel();
+        read_lines(output, move |line| {
+            let is_of_a_session = |line: &String| line.contains("Connected with");
+            line.is_some_and(|line| is_of_a_session(&line) || sender.send((Instant::now(), line)).is_ok())
+        });
+        Ok(Self { number, process, log, listening: Instant::now(), open: None })
     }
 
     /// The process id.
@@ -108,15 +108,15 @@ impl Server {
     }
 
     /// Asks the process for its counters.
-    pub fn counters(&mut self, interrupt: &Interrupt) -> Result<Counters, Failure> {
+    pub fn counters(&mut self, interrupt: &Interrupt) -> Result<Stats, Failure> {
         let asked = Instant::now();
         // An earlier request that was repeated has two answers, and the second one may come only now. A report from
         // before this request has a shorter uptime than the server has now.
         let uptime = asked - self.listening;
-        let is_new = |counters: &Counters| counters.uptime + ROUNDING > uptime;
+        let is_new = |counters: &Stats| counters.uptime + ROUNDING > uptime;
         while asked.elapsed() < PATIENCE {
             self.signal(Signal::SIGUSR1)?;
-            let report = |(_, line): Line| Counters::parse(&line).filter(is_new);
+            let report = |(_, line): Line| report(&line).filter(is_new);
             if let Some(counters) = self.wait_for(report, ASK_AGAIN, interrupt)? {
                 self.open = Some(counters.open);
                 return Ok(counters);
@@ -125,24 +125,14 @@ impl Server {
         Err(self.silent())
     }
 
-    /// Tells the process to drain and to end.
-    pub fn terminate(&self) -> Result<(), Failure> {
-        self.signal(Signal::SIGTERM)
-    }
-
-    /// Waits for the end of the process, which must have status 0; returns its last counters.
-    pub fn finish(self, interrupt: &Interrupt) -> Result<Counters, Failure> {
-        let mut last = None;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.next_line(deadline, interrupt)? {
-                Next::Line((_, line)) => last = Counters::parse(&line).or(last),
-                Next::Late => return Err(self.silent()),
-                Next::End => break,
-            }
-        }
+    /// Tells the process to drain and to end, and waits for its end, which must have status 0; returns its last counters.
+    pub fn drain(self, interrupt: &Interrupt) -> Result<Stats, Failure> {
+        self.signal(Signal::SIGTERM)?;
         let status = self.wait_for_end(interrupt)?;
-        if status.success() { last.ok_or_else(|| self.silent()) } else { Err(self.died(status)) }
+        if !status.success() {
+            return Err(self.died(status));
+        }
+        self.log.iter().filter_map(|(_, line)| report(&line)).last().ok_or_else(|| self.silent())
     }
 
     /// How the process ended, if it has.
@@ -163,26 +153,15 @@ impl Server {
     ) -> Result<Option<T>, Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            match self.next_line(deadline, interrupt)? {
-                Next::Line(line) => {
-                    if let Some(found) = look(line) {
-                        return Ok(Some(found));
-                    }
-                }
-                Next::Late => return Ok(None),
-                Next::End => return Err(self.died(self.wait_for_end(interrupt)?)),
-            }
-        }
-    }
-
-    fn next_line(&self, deadline: Instant, interrupt: &Interrupt) -> Result<Next, Failure> {
-        loop {
             interrupt.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
             match self.log.recv_timeout(left.min(Interrupt::TICK)) {
-                Ok(line) => return Ok(Next::Line(line)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
-                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(Next::Late),
+                Ok(line) => match look(line) {
+                    None => {}
+                    found => return Ok(found),
+                },
+                Err(RecvTimeoutError::Disconnected) => return Err(self.died(self.wait_for_end(interrupt)?)),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -203,27 +182,9 @@ impl Server {
     }
 }
 
-/// The next event of a log.
-enum Next {
-    Line(Line),
-    /// The deadline came first.
-    Late,
-    /// The process has closed its output.
-    End,
-}
-
-/// Reads a server's log in a thread of its own, so that the server never waits, and passes on the lines that are not
-/// about a single session.
-fn follow(log: PipeReader) -> Receiver<Line> {
-    let (sender, lines) = channel();
-    thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if !line.contains("Connected with") && sender.send((Instant::now(), line)).is_err() {
-                return;
-            }
-        }
-    });
-    lines
+/// The counters in a log line; `None` if the line is about something else.
+fn report(line: &str) -> Option<Stats> {
+    line.rsplit_once("] ")?.1.parse().ok()
 }
 
 #[cfg(test)]
@@ -253,9 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn a_servers_report_is_read() {
+        let mut stats = Stats::default();
+        (stats.open, stats.accepted, stats.uptime) = (12, 345, Duration::from_millis(1500));
+        let line = format!("2026-01-01T00:00:00.000Z INFO  [okloop::server] {stats}");
+        assert_eq!(report(&line).map(|stats| (stats.open, stats.accepted)), Some((12, 345)));
+        assert!(report("INFO  [okloop::server] Connected with 127.0.0.1:60730").is_none());
+    }
+
+    #[test]
     fn a_late_second_report_is_not_taken_for_a_new_one_or_for_the_last_one() {
         let report = |open, seconds| {
-            let mut stats = okloop::Stats::default();
+            let mut stats = Stats::default();
             (stats.open, stats.uptime) = (open, Duration::from_secs(seconds));
             format!("INFO  [okloop::server] {stats}")
         };
@@ -265,7 +235,6 @@ mod tests {
         // The server's uptime is then longer than the first report says.
         server.listening -= Duration::from_secs(1200);
         assert_eq!(server.counters(&interrupt).unwrap().open, 2);
-        server.terminate().unwrap();
-        assert_eq!(server.finish(&interrupt).unwrap().open, 3);
+        assert_eq!(server.drain(&interrupt).unwrap().open, 3);
     }
 }

@@ -1,24 +1,22 @@
 //! The run of a fleet in its order, and what it prints.
 
-use std::io::{self, Write};
 use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish};
+use okloop::Reason;
 
 use crate::fleet::arguments::Arguments;
-use crate::fleet::counters::Counters;
 use crate::fleet::crowd::Crowd;
 use crate::fleet::limits::Limits;
 use crate::fleet::memory::Memory;
 use crate::fleet::message::{Order, Share, Tally};
 use crate::fleet::plan::{self, Wish};
 use crate::fleet::server::{self, Port, Server};
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
-use crate::support::machine::Machine;
-use crate::support::words::{count, many};
+use crate::support::{Failure, Interrupt, Machine, bytes, count, many, progress, thousands, time};
+// If nothing reads what it prints, the run ends, and its processes with it.
+use crate::support::try_to_say as say;
 
 /// Fleets up to this size have each process's share shown.
 const FEW: usize = 8;
@@ -38,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         clients: arguments.clients as usize,
     };
     let shares = plan::shares(wish, port.address(), &Limits::here()?)?;
-    say(&format!("Machine   {}", Machine::here()))?;
+    say(format_args!("Machine   {}", Machine::here()))?;
 
     let mut show = Show::begin(wish, &port, &shares, interrupt)?;
     let result = show.go_on(arguments.seconds);
@@ -61,15 +59,14 @@ impl Show {
         let start = |number| Server::start(&program, number, address);
         let mut servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
         servers.iter_mut().try_for_each(|server| server.wait_until_listening(&interrupt))?;
-        say(&format!("Servers   {} on {address}", many(servers.len(), "process")))?;
+        say(format_args!("Servers   {} on {address}", many(servers.len(), "process")))?;
 
         let crowd = Crowd::start(shares, &interrupt)?;
+        let (clients, first) = (many(shares.len(), "process"), shares[0].source);
         let last = shares[1..].last().map_or_else(String::new, |share| format!(" to {}", share.source));
-        say(&format!(
-            "Clients   {} from {}{last}, each with at most {} on their way",
-            many(shares.len(), "process"),
-            shares[0].source,
-            many(shares[0].in_flight, "session")
+        let in_flight = many(shares[0].in_flight, "session");
+        say(format_args!(
+            "Clients   {clients} from {first}{last}, each with at most {in_flight} on their way"
         ))?;
         let mut show = Self { wish, interrupt, servers, crowd, before: None };
         show.before = show.memory_now();
@@ -86,36 +83,39 @@ impl Show {
             self.call_roll()?;
             self.drain_all()?;
         }
-        self.verdict()
+        // A lost session would have ended the run before.
+        say(format_args!("None of {} was lost", many(self.crowd.tally().ended, "session")))
+    }
+
+    /// Waits until a count of the clients' reaches all sessions, with a bar.
+    fn wait_for_all(&mut self, what: &str, number: impl Fn(&Tally) -> usize) -> Result<Tally, Failure> {
+        let wanted = self.wish.sessions;
+        let bar = bar(what, wanted);
+        self.crowd.wait_for(what, |tally| {
+            bar.set_position(number(tally) as u64);
+            number(tally) >= wanted
+        })
     }
 
     fn open(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         self.crowd.order(&Order::Open)?;
-        let wanted = self.wish.sessions;
-        let bar = progress("greeted", wanted);
-        let tally = self.crowd.wait_for("the banners", |tally| {
-            bar.set_position(tally.greeted as u64);
-            tally.greeted >= wanted
-        })?;
-        bar.finish_and_clear();
-        let time = start.elapsed();
-        say(&format!(
-            "Opened    {} in {:.1} s, {} a second; every banner right, the slowest after {:.0} ms",
-            many(tally.greeted, "session"),
-            time.as_secs_f64(),
-            HumanCount(rate(tally.greeted, time)),
-            tally.slowest.as_secs_f64() * 1e3
+        let tally = self.wait_for_all("the banners", |tally| tally.greeted)?;
+        let took = start.elapsed();
+        let (sessions, slowest) = (many(tally.greeted, "session"), time(tally.slowest));
+        let rate = thousands(tally.greeted as f64 / took.as_secs_f64());
+        let took = time(took);
+        say(format_args!(
+            "Opened    {sessions} in {took}, {rate} a second; every banner right, the slowest after {slowest}"
         ))
     }
 
     /// Asks the servers how the kernel has spread the sessions.
     fn spread(&mut self) -> Result<(), Failure> {
         let counters = self.servers.iter_mut().map(|server| server.counters(&self.interrupt));
-        let mut open: Vec<usize> =
-            counters.map(|counters| Ok(counters?.open)).collect::<Result<_, Failure>>()?;
-        let total = open.iter().sum();
-        if total != self.wish.sessions {
+        let mut open = counters.map(|counters| Ok(counters?.open)).collect::<Result<Vec<_>, Failure>>()?;
+        let total: u64 = open.iter().sum();
+        if total != self.wish.sessions as u64 {
             let (known, wanted) = (many(total, "session"), count(self.wish.sessions));
             return Err(Failure::Lost(format!("the servers know of {known} instead of {wanted}")));
         }
@@ -127,26 +127,23 @@ impl Show {
                 [0, open.len() / 4, open.len() * 3 / 4, open.len() - 1].map(|place| count(open[place]));
             format!("{least} to {most} a process, half of them from {quarter} to {three_quarters}")
         };
-        say(&format!("Spread    {} open: {shares}", many(total, "session")))
+        say(format_args!("Spread    {} open: {shares}", many(total, "session")))
     }
 
     /// Lets the active sessions send lines for some time.
     fn send_lines(&mut self, time: Duration) -> Result<(), Failure> {
         self.crowd.order(&Order::Send)?;
-        let bar = progress("seconds", time.as_secs().try_into().unwrap_or(usize::MAX));
+        let bar = bar("seconds", time.as_secs().try_into().unwrap_or(usize::MAX));
         let start = Instant::now();
         while let Some(left) = time.checked_sub(start.elapsed()) {
             bar.set_position(start.elapsed().as_secs());
             self.crowd.wait(left.min(Duration::from_secs(1)))?;
         }
-        bar.finish_and_clear();
+        drop(bar);
         let answers = self.crowd.mark()?;
         match self.wish.active {
             0 => say("Active    none: all are idle"),
-            active => say(&format!(
-                "Active    {} of them, a line each 100 ms: {answers}",
-                HumanCount(active.into())
-            )),
+            active => say(format_args!("Active    {} of them, a line each 100 ms: {answers}", count(active))),
         }
     }
 
@@ -155,53 +152,42 @@ impl Show {
             return say("Memory    not told by this system");
         };
         let each = |before, now| growth(before, now, self.wish.sessions);
-        say(&format!("Memory    servers, resident      {}", each(before.servers, now.servers)))?;
-        say(&format!("          clients, resident      {}", each(before.clients, now.clients)))?;
+        say(format_args!("Memory    servers, resident      {}", each(before.servers, now.servers)))?;
+        say(format_args!("          clients, resident      {}", each(before.clients, now.clients)))?;
         if let (Some(before), Some(now)) = (before.sockets, now.sockets) {
-            say(&format!("          kernel, both sockets   {}", each(before, now)))?;
+            say(format_args!("          kernel, both sockets   {}", each(before, now)))?;
         }
-        say(&format!("          kernel, all objects    {}", each(before.kernel, now.kernel)))?;
-        say(&format!("          taken from free        {}", each(now.free, before.free)))
+        say(format_args!("          kernel, all objects    {}", each(before.kernel, now.kernel)))?;
+        say(format_args!("          taken from free        {}", each(now.free, before.free)))
     }
 
     /// Stops one process while the active sessions of all go on.
     fn drain_one(&mut self) -> Result<(), Failure> {
         let server = self.servers.remove(0);
         let start = Instant::now();
-        let counters = self.drain(server)?;
-        let time = start.elapsed();
+        let drained = many(self.drain(server)?, "session");
+        let took = time(start.elapsed());
         let answers = self.crowd.mark()?;
-        say(&format!(
-            "Drained   one process: SIGTERM, {} ended in order in {:.1} s, every line answered; {} came after its end",
-            many(counters.drained, "session"),
-            time.as_secs_f64(),
-            many(self.crowd.tally().crossed, "line")
+        let crossed = many(self.crowd.tally().crossed, "line");
+        say(format_args!(
+            "Drained   one process: SIGTERM, {drained} ended in order in {took}, every line answered; {crossed} came after \
+             its end"
         ))?;
         if self.servers.is_empty() || self.wish.active == 0 {
             return Ok(());
         }
         // The drained process's sessions are among them up to its end: no client knows which process serves it.
-        say(&format!("          meanwhile, all active sessions: {answers}"))
+        say(format_args!("          meanwhile, all active sessions: {answers}"))
     }
 
     /// Has every remaining session send a line. It finds an idle session that was lost unnoticed.
     fn call_roll(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         self.crowd.order(&Order::CallRoll)?;
-        let sessions = self.wish.sessions;
-        let bar = progress("answered", sessions);
-        let tally = self.crowd.wait_for("the roll call", |tally| {
-            bar.set_position(tally.called as u64);
-            tally.called + tally.ended >= sessions
-        })?;
-        bar.finish_and_clear();
-        let time = start.elapsed();
+        let tally = self.wait_for_all("the roll call", |tally| tally.called + tally.ended)?;
+        let (called, took) = (many(tally.called, "session"), time(start.elapsed()));
         self.crowd.mark()?;
-        say(&format!(
-            "Roll call {} of the others answered a line each in {:.1} s",
-            many(tally.called, "session"),
-            time.as_secs_f64()
-        ))
+        say(format_args!("Roll call {called} of the others answered a line each in {took}"))
     }
 
     /// Stops the others, one after the other.
@@ -209,47 +195,35 @@ impl Show {
         let start = Instant::now();
         let servers = mem::take(&mut self.servers);
         let others = many(servers.len(), "process");
-        let bar = progress("processes drained", servers.len());
+        let bar = bar("processes drained", servers.len());
         let mut drained = 0;
         for server in servers {
-            drained += self.drain(server)?.drained;
+            drained += self.drain(server)?;
             bar.inc(1);
         }
-        bar.finish_and_clear();
-        say(&format!(
-            "Drained   the rest, {others}: {} ended in order in {:.1} s",
-            many(drained, "session"),
-            start.elapsed().as_secs_f64()
-        ))
+        drop(bar);
+        let (drained, took) = (many(drained, "session"), time(start.elapsed()));
+        say(format_args!("Drained   the rest, {others}: {drained} ended in order in {took}"))
     }
 
     /// Stops one process: it must end with status 0, and both ends must agree that each of its sessions ended in order.
-    fn drain(&mut self, server: Server) -> Result<Counters, Failure> {
-        let number = server.number;
-        let before = self.crowd.tally().ended;
-        server.terminate()?;
-        let counters = server.finish(&self.interrupt)?;
-        if counters.drained != counters.accepted {
-            let (accepted, drained) = (many(counters.accepted, "session"), count(counters.drained));
-            return Err(Failure::Lost(format!(
-                "okloop {number} accepted {accepted} and ended {drained} in order"
-            )));
+    fn drain(&mut self, server: Server) -> Result<u64, Failure> {
+        let (number, before) = (server.number, self.crowd.tally().ended);
+        let counters = server.drain(&self.interrupt)?;
+        let (accepted, drained) = (counters.accepted, counters.closed(Reason::Drained));
+        if drained != accepted {
+            let (accepted, drained) = (many(accepted, "session"), count(drained));
+            let lost = format!("okloop {number} accepted {accepted} and ended {drained} in order");
+            return Err(Failure::Lost(lost));
         }
-        let ended = |tally: &Tally| tally.ended - before;
-        let tally = self.crowd.wait_for("the ends of sessions", |tally| ended(tally) >= counters.drained)?;
-        if ended(&tally) != counters.drained {
-            return Err(Failure::Lost(format!(
-                "okloop {number} ended {}, and the clients saw {} end",
-                many(counters.drained, "session"),
-                count(ended(&tally))
-            )));
+        let ended = |tally: &Tally| (tally.ended - before) as u64;
+        let tally = self.crowd.wait_for("the ends of sessions", |tally| ended(tally) >= drained)?;
+        if ended(&tally) != drained {
+            let (drained, ended) = (many(drained, "session"), count(ended(&tally)));
+            let lost = format!("okloop {number} ended {drained}, and the clients saw {ended} end");
+            return Err(Failure::Lost(lost));
         }
-        Ok(counters)
-    }
-
-    /// A lost session would have ended the run before.
-    fn verdict(&self) -> Result<(), Failure> {
-        say(&format!("None of {} was lost", many(self.crowd.tally().ended, "session")))
+        Ok(drained)
     }
 
     /// The failure, or the end of a server that caused it.
@@ -275,27 +249,15 @@ fn growth(before: u64, now: u64, sessions: usize) -> String {
     if now <= before {
         return "no more than before".to_owned();
     }
-    let bytes = now - before;
-    let each = HumanCount(bytes / sessions as u64).to_string();
-    format!("{each:>6} bytes a session, {}", HumanBytes(bytes))
+    let grown = now - before;
+    let each = count(grown / sessions as u64).to_string();
+    format!("{each:>6} bytes a session, {}", bytes(grown as f64))
 }
 
-/// So many a second.
-fn rate(number: usize, time: Duration) -> u64 {
-    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-    number as u64 * 1000 / milliseconds
-}
-
-/// A bar on the terminal, if standard error is one.
-fn progress(what: &'static str, length: usize) -> ProgressBar {
-    const TEMPLATE: &str = "{msg:17} {wide_bar} {human_pos} of {human_len}, {elapsed}";
-    let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed");
-    ProgressBar::new(length as u64).with_style(style).with_message(what)
-}
-
-/// Prints a line. If nothing reads it, the run ends, and its processes with it.
-fn say(line: &str) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::system("Standard output"))
+/// A bar that leaves the terminal when it is dropped.
+fn bar(what: &str, length: usize) -> ProgressBar {
+    let bar = progress("{msg:17} {wide_bar} {human_pos} of {human_len}, {elapsed}", length);
+    bar.with_message(what.to_owned()).with_finish(ProgressFinish::AndClear)
 }
 
 #[cfg(test)]
@@ -304,7 +266,7 @@ mod tests {
 
     #[test]
     fn memory_that_has_not_grown_is_not_said_to_cost_nothing() {
-        assert_eq!(growth(1_000_000, 1_512_000, 1000), "   512 bytes a session, 500.00 KiB");
+        assert_eq!(growth(1_000_000, 1_512_000, 1000), "   512 bytes a session, 500.0 KiB");
         assert_eq!(growth(1_000_000, 999_999, 1000), "no more than before");
     }
 }

@@ -13,11 +13,11 @@ mod scenes;
 mod stills;
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Write as _;
+use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -29,8 +29,7 @@ use okloop::{Client, Config, Handle, Server, Session};
 
 use self::recording::{RING, Recording, Ring};
 use self::scenes::{SCENES, Scene};
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
+use crate::support::{Failure, Interrupt, output, prepare, say};
 
 /// What the loop does, as a page to step through: serves on port 8888 until Ctrl-C, or plays a scene
 #[derive(Debug, Args)]
@@ -62,49 +61,47 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let out = &arguments.out;
     if arguments.list {
         for scene in SCENES {
-            say(&format!("{:14} {}", scene.name, scene.look_for));
+            say(format_args!("{:14} {}", scene.name, scene.look_for()));
         }
         return Ok(());
     }
-    if let Some(name) = &arguments.scene {
-        let scene = SCENES.iter().find(|scene| scene.name == name);
-        let scene = scene.ok_or_else(|| Failure::Usage(format!("no scene {name:?}: see --list")))?;
-        return record(scene, &arguments.out);
+    let is_played = |scene: &&Scene| arguments.all_scenes || arguments.scene.as_deref() == Some(scene.name);
+    let mut scenes = SCENES.iter().filter(is_played).peekable();
+    if let (Some(name), None) = (&arguments.scene, scenes.peek()) {
+        return Err(Failure::Usage(format!("no scene {name:?}: see --list")));
     }
-    if arguments.all_scenes {
-        return SCENES.iter().try_for_each(|scene| record(scene, &arguments.out));
+    [Some(out), arguments.stills.as_ref()].into_iter().flatten().try_for_each(|path| prepare(path))?;
+    match &arguments.stills {
+        Some(directory) => stills::draw(directory, out),
+        None if scenes.peek().is_some() => scenes.try_for_each(|scene| record(scene, out)),
+        None => serve(arguments.port, out),
     }
-    if let Some(directory) = &arguments.stills {
-        return stills::draw(directory, &arguments.out);
-    }
-    serve(arguments.port, &arguments.out)
 }
 
 /// Plays a scene and writes its page, also if a client did not get what it waited for: the page shows why.
 fn record(scene: &Scene, out: &Path) -> Result<(), Failure> {
     let (recording, outcome) = scene.play()?;
-    write(&recording, scene.name, out)?;
+    write_page(&recording, scene.name, out)?;
     outcome
 }
 
 fn serve(port: u16, out: &Path) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let running = Recorded::start(Config { port, ..Config::default() }, |_| OkSession::new(Framing::Chunks))?;
-    say(&format!("Serving on port {}. Ctrl-C ends the recording", running.port));
-    while !interrupt.is_asked() {
-        thread::sleep(Interrupt::TICK);
-    }
+    let running = Recorded::start(Config { port, ..config() }, |_| OkSession::new(Framing::Chunks))?;
+    say(format_args!("Serving on port {} of 127.0.0.1. Ctrl-C ends the recording", running.port));
+    while interrupt.wait(Interrupt::TICK).is_ok() {}
     let look_for =
         "This is what the loop did for your clients. Follow one session from its first step to its last.";
     let (ring, names) = running.finish()?;
-    write(&Recording::new(ring, names, "serve", look_for, Vec::new()), "serve", out)
+    write_page(&Recording::new(ring, names, "serve", look_for.to_owned(), Vec::new()), "serve", out)
 }
 
-fn say(line: &str) {
-    // It fails only where the output is closed.
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// A recorded server is for this machine alone.
+fn config() -> Config {
+    Config { host: "127.0.0.1".to_owned(), ..Config::default() }
 }
 
 /// A server on a thread of its own, whose loop is recorded.
@@ -118,16 +115,40 @@ struct Recorded {
 }
 
 struct Shared {
-    ring: Mutex<Ring>,
-    gate: Mutex<Gate>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
-/// Holds the loop before its next `poll`, while a scene's clients prepare what one batch is to bring.
-#[derive(Default)]
-struct Gate {
-    closed: bool,
+struct State {
+    ring: Ring,
+    /// The loop is to wait before its next `poll`, while a scene's clients prepare what one batch is to bring.
+    is_held: bool,
     loop_waits: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        condition: impl FnMut(&mut State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        self.changed.wait_while(state, condition).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a step of the loop, on the loop's thread.
+    fn record(&self, event: &Event, place: Place) {
+        let mut state = self.lock();
+        state.ring.push(Instant::now(), event.clone(), place);
+        if matches!(event, Event::PollStart { .. }) && state.is_held {
+            state.loop_waits = true;
+            self.changed.notify_all();
+            self.wait_while(state, |state| state.is_held).loop_waits = false;
+        }
+    }
 }
 
 impl Recorded {
@@ -137,8 +158,9 @@ impl Recorded {
     ) -> Result<Self, Failure> {
         let server = Server::bind(config).map_err(|error| Failure::System(error.to_string()))?;
         let port = server.local_addr().map_err(Failure::system("The server's address"))?.port();
-        let (handle, ring) = (server.handle(), Mutex::new(Ring::new(RING)));
-        let shared = Arc::new(Shared { ring, gate: Mutex::default(), changed: Condvar::new() });
+        let handle = server.handle();
+        let state = State { ring: Ring::new(RING), is_held: false, loop_waits: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let recorder = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             trace::record_on_this_thread(move |event, place| recorder.record(event, place));
@@ -148,15 +170,13 @@ impl Recorded {
     }
 
     /// Holds the loop before `poll` while `prepare` runs.
-    fn hold<T>(&self, prepare: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        let lock = || self.shared.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        lock().closed = true;
+    fn hold<T>(&self, prepare: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.shared.lock().is_held = true;
         // This ends the `poll` that runs now.
         self.handle.report();
-        let wait = |gate: &mut Gate| !gate.loop_waits;
-        drop(self.shared.changed.wait_while(lock(), wait).unwrap_or_else(PoisonError::into_inner));
+        drop(self.shared.wait_while(self.shared.lock(), |state| !state.loop_waits));
         let result = prepare();
-        lock().closed = false;
+        self.shared.lock().is_held = false;
         self.shared.changed.notify_all();
         result
     }
@@ -171,25 +191,8 @@ impl Recorded {
     fn finish(self) -> Result<(Ring, HashMap<SocketAddr, String>), Failure> {
         self.handle.stop();
         self.thread.join().expect("the loop does not panic").map_err(Failure::system("The loop"))?;
-        let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let ring = std::mem::replace(&mut *ring, Ring::new(0));
+        let ring = mem::replace(&mut self.shared.lock().ring, Ring::new(0));
         Ok((ring, self.names.into_inner().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-impl Shared {
-    /// Takes a step of the loop, on the loop's thread.
-    fn record(&self, event: &Event, place: Place) {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now(), event.clone(), place);
-        if matches!(event, Event::PollStart { .. }) {
-            let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-            while gate.closed {
-                gate.loop_waits = true;
-                self.changed.notify_all();
-                gate = self.changed.wait(gate).unwrap_or_else(PoisonError::into_inner);
-            }
-            gate.loop_waits = false;
-        }
     }
 }
 
@@ -205,25 +208,18 @@ struct Page<'a> {
     root: &'a str,
 }
 
-fn write(recording: &Recording, name: &str, out: &Path) -> Result<(), Failure> {
+fn write_page(recording: &Recording, name: &str, out: &Path) -> Result<(), Failure> {
     let json = serde_json::to_string(recording).expect("a recording has only string keys");
     // In the page, no text may look like the end of the script.
-    let data = json.replace('<', "\\u003c");
-    let doing = || Failure::system(format!("{}", out.display()));
-    fs::create_dir_all(out).map_err(doing())?;
-    let root = way_to_project(out).unwrap_or_default();
-    let page = Page {
-        name,
-        data: &data,
-        style: include_str!("page.css"),
-        script: include_str!("page.js"),
-        root: &root,
-    };
-    let page = page.render().map_err(|error| Failure::System(error.to_string()))?;
-    fs::write(out.join(format!("{name}.html")), page).map_err(doing())?;
-    fs::write(out.join(format!("{name}.json")), json).map_err(doing())?;
-    fs::write(out.join(format!("{name}.trace.json")), recording.chrome().to_string()).map_err(doing())?;
-    say(&format!("{}", out.join(format!("{name}.html")).display()));
+    let data = &json.replace('<', "\\u003c");
+    let (style, script) = (include_str!("page.css"), include_str!("page.js"));
+    let root = &way_to_project(out).unwrap_or_default();
+    let page = Page { name, data, style, script, root }.render();
+    let file = |ending: &str| out.join(format!("{name}.{ending}"));
+    output::write(&file("html"), page.expect("a template of texts does not fail"))?;
+    output::write(&file("json"), json)?;
+    output::write(&file("trace.json"), recording.chrome().to_string())?;
+    say(file("html").display());
     Ok(())
 }
 

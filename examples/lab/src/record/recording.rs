@@ -10,6 +10,8 @@ use okloop::trace::{Cause, Event, Place, Readable, State, Timeout};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::support::{many, time};
+
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
 
@@ -73,7 +75,7 @@ struct SessionInfo {
 }
 
 /// One step. A step of a session also says what the session is like after it.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// Microseconds since the first step.
     pub at: u64,
@@ -86,11 +88,8 @@ pub struct Step {
     /// Bytes that the step moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<usize>,
-    pub input: usize,
-    pub output: usize,
-    /// What the kernel reports: `R`, `W`, `RW`, or nothing yet.
-    pub interest: &'static str,
-    pub state: &'static str,
+    #[serde(flatten)]
+    pub now: Now,
     /// The step in one sentence.
     pub text: String,
     /// The rule in chapter 16 of the course, if the step shows one.
@@ -104,10 +103,11 @@ pub struct Step {
 }
 
 /// What the steps so far say about a session.
-#[derive(Debug, Clone, Copy, Default)]
-struct Now {
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Now {
     input: usize,
     output: usize,
+    /// What the kernel reports: `R`, `W`, `RW`, or nothing yet.
     interest: &'static str,
     state: &'static str,
 }
@@ -118,7 +118,7 @@ impl Recording {
         ring: Ring,
         names: HashMap<SocketAddr, String>,
         scene: &str,
-        look_for: &str,
+        look_for: String,
         clients: Vec<Seen>,
     ) -> Self {
         let mut story = Story { names, ..Story::default() };
@@ -128,7 +128,7 @@ impl Recording {
         Self {
             version: VERSION,
             scene: scene.to_owned(),
-            look_for: look_for.to_owned(),
+            look_for,
             high_water: HIGH_WATER,
             dropped: ring.dropped,
             sessions: story.sessions,
@@ -157,10 +157,10 @@ impl Recording {
                 "ph": "X", "name": step.kind, "cat": "step", "pid": 1, "tid": id, "ts": step.at, "dur": next - step.at,
                 "args": { "text": step.text, "iteration": step.iteration },
             }));
-            if let Some(session) = step.session.filter(|&session| pending[session] != step.output) {
-                pending[session] = step.output;
+            if let Some(session) = step.session.filter(|&session| pending[session] != step.now.output) {
+                pending[session] = step.now.output;
                 let name = format!("pending output of {}", self.sessions[session].name);
-                events.push(json!({ "ph": "C", "name": name, "pid": 1, "ts": step.at, "args": { "bytes": step.output } }));
+                events.push(json!({ "ph": "C", "name": name, "pid": 1, "ts": step.at, "args": { "bytes": step.now.output } }));
             }
         }
         json!({ "traceEvents": events })
@@ -231,13 +231,13 @@ impl Story {
         }
     }
 
-    fn tell(&mut self, time: Instant, event: &Event, place: Place) {
-        let start = *self.start.get_or_insert(time);
+    fn tell(&mut self, at: Instant, event: &Event, place: Place) {
+        let start = *self.start.get_or_insert(at);
         if matches!(event, Event::PollStart { .. }) {
             self.iteration += 1;
-            self.asked = Some(time);
+            self.asked = Some(at);
         }
-        let mut waited = self.asked.map_or(Duration::ZERO, |asked| time - asked);
+        let mut waited = self.asked.map_or(Duration::ZERO, |asked| at - asked);
         let session = self.session_of(event);
         if let Event::TimeoutStarted { key, length, .. } = event {
             self.lengths.insert(*key, *length);
@@ -278,210 +278,83 @@ impl Story {
                 );
             }
         }
-        let mut step = sentence(event, name, before, now, waited);
-        step.at = u64::try_from((time - start).as_micros()).unwrap_or(u64::MAX);
-        (step.iteration, step.session) = (self.iteration, session);
-        step.place = format!("{}:{}", place.file, place.line);
-        (step.input, step.output, step.interest, step.state) =
-            (now.input, now.output, now.interest, now.state);
-        self.steps.push(step);
+        let (kind, rule, key, text) = sentence(event, name, before, now, waited);
+        let bytes = if let Event::Call { bytes, .. } = event { *bytes } else { None };
+        self.steps.push(Step {
+            at: u64::try_from((at - start).as_micros()).unwrap_or(u64::MAX),
+            iteration: self.iteration,
+            kind,
+            session,
+            bytes,
+            now,
+            text,
+            rule: Some(rule).filter(|&rule| rule > 0),
+            place: format!("{}:{}", place.file, place.line),
+            key,
+        });
     }
 }
 
 const NO_WAIT: &str = "The loop calls poll and does not wait: it has something to do.";
 
+/// The kind of a step, its rule in the course or 0, whether the page lists it, and the step in one sentence.
+type Told = (&'static str, u8, bool, String);
+
 /// Tells one step. `waited` is how long the last `poll` lasted, or the time-out that is over.
-#[expect(clippy::too_many_lines, reason = "one arm for each event")]
-fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) -> Step {
-    let mut moved = None;
-    let mut key = matches!(
-        event,
-        Event::CallFailed { .. }
-            | Event::AcceptPaused { .. }
-            | Event::TimeoutFired { .. }
-            | Event::Refused { .. }
-            | Event::Interest { rearm: true, .. }
-    );
-    key |= matches!(event, Event::Stopping { open, .. } if *open > 0)
-        || matches!(event, Event::PollEnd { events, .. } if *events > 1)
-        || matches!(event, Event::Accepting { quota } if *quota > 1);
-    let (kind, rule, text) = match event {
+fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) -> Told {
+    match event {
         Event::PollStart { timeout: None } => {
-            ("poll", 11, "The loop calls poll and waits until the kernel reports an event.".to_owned())
+            ("poll", 11, false, "The loop calls poll and waits until the kernel reports an event.".into())
         }
-        Event::PollStart { timeout: Some(limit) } => (
-            "poll",
-            13,
-            if limit.is_zero() {
-                NO_WAIT.to_owned()
-            } else {
-                format!("The loop calls poll and waits for an event, at most {}.", time(*limit))
-            },
-        ),
+        Event::PollStart { timeout: Some(Duration::ZERO) } => ("poll", 13, false, NO_WAIT.into()),
+        Event::PollStart { timeout: Some(limit) } => {
+            let limit = time(*limit);
+            ("poll", 13, false, format!("The loop calls poll and waits for an event, at most {limit}."))
+        }
         Event::PollEnd { events, .. } => {
-            ("batch", 6, format!("poll returns after {} with {}.", time(waited), plural(*events, "event")))
+            let text = format!("poll returns after {} with {}.", time(waited), many(*events, "event"));
+            ("batch", 6, *events > 1, text)
         }
         Event::ListenerReady => {
-            ("event", 3, "The kernel reports that a client waits in the accept queue.".to_owned())
+            ("event", 3, false, "The kernel reports that a client waits in the accept queue.".into())
         }
-        Event::Turn { cause: Cause::Ready(ready), .. } => {
-            let text = match (ready.readable, ready.writable) {
-                (Readable::No, true) if before.interest.contains('W') => {
-                    key = true;
-                    format!(
-                        "A turn for {name}: its socket is writable. The client has read, and the kernel has room again."
-                    )
-                }
-                (Readable::No, _) => format!("A turn for {name}: its socket is writable."),
-                (_, false) => format!("A turn for {name}: its socket is readable."),
-                (_, true) => format!("A turn for {name}: its socket is readable and writable."),
-            };
-            ("turn", 6, text)
-        }
-        Event::Turn { cause, .. } => {
-            key = true;
-            let text = match cause {
-                Cause::Woken => {
-                    format!("A turn for {name}: another session, a thread or its own budget has woken it.")
-                }
-                Cause::End => format!("A turn for {name}: a waker ends it."),
-                Cause::Stop(_) => {
-                    format!("A turn for {name}: the server stops, and the session begins to drain.")
-                }
-                _ => format!("A turn for {name}: a time-out of it is over."),
-            };
-            ("turn", 14, text)
-        }
+        Event::Turn { cause, .. } => turn(*cause, name, before),
         Event::Waiting { .. } => {
-            key = true;
-            (
-                "wait",
-                14,
-                format!("{name} waits for an answer that is made elsewhere. The server does not read it."),
-            )
+            let text = "waits for an answer that is made elsewhere. The server does not read it.";
+            ("wait", 14, true, format!("{name} {text}"))
         }
         Event::ConnectStarted { .. } => {
-            ("open", 18, format!("The loop begins a connection to {name}. An event says when it is open."))
+            let text = format!("The loop begins a connection to {name}. An event says when it is open.");
+            ("open", 18, false, text)
         }
-        Event::Call { call: "read", bytes: Some(0), .. } => {
-            moved = Some(0);
-            let text = if now.output == 0 {
-                format!("A read of 0 bytes: the input of {name} has ended. No output is pending.")
-            } else {
-                key = true;
-                format!(
-                    "A read of 0 bytes: the input of {name} has ended. The server still sends the {} bytes of pending output.",
-                    now.output
-                )
-            };
-            ("read", 8, text)
-        }
-        Event::Call { call, bytes: Some(count), .. } => {
-            moved = Some(*count);
-            let text = if *call == "read" && now.state == "Lingering" {
-                format!("The server reads {count} bytes from {name} and discards them.")
-            } else if *call == "read" {
-                format!(
-                    "The server reads {count} bytes from {name}. The input buffer holds {} bytes.",
-                    now.input
-                )
-            } else if now.output == 0 {
-                format!("The server writes {count} bytes to {name}. No output is pending.")
-            } else {
-                key = true;
-                format!(
-                    "The kernel takes only {count} bytes for {name}: the socket is full. {} bytes of output are pending.",
-                    now.output
-                )
-            };
-            (*call, 1, text)
-        }
-        Event::Call { call, bytes: None, .. } => {
-            let full = if *call == "read" { "no byte is there" } else { "the socket is full" };
-            (*call, 1, format!("The {call} for {name} would block: {full}."))
-        }
+        Event::Call { call, bytes, .. } => moved(call, *bytes, name, now),
         Event::CallFailed { call, error, .. } => {
-            ("error", 6, format!("The {call} for {name} fails: {error}."))
+            ("error", 6, true, format!("The {call} for {name} fails: {error}."))
         }
         Event::Answered { .. } => {
-            let mark = if now.output >= HIGH_WATER {
-                " That is the high water mark: the server answers no more before a write."
-            } else {
-                ""
-            };
-            (
-                "answer",
-                12,
-                format!(
-                    "The protocol answers {name}: pending output grows from {} to {} bytes.{mark}",
-                    before.output, now.output
-                ),
-            )
+            let (grows, is_high) =
+                (format!("from {} to {}", before.output, now.output), now.output >= HIGH_WATER);
+            let mark = " That is the high water mark: the server answers no more before a write.";
+            let mark = if is_high { mark } else { "" };
+            let text = format!("The protocol answers {name}: pending output grows {grows} bytes.{mark}");
+            ("answer", 12, false, text)
         }
-        Event::State { state, .. } => {
-            key = matches!(*state, State::Finishing | State::Lingering);
-            let rule = match *state {
-                State::Open => 0,
-                State::InputEnded => 8,
-                State::Draining => 17,
-                State::Closed => 7,
-                State::Connecting => 18,
-                _ => 9,
-            };
-            let meaning = match *state {
-                State::Draining => ": the server answers what the client had sent",
-                State::InputEnded => ": no more input follows, and the server answers what it has",
-                State::Finishing => {
-                    ": the protocol has said everything, and the server writes the pending output"
-                }
-                State::Lingering => ": all output is written, and the server waits for the client's end",
-                _ => "",
-            };
-            ("state", rule, format!("The state of {name} becomes {state:?}{meaning}."))
+        Event::State { state, .. } => entered(*state, name),
+        Event::Interest { rearm: true, .. } => {
+            let text = "for this turn is used up, and input may be left. The loop re-arms the socket, so that the kernel \
+                        reports it again.";
+            ("rearm", 2, true, format!("The budget of {name} {text}"))
         }
-        Event::Interest { rearm, .. } => {
-            let (stopped, resumed) = (before.interest.contains('R'), now.interest.contains('R'));
-            let mut rule = if *rearm { 2 } else { 11 };
-            let text = if *rearm {
-                format!(
-                    "The budget of {name} for this turn is used up, and input may be left. The loop re-arms the socket, so that the kernel reports it again."
-                )
-            } else if stopped && !resumed && now.output >= HIGH_WATER {
-                (key, rule) = (true, 12);
-                let waits = match now.input {
-                    0 => String::new(),
-                    input => format!(
-                        " {input} bytes already read wait too: the server answers them when output leaves."
-                    ),
-                };
-                format!(
-                    "The server stops reading {name}: {} bytes of output are pending, above the high water mark of {HIGH_WATER}. Interest is WRITABLE only. What the client sends now waits in the kernel.{waits}",
-                    now.output
-                )
-            } else if now.state == "Lingering" {
-                format!(
-                    "All output for {name} is written. The loop asks the kernel to report the client's end."
-                )
-            } else if !before.interest.is_empty() && !stopped && resumed {
-                (key, rule) = (true, 12);
-                format!(
-                    "The server reads {name} again: the client has read answers. Pending output is down to {} bytes, below the high water mark, and the input buffer has room. Interest has READABLE again.",
-                    now.output
-                )
-            } else {
-                format!("The loop asks the kernel to report {name} when it is {}.", words(now.interest))
-            };
-            (if *rearm { "rearm" } else { "interest" }, rule, text)
+        Event::Interest { .. } => interest(name, before, now),
+        Event::ListenerRearmed => {
+            let text = "The loop re-arms the listener: the kernel reports it again if more clients wait.";
+            ("rearm", 2, false, text.into())
         }
-        Event::ListenerRearmed => (
-            "rearm",
-            2,
-            "The loop re-arms the listener: the kernel reports it again if more clients wait.".to_owned(),
-        ),
         Event::TimeoutStarted { timeout, length, .. } => {
-            ("timer", 13, format!("The {} of {name} starts: {}.", timer(*timeout), time(*length)))
+            let (timer, length) = (timer(*timeout), time(*length));
+            ("timer", 13, false, format!("The {timer} of {name} starts: {length}."))
         }
-        Event::TimeoutFired { timeout, .. } => ("timeout", 13, {
+        Event::TimeoutFired { timeout, .. } => {
             let why = match timeout {
                 Timeout::Idle => "the client sent nothing",
                 Timeout::Write => "no output left",
@@ -490,85 +363,163 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
                 Timeout::Connect => "the connection did not open",
                 _ => "the session has set it",
             };
-            format!("The {} of {name} is over: {why} for {}.", timer(*timeout), time(waited))
-        }),
+            let (timer, waited) = (timer(*timeout), time(waited));
+            ("timeout", 13, true, format!("The {timer} of {name} is over: {why} for {waited}."))
+        }
         Event::Accepting { quota } => {
-            ("accept", 3, format!("The loop accepts clients: {quota} at most in this iteration."))
+            let text = format!("The loop accepts clients: {quota} at most in this iteration.");
+            ("accept", 3, *quota > 1, text)
         }
         Event::AcceptFailed { is_empty: true, .. } => {
-            ("accept", 1, "accept would block: the accept queue is empty.".to_owned())
+            ("accept", 1, false, "accept would block: the accept queue is empty.".into())
         }
-        Event::AcceptFailed { error, .. } => ("accept", 4, format!("accept returns no client: {error}.")),
-        Event::AcceptPaused { open, error } => (
-            "pause",
-            4,
-            format!(
-                "Accepting pauses at {}, until a session ends or a second has passed: {error}.",
-                plural(*open, "open session")
-            ),
-        ),
-        Event::Opened { .. } => ("open", 3, format!("The loop accepts {name}. Its session begins.")),
-        Event::Refused { open, .. } => (
-            "refuse",
-            9,
-            format!(
-                "The loop refuses {name}: the limit is {}. The client is told that the server is full.",
-                plural(*open, "open session")
-            ),
-        ),
+        Event::AcceptFailed { error, .. } => {
+            ("accept", 4, false, format!("accept returns no client: {error}."))
+        }
+        Event::AcceptPaused { open, error } => {
+            let (open, until) = (many(*open, "open session"), "until a session ends or a second has passed");
+            ("pause", 4, true, format!("Accepting pauses at {open}, {until}: {error}."))
+        }
+        Event::Opened { .. } => ("open", 3, false, format!("The loop accepts {name}. Its session begins.")),
+        Event::Refused { open, .. } => {
+            let (limit, told) = (many(*open, "open session"), "The client is told that the server is full.");
+            ("refuse", 9, true, format!("The loop refuses {name}: the limit is {limit}. {told}"))
+        }
         Event::Closed { reason, .. } => {
             let reason = reason.to_string().replace("_timeout", " time-out");
-            ("close", 7, format!("The loop closes the socket of {name}: {reason}."))
+            ("close", 7, false, format!("The loop closes the socket of {name}: {reason}."))
         }
-        Event::Requested { stop, report, .. } => {
-            let text = if *stop {
-                "The server is asked to stop."
-            } else if *report {
-                "The recorder wakes the loop, and holds it before the next poll until the clients of the scene are ready."
-            } else {
-                "The server is asked to stop immediately."
-            };
-            ("request", 0, text.to_owned())
-        }
-        Event::Stopping { open: 0, .. } => {
-            ("drain", 9, "The recording ends: no session is open, and the server stops.".to_owned())
-        }
-        Event::Stopping { open, timeout } => (
-            "drain",
-            9,
-            format!(
-                "The drain begins. It ends after {} at the latest: {} now.",
-                time(*timeout),
-                plural(*open, "open session")
-            ),
-        ),
-        other => ("other", 6, other.to_string()),
-    };
-    let rule = Some(rule).filter(|&rule| rule > 0);
-    Step { kind, rule, text, key, bytes: moved, ..Step::default() }
+        Event::Requested { .. } | Event::Stopping { .. } => stopping(event),
+        other => ("other", 6, false, other.to_string()),
+    }
 }
 
-/// A time as the page writes it: `1.0 s`, say.
-fn time(time: Duration) -> String {
-    let text = format!("{time:.1?}");
-    let unit = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
-    format!("{} {}", &text[..unit], &text[unit..])
+fn stopping(event: &Event) -> Told {
+    match event {
+        Event::Requested { stop: true, .. } => ("request", 0, false, "The server is asked to stop.".into()),
+        Event::Requested { report: true, .. } => {
+            let text = "The recorder wakes the loop, and holds it before the next poll until the clients of the scene are \
+                        ready.";
+            ("request", 0, false, text.into())
+        }
+        Event::Requested { .. } => ("request", 0, false, "The server is asked to stop immediately.".into()),
+        Event::Stopping { open: 0, .. } => {
+            ("drain", 9, false, "The recording ends: no session is open, and the server stops.".into())
+        }
+        Event::Stopping { open, timeout } => {
+            let (limit, open) = (time(*timeout), many(*open, "open session"));
+            let text = format!("The drain begins. It ends after {limit} at the latest: {open} now.");
+            ("drain", 9, true, text)
+        }
+        other => ("other", 6, false, other.to_string()),
+    }
+}
+
+fn turn(cause: Cause, name: &str, before: Now) -> Told {
+    let (is_key, text) = match cause {
+        Cause::Ready(ready) => match (ready.readable, ready.writable) {
+            (Readable::No, true) if before.interest.contains('W') => {
+                (true, "its socket is writable. The client has read, and the kernel has room again")
+            }
+            (Readable::No, _) => (false, "its socket is writable"),
+            (_, false) => (false, "its socket is readable"),
+            (_, true) => (false, "its socket is readable and writable"),
+        },
+        Cause::Woken => (true, "another session, a thread or its own budget has woken it"),
+        Cause::End => (true, "a waker ends it"),
+        Cause::Stop(_) => (true, "the server stops, and the session begins to drain"),
+        _ => (true, "a time-out of it is over"),
+    };
+    let rule = if matches!(cause, Cause::Ready(_)) { 6 } else { 14 };
+    ("turn", rule, is_key, format!("A turn for {name}: {text}."))
+}
+
+/// A call that moved so many bytes, or would have blocked.
+fn moved(call: &'static str, bytes: Option<usize>, name: &str, now: Now) -> Told {
+    let (output, is_read) = (now.output, call == "read");
+    let (rule, is_key, text) = match bytes {
+        None => {
+            let full = if is_read { "no byte is there" } else { "the socket is full" };
+            (1, false, format!("The {call} for {name} would block: {full}."))
+        }
+        Some(0) if is_read => {
+            let rest = match output {
+                0 => "No output is pending.".to_owned(),
+                _ => format!("The server still sends the {output} bytes of pending output."),
+            };
+            (8, output > 0, format!("A read of 0 bytes: the input of {name} has ended. {rest}"))
+        }
+        Some(count) if is_read && now.state == "Lingering" => {
+            (1, false, format!("The server reads {count} bytes from {name} and discards them."))
+        }
+        Some(count) if is_read => {
+            let holds = format!("The input buffer holds {} bytes.", now.input);
+            (1, false, format!("The server reads {count} bytes from {name}. {holds}"))
+        }
+        Some(count) if output == 0 => {
+            (1, false, format!("The server writes {count} bytes to {name}. No output is pending."))
+        }
+        Some(count) => {
+            let full = format!("the socket is full. {output} bytes of output are pending.");
+            (1, true, format!("The kernel takes only {count} bytes for {name}: {full}"))
+        }
+    };
+    (call, rule, is_key, text)
+}
+
+fn entered(state: State, name: &str) -> Told {
+    let (rule, is_key, meaning) = match state {
+        State::Open => (0, false, ""),
+        State::InputEnded => (8, false, ": no more input follows, and the server answers what it has"),
+        State::Draining => (17, false, ": the server answers what the client had sent"),
+        State::Finishing => {
+            (9, true, ": the protocol has said everything, and the server writes the pending output")
+        }
+        State::Lingering => (9, true, ": all output is written, and the server waits for the client's end"),
+        State::Closed => (7, false, ""),
+        State::Connecting => (18, false, ""),
+        _ => (9, false, ""),
+    };
+    ("state", rule, is_key, format!("The state of {name} becomes {state:?}{meaning}."))
+}
+
+fn interest(name: &str, before: Now, now: Now) -> Told {
+    let (read, reads) = (before.interest.contains('R'), now.interest.contains('R'));
+    let output = now.output;
+    let (rule, is_key, text) = if read && !reads && output >= HIGH_WATER {
+        let waits = match now.input {
+            0 => String::new(),
+            input => {
+                format!(" {input} bytes already read wait too: the server answers them when output leaves.")
+            }
+        };
+        let text = format!(
+            "The server stops reading {name}: {output} bytes of output are pending, above the high water mark of \
+             {HIGH_WATER}. Interest is WRITABLE only. What the client sends now waits in the kernel.{waits}"
+        );
+        (12, true, text)
+    } else if now.state == "Lingering" {
+        let text = "is written. The loop asks the kernel to report the client's end.";
+        (11, false, format!("All output for {name} {text}"))
+    } else if !before.interest.is_empty() && !read && reads {
+        let text = format!(
+            "The server reads {name} again: the client has read answers. Pending output is down to {output} bytes, below \
+             the high water mark, and the input buffer has room. Interest has READABLE again."
+        );
+        (12, true, text)
+    } else {
+        let when = match now.interest {
+            "RW" => "readable or writable",
+            "R" => "readable",
+            _ => "writable",
+        };
+        (11, false, format!("The loop asks the kernel to report {name} when it is {when}."))
+    };
+    ("interest", rule, is_key, text)
 }
 
 fn timer(timeout: Timeout) -> String {
     format!("{timeout:?} time-out").to_lowercase()
-}
-
-fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn words(interest: &str) -> &'static str {
-    match interest {
-        "RW" => "readable or writable",
-        "R" => "readable",
-        _ => "writable",
-    }
 }
 
 #[cfg(test)]
@@ -581,7 +532,7 @@ mod tests {
         for _ in 0..5 {
             ring.push(Instant::now(), Event::ListenerReady, Place { file: "src/server.rs", line: 1 });
         }
-        let recording = Recording::new(ring, HashMap::new(), "", "", Vec::new());
+        let recording = Recording::new(ring, HashMap::new(), "", String::new(), Vec::new());
         assert_eq!((recording.steps.len(), recording.dropped), (2, 3));
     }
 }

@@ -1,11 +1,10 @@
 //! Still pictures for the course: the page's own drawing, taken out of the page by a browser without a window.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use super::scenes::SCENES;
-use crate::support::failure::Failure;
+use crate::support::{Failure, write};
 
 /// The scenes of the course's pictures, and words of the step in the middle.
 const STILLS: [(&str, &str); 5] = [
@@ -18,19 +17,17 @@ const STILLS: [(&str, &str); 5] = [
 
 /// Plays the scenes and draws them.
 pub fn draw(directory: &Path, pages: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(directory).map_err(Failure::system(format!("{}", directory.display())))?;
     for (name, words) in STILLS {
         let scene = SCENES.iter().find(|scene| scene.name == name).expect("it is in the list");
         let (recording, outcome) = scene.play()?;
         outcome?;
-        super::write(&recording, name, pages)?;
+        super::write_page(&recording, name, pages)?;
         let step = recording.find(words);
         let step = step.ok_or_else(|| Failure::System(format!("the scene {name} has no step {words:?}")))?;
         let page = pages.join(format!("{name}.html"));
         let page = page.canonicalize().map_err(Failure::system(format!("{}", page.display())))?;
         let svg = svg_of(&format!("file://{}#step={}", page.display(), step + 1))?;
-        let path = directory.join(format!("{name}.svg"));
-        fs::write(&path, svg).map_err(Failure::system(format!("{}", path.display())))?;
+        write(&directory.join(format!("{name}.svg")), svg)?;
     }
     Ok(())
 }

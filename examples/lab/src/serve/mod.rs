@@ -18,9 +18,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::failure::Failure;
-use crate::support::output::{complain, say};
-use crate::support::protocol::{CHUNK, PREFIX};
+use crate::support::{CHUNK, Failure, PREFIX, complain, say};
 
 /// How many clients the kernel queues until the server accepts them, as for the ladder.
 const BACKLOG: i32 = 4096;

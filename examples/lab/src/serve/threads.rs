@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use crate::support::protocol::BANNER;
+use crate::support::BANNER;
 
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
-use crate::support::protocol::BANNER;
+use crate::support::BANNER;
 
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 

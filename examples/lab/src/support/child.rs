@@ -3,7 +3,7 @@
 //!
 //! No guard helps against `kill -9` of the laboratory itself.
 
-use std::io;
+use std::io::{self, BufRead, BufReader, PipeReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, ExitStatus};
 use std::sync::Mutex;
@@ -15,8 +15,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
-use crate::support::output::complain;
-use crate::support::usage;
+use crate::support::{complain, usage};
 
 /// How long the laboratory waits for killed processes. A process that is left then may not be killed by this user, as
 /// with a setuid program, or hangs in the kernel.
@@ -89,6 +88,15 @@ impl Drop for ChildGuard {
             thread::sleep(GLANCE);
         }
     }
+}
+
+/// Reads a child's output in a thread of its own, so that the child never waits. `take` gets each line, and nothing at the
+/// end; it says whether it wants more.
+pub fn read_lines(output: PipeReader, mut take: impl FnMut(Option<String>) -> bool + Send + 'static) {
+    thread::spawn(move || {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        while take(lines.next()) {}
+    });
 }
 
 /// Processes that could not be ended. They belong to nothing that is measured.

@@ -11,8 +11,7 @@ use procfs::process::Process;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::support::child::ChildGuard;
-use crate::support::failure::Failure;
+use crate::support::{ChildGuard, Failure};
 
 /// Whether the operator asks for an end. A wait checks it each [`Interrupt::TICK`] and returns an error, which drops
 /// every guard on its way to `main`. So no process is left behind.

@@ -7,8 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::failure::Failure;
-use crate::support::output;
+use crate::support::{Failure, output};
 
 /// A log that has grown above this size (bytes) begins again, empty. The end of a log is worth more than its beginning.
 pub const LIMIT: u64 = 16 * 1024 * 1024;

@@ -37,3 +37,16 @@ pub mod server;
 pub mod sockets;
 pub mod usage;
 pub mod words;
+
+pub use self::candidates::{Added, By, Candidate, Origin};
+pub use self::child::{ChildGuard, Descendants, end_descendants, kill_descendants, read_lines};
+pub use self::failure::{Death, Failure};
+pub use self::interrupt::Interrupt;
+pub use self::log::Log;
+pub use self::machine::Machine;
+pub use self::output::{complain, prepare, progress, say, try_to_say, write};
+pub use self::processors::OwnProcessor;
+pub use self::protocol::{Answer, BANNER, CHUNK, End, FULL_MESSAGE, Framing, PREFIX, Protocol};
+pub use self::server::{Process, Server, Setup, as_typed};
+pub use self::sockets::{has_timer, is_listening, waiting_clients};
+pub use self::words::{bytes, count, in_microseconds, many, microseconds, thousands, time};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::support::failure::Failure;
+use crate::support::Failure;
 
 /// Writes a line to standard output. If nothing reads it, the line is lost, and the laboratory goes on.
 pub fn say(line: impl Display) {

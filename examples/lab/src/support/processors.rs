@@ -5,7 +5,7 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::support::failure::Failure;
+use crate::support::Failure;
 
 /// This thread has one processor, and what it starts [beside itself](Self::beside) has the others. Dropping it gives
 /// this thread all of them again.

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::child::ChildGuard;
-use crate::support::failure::Failure;
-use crate::support::interrupt::Interrupt;
+use crate::support::{ChildGuard, Failure, Interrupt};
 
 /// How long cargo may take.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use indicatif::{HumanCount, HumanFloatCount};
 
 /// A number with separated thousands.
-pub fn count(number: usize) -> HumanCount {
-    HumanCount(number as u64)
+pub fn count(number: impl TryInto<u64>) -> HumanCount {
+    HumanCount(number.try_into().unwrap_or(u64::MAX))
 }
 
 /// The same for a rounded number.
@@ -16,13 +16,14 @@ pub fn thousands(number: f64) -> String {
 }
 
 /// A number and its noun.
-pub fn many(number: usize, noun: &str) -> String {
+pub fn many(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = count(number);
     let ending = match number {
-        1 => "",
+        HumanCount(1) => "",
         _ if noun.ends_with('s') => "es",
         _ => "s",
     };
-    format!("{} {noun}{ending}", count(number))
+    format!("{number} {noun}{ending}")
 }
 
 /// A time, in three digits.

@@ -71,13 +71,13 @@ fn each_scene_contains_the_steps_that_it_promises() {
         "idle-timeout",
         &[
             "at most 3",
-            "is over: the client sent nothing for 300.0 ms",
+            "is over: the client sent nothing for 300 ms",
             "closes the socket of the silent client: idle time-out",
         ],
     );
     expect(
         "write-timeout",
-        &["is over: no output left for 1.0 s", "closes the socket of the silent reader: write time-out"],
+        &["is over: no output left for 1.00 s", "closes the socket of the silent reader: write time-out"],
     );
     expect(
         "drain",

@@ -8,9 +8,8 @@ use crate::compare::figures::Figure;
 use crate::compare::rounds::{Cell, Summary};
 use crate::compare::search::{Point, Sweep, Verdict};
 use crate::compare::workload::Kind;
-use crate::support::candidates::Candidate;
 use crate::support::picture::{Picture, ROW, WIDTH, line_class, shortened};
-use crate::support::words::{microseconds, thousands};
+use crate::support::{Candidate, microseconds, thousands};
 
 /// The height of a picture with one panel, and of one of two panels.
 const HEIGHT: f64 = 380.0;

@@ -7,8 +7,7 @@ use crate::compare::figures::{Figure, Figures};
 use crate::compare::hdr;
 use crate::compare::rounds::Cell;
 use crate::compare::search::{Point, Sweep, Verdict};
-use crate::support::candidates::Candidate;
-use crate::support::failure::Failure;
+use crate::support::{Candidate, Failure};
 
 /// The whole report as JSON.
 pub fn render(report: &Report) -> String {

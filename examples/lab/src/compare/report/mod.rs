@@ -21,10 +21,7 @@ use crate::compare::hdr;
 use crate::compare::rounds::Cell;
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
-use crate::support::candidates::Candidate;
-use crate::support::failure::Failure;
-use crate::support::machine::Machine;
-use crate::support::output;
+use crate::support::{Candidate, Failure, Machine, output};
 
 /// The pictures that the project's documents show.
 const PUBLISHED: [&str; 3] = ["cpu", "memory", "rates"];

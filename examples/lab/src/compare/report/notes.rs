@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Report;
 use crate::compare::workload::IN_FLIGHT;
-use crate::support::candidates::Origin;
-use crate::support::failure::Failure;
-use crate::support::server::as_typed;
+use crate::support::{Failure, Origin, as_typed};
 
 /// What is special about this report: when and where it was made, and what went wrong.
 pub fn heading(report: &Report) -> Vec<String> {

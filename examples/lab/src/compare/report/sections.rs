@@ -6,7 +6,7 @@ use crate::compare::rounds::{Cell, Summary};
 use crate::compare::search::{Knee, Sweep};
 use crate::compare::workload::{Kind, Workload};
 use crate::support::picture::shortened;
-use crate::support::words::{microseconds, thousands};
+use crate::support::{microseconds, thousands};
 
 /// From so many busy processors on, the load is as busy as it can be: it is one thread.
 const SATURATED: f64 = 0.95;

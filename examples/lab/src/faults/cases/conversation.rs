@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::faults::case::{Outcome, Play};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
-use crate::support::protocol::Framing;
+use crate::support::Framing;
 
 pub const CASES: &[Play] = &[
     Play::new("greeting", greeting),

@@ -6,8 +6,7 @@ use std::time::Duration;
 use crate::faults::case::{Beside, Outcome, Play, check};
 use crate::faults::client::lines;
 use crate::faults::trial::Trial;
-use crate::support::usage;
-use crate::support::words::{bytes, time};
+use crate::support::{bytes, time, usage};
 
 pub const CASES: &[Play] = &[
     Play::new("idle", idle).of_process().beside(Beside::Many),

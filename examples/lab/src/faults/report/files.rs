@@ -7,8 +7,7 @@ use askama::Template;
 
 use crate::faults::case::Verdict;
 use crate::faults::runner::Results;
-use crate::support::failure::Failure;
-use crate::support::output::write;
+use crate::support::{Failure, write};
 
 #[derive(Template)]
 #[template(path = "faults/report/faults.html")]

@@ -8,8 +8,7 @@ use std::path::Path;
 use super::picture;
 use crate::faults::case::Verdict;
 use crate::faults::runner::Results;
-use crate::support::failure::Failure;
-use crate::support::output;
+use crate::support::{Failure, output};
 
 /// Cases down, servers across.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,7 @@ use console::{Style, style};
 
 use crate::faults::case::{Case, Verdict};
 use crate::faults::runner::{Results, Row};
-use crate::support::candidates::Candidate;
-use crate::support::output::say;
-use crate::support::words::time;
+use crate::support::{Candidate, say, time};
 
 /// Where the servers' columns begin.
 const MARGIN: usize = 28;

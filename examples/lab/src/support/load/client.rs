@@ -11,7 +11,7 @@ use socket2::SockRef;
 use super::session::{Heard, Session};
 use super::sources::Sources;
 use super::text::Text;
-use crate::support::failure::Failure;
+use crate::support::Failure;
 
 /// How far apart the texts of two clients begin (bytes): a server that mixes up two sessions is seen. It is a whole number
 /// of the text's lines.

@@ -1,7 +1,6 @@
 //! The lines that clients send, no two alike, and how a wrong answer is shown. Knows no socket and no clock.
 
-use crate::support::failure::Failure;
-use crate::support::protocol::PREFIX;
+use crate::support::{Failure, PREFIX};
 
 /// About as much as a person types.
 const TEMPLATE: &[u8; LENGTH] = b"session ##########, line ##########, ..........................\n";

@@ -31,7 +31,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use self::client::{Answered, Client, News, Part};
 pub use self::sources::Sources;
-use crate::support::failure::Failure;
+use crate::support::Failure;
 
 /// Events taken from one `poll`.
 const EVENTS: usize = 1024;

@@ -10,8 +10,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::line::{ANSWER, answer, wrong};
-use crate::support::failure::Failure;
-use crate::support::protocol::{BANNER, FULL_MESSAGE, PREFIX};
+use crate::support::{BANNER, FULL_MESSAGE, Failure, PREFIX};
 
 /// More than any answer is long, so that one read sees a byte too many.
 const SCRATCH: usize = 256;

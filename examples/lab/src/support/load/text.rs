@@ -8,8 +8,7 @@ use std::sync::LazyLock;
 use memchr::memchr;
 
 use super::line::wrong;
-use crate::support::failure::Failure;
-use crate::support::protocol::{CHUNK, PREFIX};
+use crate::support::{CHUNK, Failure, PREFIX};
 
 /// The most that one write offers to the socket.
 const WRITE: usize = 64 * 1024;
