@@ -179,7 +179,7 @@ impl Client {
             match (&self.stream).write(&bytes[sent..]) {
                 Ok(0) => panic!("the server has taken {sent} bytes and would take more"),
                 Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if is_time_out(&error) => break,
                 // A machine that was suspended (signal(7), "Interruption of system calls").
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("{error} after {sent} bytes"),
@@ -267,7 +267,7 @@ impl Client {
         let mut received = Vec::new();
         let result = (&self.stream).read_to_end(&mut received);
         wait_for(DEADLINE);
-        assert!(result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the session goes on");
+        assert!(result.is_err_and(|error| is_time_out(&error)), "the session goes on");
         received
     }
 
@@ -350,6 +350,11 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Whether a call took too long. Unix calls that EAGAIN.
+fn is_time_out(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// The first bytes, for a message.
