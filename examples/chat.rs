@@ -41,18 +41,19 @@ const ANSWER: usize = 16 * 1024;
 
 /// What all sessions share. They run on one thread, and need no lock.
 #[derive(Default)]
-struct Room {
+pub struct Room {
     /// By the numbers of their sessions.
     members: BTreeMap<u64, (Waker, String)>,
     guests: u64,
     /// Each with its speaker's number.
-    lines: VecDeque<(u64, Vec<u8>)>,
+    pub lines: VecDeque<(u64, Vec<u8>)>,
     /// How many lines the room has dropped.
-    dropped: usize,
+    pub dropped: usize,
 }
 
 impl Room {
-    fn say(&mut self, speaker: u64, line: Vec<u8>) {
+    /// Appends a line, and wakes all sessions. Each of them takes it in its own turn.
+    pub fn say(&mut self, speaker: u64, line: Vec<u8>) {
         if self.lines.len() == HISTORY {
             self.lines.pop_front();
             self.dropped += 1;
@@ -63,7 +64,7 @@ impl Room {
 }
 
 /// One client's session.
-struct Chat {
+pub struct Chat {
     room: Rc<RefCell<Room>>,
     waker: Waker,
     /// How many lines of the room it has taken.
@@ -73,7 +74,8 @@ struct Chat {
 }
 
 impl Chat {
-    fn enter(shared: &Rc<RefCell<Room>>, waker: Waker) -> Self {
+    /// A session of a new member.
+    pub fn enter(shared: &Rc<RefCell<Room>>, waker: Waker) -> Self {
         let mut room = shared.borrow_mut();
         room.guests += 1;
         let name = format!("guest-{}", room.guests);

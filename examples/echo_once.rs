@@ -5,11 +5,11 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! It teaches the seven calls of a server. `accept` waits until a client connects, and returns a second socket for this
-//! client alone. The first socket continues to listen. `recv` waits until the client sends, and returns what has arrived.
-//! That can be a part of what the client sent: TCP carries a stream of bytes, not messages.
+//! Chapter 2 of NOTES.md explains it.
 //!
-//! What it does not do: serve a second client. The next rung, `one_at_a_time`, puts the same calls in a loop.
+//! What it does not do:
+//! - Serve a second client. `one_at_a_time`, the next rung, repairs that.
+//! - Keep the echo of a client that sends more than 1024 bytes: `close` can destroy a part of it. okloop, `src/`.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,8 +43,7 @@ fn echo(port: u16) -> Result<(), Box<dyn Error>> {
         socket(AddressFamily::INET, SocketType::STREAM, None).map_err(|error| Create(error.into()))?;
     say("Socket created");
 
-    // Without this option a second run within a minute could not bind the port: the kernel still remembers the session
-    // of the first one (TIME_WAIT). On Windows the option lets other programs take the port.
+    // A second run can bind the port immediately. On Windows the option lets other programs take the port.
     set_socket_reuseaddr(&listener, cfg!(unix))?;
     // The address is the tutorial's `HOST = ''`: every IPv4 interface of this machine.
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -61,7 +60,7 @@ fn echo(port: u16) -> Result<(), Box<dyn Error>> {
         say(format_args!("Connected with {}", SocketAddr::try_from(peer)?));
     }
 
-    // Waits for bytes. A count of 0 means that the client has ended its direction.
+    // Waits for bytes. A count of 0 is the end of input.
     let mut data = [0; 1024];
     let (count, _) = recv(&client, &mut data, RecvFlags::empty()).map_err(client_lost)?;
 
@@ -72,8 +71,7 @@ fn echo(port: u16) -> Result<(), Box<dyn Error>> {
         rest = &rest[sent..];
     }
 
-    // In Rust, dropping the owner of a descriptor closes it. If the socket holds unread input, the kernel resets the
-    // connection. So a client that sends more than 1024 bytes can lose even its echo.
+    // In Rust, dropping the owner of a descriptor closes it.
     drop(client);
     drop(listener);
     Ok(())

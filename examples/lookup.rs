@@ -49,22 +49,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What a thread of the pool gets.
-struct Job {
+pub struct Job {
     question: String,
     answer: Sender<String>,
     waker: Waker,
 }
 
 /// One client's session.
-struct Lookup {
+pub struct Lookup {
     queue: SyncSender<Job>,
     waker: Waker,
     /// Where the answer comes from, while a thread looks for it.
     expected: Option<Receiver<String>>,
     questions: u64,
-    /// How long its deadline runs from now on, if it changes.
-    new_deadline: Option<Duration>,
+    /// What happens to its deadline next.
+    timer: Timer,
     is_minute_over: bool,
+}
+
+impl Lookup {
+    /// A session that puts its questions into `queue`.
+    pub fn new(queue: SyncSender<Job>, waker: Waker) -> Self {
+        let timer = Timer::Start(PATIENCE);
+        Self { queue, waker, expected: None, questions: 0, timer, is_minute_over: false }
+    }
 }
 
 impl Session for Lookup {
@@ -90,7 +98,7 @@ impl Session for Lookup {
         }
         let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Step::NeedInput };
         if self.questions == 0 {
-            self.new_deadline = Some(MINUTE);
+            self.timer = Timer::Start(MINUTE);
         }
         self.questions += 1;
         let question = String::from_utf8_lossy(&input[..end]).trim().to_owned();
@@ -104,14 +112,14 @@ impl Session for Lookup {
     }
 
     fn timer(&mut self) -> Timer {
-        self.new_deadline.take().map_or(Timer::Keep, Timer::Start)
+        take(&mut self.timer)
     }
 
     fn deadline(&mut self) -> AtDeadline {
         if self.questions == 0 {
             return AtDeadline::End;
         }
-        (self.new_deadline, self.is_minute_over) = (Some(MINUTE), true);
+        (self.timer, self.is_minute_over) = (Timer::Start(MINUTE), true);
         AtDeadline::GoOn
     }
 
@@ -159,12 +167,5 @@ fn main() {
         let jobs = Arc::clone(&jobs);
         thread::spawn(move || work(&jobs));
     }
-    serving::run(|client| Lookup {
-        queue: queue.clone(),
-        waker: client.waker,
-        expected: None,
-        questions: 0,
-        new_deadline: Some(PATIENCE),
-        is_minute_over: false,
-    });
+    serving::run(|client| Lookup::new(queue.clone(), client.waker));
 }

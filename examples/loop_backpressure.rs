@@ -1,23 +1,17 @@
-//! Many clients in one thread: pending output waits in a buffer, and backpressure limits it.
+//! Many clients in one thread: pending output has a limit.
 //!
 //! ```text
 //! cargo run --example loop_backpressure
 //! telnet localhost 8888
 //! ```
 //!
-//! Its idea: a session continues to read while output is pending, and one write sends many answers. So the buffer needs
-//! a limit, the high water mark. When pending output reaches it, the server stops reading from this client. The
-//! kernel's buffers fill, and TCP makes the client wait. This is backpressure. When the client has read enough answers,
-//! the server reads again.
-//!
-//! The interest, what epoll reports of a session, follows from this state alone: `Connection::interest` computes it. The
-//! loop tells epoll when the result has changed. A session without pending output does not ask for "writable".
+//! Chapter 7 of NOTES.md explains it.
 //!
 //! What it does not do, and the rung that repairs it:
 //! - Stay fair: all others wait during a flood (a client that sends without a pause and reads as fast), and when many
 //!   clients connect together. `loop_fair`.
 //! - Recover when no descriptor was left: clients in the accept queue are stuck. `loop_fair`.
-//! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
+//! - End a connection: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
 //! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
@@ -37,9 +31,8 @@ const LISTENER: Token = Token(usize::MAX);
 /// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// The high water mark: at this much pending output the server stops reading from the session (bytes). When the socket
-/// becomes writable and less is pending, reading starts again. That needs no lower mark: the kernel reports a socket
-/// writable only when a good part of its buffer is free.
+/// The high water mark: at this much pending output the server stops reading from the client (bytes). When the socket
+/// becomes writable and less is pending, reading starts again.
 const HIGH_WATER: usize = 64 * 1024;
 
 fn main() -> io::Result<()> {
@@ -50,8 +43,8 @@ fn main() -> io::Result<()> {
 struct Server {
     poll: Poll,
     listener: TcpListener,
-    /// Every session by its key, which is also its token.
-    sessions: Slab<Connection>,
+    /// Every connection by its key, which is also its token.
+    connections: Slab<Connection>,
 }
 
 impl Server {
@@ -60,7 +53,7 @@ impl Server {
         let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { poll, listener, sessions: Slab::new() })
+        Ok(Self { poll, listener, connections: Slab::new() })
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -104,33 +97,33 @@ impl Server {
         }
     }
 
-    /// Starts a session. Its first turn writes the banner, which fits in an empty socket.
+    /// Starts a connection. Its first turn writes the banner, which fits in an empty socket.
     fn open(&mut self, stream: TcpStream) {
         // An answer leaves immediately, even while the client has not acknowledged the one before.
         let _ = stream.set_nodelay(true);
-        let key = self.sessions.insert(Connection::new(stream));
+        let key = self.connections.insert(Connection::new(stream));
         self.turn(key);
     }
 
-    /// Gives a session its turn. The session may have ended already: an event is a hint.
+    /// Gives a connection its turn. It may have ended already: an event is a hint.
     fn turn(&mut self, key: usize) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        match session.turn() {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.turn() {
             Ok(()) => self.update_registration(key),
             Err(_) => self.remove(key),
         }
     }
 
-    /// Tells epoll what to report of a session from now on, if that has changed.
+    /// Tells epoll what to report of a connection from now on, if that has changed.
     fn update_registration(&mut self, key: usize) {
-        let session = &mut self.sessions[key];
-        let wanted = session.interest();
-        let result = match session.registered {
+        let connection = &mut self.connections[key];
+        let wanted = connection.interest();
+        let result = match connection.registered {
             Some(interest) if interest == wanted => return,
-            Some(_) => self.poll.registry().reregister(&mut session.stream, Token(key), wanted),
-            None => self.poll.registry().register(&mut session.stream, Token(key), wanted),
+            Some(_) => self.poll.registry().reregister(&mut connection.stream, Token(key), wanted),
+            None => self.poll.registry().register(&mut connection.stream, Token(key), wanted),
         };
-        session.registered = Some(wanted);
+        connection.registered = Some(wanted);
         if let Err(error) = result {
             terminal::complain(format_args!("No session: {error}"));
             self.remove(key);
@@ -140,10 +133,8 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll, a session
-        // has one event in a batch and can end only during that event. On kqueue (macOS, FreeBSD) the batch may hold
-        // a second event of the old session. The new session gets it, and one useless turn. `loop_deadlines`.
-        self.sessions.remove(key);
+        // Simplification: the key is free before the batch is over. `loop_deadlines`.
+        self.connections.remove(key);
     }
 }
 
@@ -158,12 +149,12 @@ struct Connection {
 }
 
 impl Connection {
-    /// A session begins with the banner.
+    /// A connection begins with the banner.
     fn new(stream: TcpStream) -> Self {
         Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None }
     }
 
-    /// What to wait for. It depends on the state alone.
+    /// What `poll` shall report. It depends on the state alone.
     fn interest(&self) -> Interest {
         match (self.reads(), self.pending.is_empty()) {
             (true, true) => Interest::READABLE,
@@ -173,25 +164,22 @@ impl Connection {
     }
 
     fn reads(&self) -> bool {
-        self.pending.len() < HIGH_WATER && !self.half_closed
+        !self.half_closed && self.pending.len() < HIGH_WATER
     }
 
-    /// Writes and reads until the socket would block. `Err` means that the session has ended. A normal end is also an
+    /// Writes and reads until the socket would block. `Err` means that the connection has ended. A normal end is also an
     /// `Err`.
     ///
     /// Simplification: a turn has no limit. The turn of a flood does not end.
     fn turn(&mut self) -> io::Result<()> {
-        let mut may_hold_more = true;
-        loop {
+        self.flush()?;
+        while self.reads() && self.read()? {
             self.flush()?;
-            if self.half_closed && self.pending.is_empty() {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            if !may_hold_more || !self.reads() {
-                return Ok(());
-            }
-            may_hold_more = self.read()?;
         }
+        if self.half_closed && self.pending.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 
     /// Writes as much as the socket takes.
@@ -200,30 +188,24 @@ impl Connection {
             let Some(count) = unless_blocked(self.stream.write(&self.pending))? else { break };
             self.pending.drain(..count);
         }
-        if self.pending.is_empty() {
-            // An idle session holds no memory for output.
-            self.pending = Vec::new();
-        }
         Ok(())
     }
 
-    /// Reads chunks and appends their answers. Returns whether the socket may hold more.
+    /// Reads one chunk and appends its answer. Returns whether the socket may hold more.
     fn read(&mut self) -> io::Result<bool> {
         let mut chunk = [0; CHUNK];
-        while self.pending.len() < HIGH_WATER {
-            let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
-            if count == 0 {
-                self.half_closed = true;
-                return Ok(false);
-            }
-            self.pending.extend(PREFIX);
-            self.pending.extend(&chunk[..count]);
+        let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
+        if count == 0 {
+            self.half_closed = true;
+            return Ok(false);
         }
+        self.pending.extend(PREFIX);
+        self.pending.extend(&chunk[..count]);
         Ok(true)
     }
 }
 
-/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next client.
 fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

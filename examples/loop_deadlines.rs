@@ -1,23 +1,17 @@
-//! Many clients in one thread: a session that waits for too long ends, after the batch.
+//! Many clients in one thread: a connection that waits for too long ends.
 //!
 //! ```text
 //! cargo run --example loop_deadlines
 //! telnet localhost 8888
 //! ```
 //!
-//! Arguments: the port, and the time-out in seconds, 300 by default.
-//!
-//! Its idea: only `poll` waits, so it also waits for the first deadline. Each turn of a session moves its deadline. So the
-//! server ends a client that is silent. It also ends a client that does not read its answers: at high water the server
-//! stops reading, so the session gets no more turns.
-//!
-//! A session that has ended is only marked as closed. The loop frees its key after the batch, in one place. If a key were
-//! free earlier, a new session could get it, and with it an event of the old session.
+//! Arguments: the port, and the time-out in seconds, 300 by default. Chapter 9 of NOTES.md explains it.
 //!
 //! What it does not do, and okloop, in `src/`, does:
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait.
 //! - Stop in order (drain): when the server ends, answers can be lost.
 //! - Tell clients that the server is full: they wait in the accept queue.
+//! - Save system calls: each chunk costs a read and a write.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Write};
@@ -37,18 +31,17 @@ const LISTENER: Token = Token(usize::MAX);
 /// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// The high water mark: at this much pending output the server stops reading from the session (bytes). When the socket
-/// becomes writable and less is pending, reading starts again. That needs no lower mark: the kernel reports a socket
-/// writable only when a good part of its buffer is free.
+/// The high water mark: at this much pending output the server stops reading from the client (bytes). When the socket
+/// becomes writable and less is pending, reading starts again.
 const HIGH_WATER: usize = 64 * 1024;
 
-/// How much a session reads in one turn (bytes). Then it is the next session's turn.
-const READ_BUDGET: usize = 64 * 1024;
+/// How much a connection reads in one turn (chunks). Then it is the next one's turn.
+const READ_BUDGET: usize = 64;
 
-/// How many clients are accepted for one event (connections). Then it is the sessions' turn.
+/// How many clients are accepted for one event (connections). Then it is the turn of the others.
 const ACCEPT_BUDGET: usize = 64;
 
-/// How long accepting pauses if no session ends before that.
+/// How long accepting pauses if no connection ends before that.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 fn main() -> io::Result<()> {
@@ -60,14 +53,14 @@ fn main() -> io::Result<()> {
 struct Server {
     poll: Poll,
     listener: TcpListener,
-    /// Every session by its key, which is also its token.
-    sessions: Slab<Connection>,
-    /// The system has no room for one more client. Accepting goes on when a session ends, or at this time.
+    /// Every connection by its key, which is also its token.
+    connections: Slab<Connection>,
+    /// The system has no room for one more client. Accepting goes on when a connection ends, or at this time.
     accept_paused: Option<Instant>,
-    /// When each session is late, and its key, sorted by time. `src/deadlines.rs` needs no sorted tree for this.
+    /// When each connection is late, and its key, sorted by time. `src/deadlines.rs` needs no sorted tree for this.
     deadlines: BTreeSet<(Instant, usize)>,
     timeout: Duration,
-    /// Sessions that have closed during this batch.
+    /// Connections that have closed during this batch.
     closed: Vec<usize>,
     /// When `poll` returned in this iteration. The loop reads the clock once an iteration.
     now: Instant,
@@ -85,7 +78,7 @@ impl Server {
         Ok(Self {
             poll,
             listener,
-            sessions: Slab::new(),
+            connections: Slab::new(),
             accept_paused: None,
             deadlines: BTreeSet::new(),
             timeout,
@@ -105,7 +98,7 @@ impl Server {
                     Token(key) => self.turn(key),
                 }
             }
-            self.end_late_sessions();
+            self.end_late_connections();
             self.remove_closed();
         }
     }
@@ -119,7 +112,7 @@ impl Server {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // Here `now` still holds the time from before `poll`.
             //
-            // Simplification: while every batch is full, no session is late.
+            // Simplification: while every batch is full, no connection is late.
             Ok(()) if events.iter().count() < EVENTS => self.caught_up_to = self.now,
             result => result?,
         }
@@ -160,49 +153,49 @@ impl Server {
         }
     }
 
-    /// Starts a session. Its first turn writes the banner, which fits in an empty socket.
+    /// Starts a connection. Its first turn writes the banner, which fits in an empty socket.
     fn open(&mut self, stream: TcpStream) {
         // An answer leaves immediately, even while the client has not acknowledged the one before.
         let _ = stream.set_nodelay(true);
-        let key = self.sessions.insert(Connection::new(stream, self.now));
+        let key = self.connections.insert(Connection::new(stream, self.now));
         self.turn(key);
     }
 
-    /// Gives a session its turn. The session may have ended already: an event is a hint.
+    /// Gives a connection its turn. It may have ended already: an event is a hint.
     fn turn(&mut self, key: usize) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        // Simplification: each turn moves the deadline, also one that moves no byte. src looks at the bytes.
-        self.deadlines.remove(&(session.deadline, key));
-        session.deadline = self.now + self.timeout;
-        self.deadlines.insert((session.deadline, key));
-        match session.turn() {
-            Ok(turn) => self.update_registration(key, turn),
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        // Simplification: each turn moves the deadline, even one that moves no byte. src looks at the bytes.
+        self.deadlines.remove(&(connection.deadline, key));
+        connection.deadline = self.now + self.timeout;
+        self.deadlines.insert((connection.deadline, key));
+        match connection.turn() {
+            Ok(stopped_early) => self.update_registration(key, stopped_early),
             Err(_) => self.close(key),
         }
     }
 
-    /// Tells epoll what to report of a session from now on, if that has changed or the session must be re-armed.
-    fn update_registration(&mut self, key: usize, turn: Turn) {
-        let session = &mut self.sessions[key];
-        let wanted = session.interest();
-        let result = match session.registered {
-            Some(interest) if interest == wanted && !turn.stopped_early => return,
-            Some(_) => self.poll.registry().reregister(&mut session.stream, Token(key), wanted),
-            None => self.poll.registry().register(&mut session.stream, Token(key), wanted),
+    /// Tells epoll what to report of a connection from now on, if that has changed or the connection must be re-armed.
+    fn update_registration(&mut self, key: usize, stopped_early: bool) {
+        let connection = &mut self.connections[key];
+        let wanted = connection.interest();
+        let result = match connection.registered {
+            Some(interest) if interest == wanted && !stopped_early => return,
+            Some(_) => self.poll.registry().reregister(&mut connection.stream, Token(key), wanted),
+            None => self.poll.registry().register(&mut connection.stream, Token(key), wanted),
         };
-        session.registered = Some(wanted);
+        connection.registered = Some(wanted);
         if let Err(error) = result {
             terminal::complain(format_args!("No session: {error}"));
             self.close(key);
         }
     }
 
-    /// Ends the sessions that were late before `caught_up_to`, not before `now`: their events may still be in the
-    /// kernel. So after the `poll` that waited for a deadline, one more `poll` follows, with the time-out 0.
+    /// Closes the connections that were late before `caught_up_to`, not before `now`: their events may still be in the
+    /// kernel.
     ///
     /// Simplification: the kernel reports room only when a third of the socket's send buffer is free. A slow reader can
     /// be late although it reads. src limits how much waits in that buffer.
-    fn end_late_sessions(&mut self) {
+    fn end_late_connections(&mut self) {
         while let Some(&(due, key)) = self.deadlines.first()
             && due <= self.caught_up_to
         {
@@ -211,19 +204,19 @@ impl Server {
         }
     }
 
-    /// Marks a session as closed. It keeps its key until [`Server::remove_closed`].
+    /// Marks a connection as closed. It keeps its key until [`Server::remove_closed`].
     fn close(&mut self, key: usize) {
         self.closed.push(key);
     }
 
-    /// Frees the keys of closed sessions: the one place that closes sockets.
+    /// Frees the keys of closed connections: the one place that closes sockets.
     fn remove_closed(&mut self) {
         let have_room = !self.closed.is_empty();
         for key in self.closed.drain(..) {
             // Closing the socket also ends its registration (epoll(7), "Questions and answers"). The key may be there
-            // twice: macOS and FreeBSD report a session up to twice in a batch.
-            if let Some(session) = self.sessions.try_remove(key) {
-                self.deadlines.remove(&(session.deadline, key));
+            // twice: macOS and FreeBSD report a connection up to twice in a batch.
+            if let Some(connection) = self.connections.try_remove(key) {
+                self.deadlines.remove(&(connection.deadline, key));
             }
         }
         if self.accept_paused.is_some_and(|until| have_room || until <= self.now) {
@@ -244,22 +237,13 @@ struct Connection {
     deadline: Instant,
 }
 
-/// What one turn of a session did.
-#[derive(Clone, Copy, Default)]
-struct Turn {
-    /// Bytes read.
-    read: usize,
-    /// The socket may still be ready, but its edge is used up: the session must be re-armed.
-    stopped_early: bool,
-}
-
 impl Connection {
-    /// A session begins with the banner.
+    /// A connection begins with the banner.
     fn new(stream: TcpStream, now: Instant) -> Self {
         Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None, deadline: now }
     }
 
-    /// What to wait for. It depends on the state alone.
+    /// What `poll` shall report. It depends on the state alone.
     fn interest(&self) -> Interest {
         match (self.reads(), self.pending.is_empty()) {
             (true, true) => Interest::READABLE,
@@ -269,25 +253,25 @@ impl Connection {
     }
 
     fn reads(&self) -> bool {
-        self.pending.len() < HIGH_WATER && !self.half_closed
+        !self.half_closed && self.pending.len() < HIGH_WATER
     }
 
-    /// Writes and reads until the socket would block, or until the read budget is used up. `Err` means that the session
-    /// has ended. A normal end is also an `Err`.
-    fn turn(&mut self) -> io::Result<Turn> {
-        let mut turn = Turn::default();
-        let mut may_hold_more = true;
-        loop {
+    /// Writes and reads until the socket would block, or until the read budget is used up. Returns whether it stopped
+    /// early. `Err` means that the connection has ended. A normal end is also an `Err`.
+    fn turn(&mut self) -> io::Result<bool> {
+        let mut chunks = 0;
+        self.flush()?;
+        while self.reads() && self.read()? {
             self.flush()?;
-            if self.half_closed && self.pending.is_empty() {
-                return Err(ErrorKind::UnexpectedEof.into());
+            chunks += 1;
+            if chunks == READ_BUDGET {
+                return Ok(true);
             }
-            turn.stopped_early = turn.read >= READ_BUDGET;
-            if turn.stopped_early || !may_hold_more || !self.reads() {
-                return Ok(turn);
-            }
-            may_hold_more = self.read(&mut turn)?;
         }
+        if self.half_closed && self.pending.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(false)
     }
 
     /// Writes as much as the socket takes.
@@ -296,31 +280,24 @@ impl Connection {
             let Some(count) = unless_blocked(self.stream.write(&self.pending))? else { break };
             self.pending.drain(..count);
         }
-        if self.pending.is_empty() {
-            // An idle session holds no memory for output.
-            self.pending = Vec::new();
-        }
         Ok(())
     }
 
-    /// Reads chunks and appends their answers. Returns whether the socket may hold more.
-    fn read(&mut self, turn: &mut Turn) -> io::Result<bool> {
+    /// Reads one chunk and appends its answer. Returns whether the socket may hold more.
+    fn read(&mut self) -> io::Result<bool> {
         let mut chunk = [0; CHUNK];
-        while self.pending.len() < HIGH_WATER && turn.read < READ_BUDGET {
-            let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
-            if count == 0 {
-                self.half_closed = true;
-                return Ok(false);
-            }
-            turn.read += count;
-            self.pending.extend(PREFIX);
-            self.pending.extend(&chunk[..count]);
+        let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
+        if count == 0 {
+            self.half_closed = true;
+            return Ok(false);
         }
+        self.pending.extend(PREFIX);
+        self.pending.extend(&chunk[..count]);
         Ok(true)
     }
 }
 
-/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next client.
 fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

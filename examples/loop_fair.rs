@@ -5,16 +5,11 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! Its idea: each turn has a read budget, and each event of the listener has a quota of accepts. A session that reaches
-//! its budget stops early, and its edge is used up. So it must be re-armed: the loop tells epoll the same interest
-//! again. epoll then looks at the socket and, if it is still ready, reports it behind all others.
-//!
-//! Accept errors are of two kinds. After an error of one client the server tries the next client. An error of the
-//! system would meet the next client too, so accepting pauses until a session ends.
+//! Chapter 8 of NOTES.md explains it.
 //!
 //! What it does not do, and the rung that repairs it:
-//! - Accept when another program has freed descriptors: accepting waits until a session ends. `loop_deadlines`.
-//! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
+//! - Accept when another program has freed descriptors: accepting waits until a connection ends. `loop_deadlines`.
+//! - End a connection: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
 //! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
@@ -34,15 +29,14 @@ const LISTENER: Token = Token(usize::MAX);
 /// The largest batch that one `poll` returns (events). More events stay in the kernel for the next one.
 const EVENTS: usize = 1024;
 
-/// The high water mark: at this much pending output the server stops reading from the session (bytes). When the socket
-/// becomes writable and less is pending, reading starts again. That needs no lower mark: the kernel reports a socket
-/// writable only when a good part of its buffer is free.
+/// The high water mark: at this much pending output the server stops reading from the client (bytes). When the socket
+/// becomes writable and less is pending, reading starts again.
 const HIGH_WATER: usize = 64 * 1024;
 
-/// How much a session reads in one turn (bytes). Then it is the next session's turn.
-const READ_BUDGET: usize = 64 * 1024;
+/// How much a connection reads in one turn (chunks). Then it is the next one's turn.
+const READ_BUDGET: usize = 64;
 
-/// How many clients are accepted for one event (connections). Then it is the sessions' turn.
+/// How many clients are accepted for one event (connections). Then it is the turn of the others.
 const ACCEPT_BUDGET: usize = 64;
 
 fn main() -> io::Result<()> {
@@ -53,9 +47,9 @@ fn main() -> io::Result<()> {
 struct Server {
     poll: Poll,
     listener: TcpListener,
-    /// Every session by its key, which is also its token.
-    sessions: Slab<Connection>,
-    /// The system has no room for one more client. Accepting goes on when a session ends.
+    /// Every connection by its key, which is also its token.
+    connections: Slab<Connection>,
+    /// The system has no room for one more client. Accepting goes on when a connection ends.
     accept_paused: bool,
 }
 
@@ -65,7 +59,7 @@ impl Server {
         let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { poll, listener, sessions: Slab::new(), accept_paused: false })
+        Ok(Self { poll, listener, connections: Slab::new(), accept_paused: false })
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -104,7 +98,7 @@ impl Server {
                 }
                 Ok(None) => return,
                 Err(error) if is_of_one_client(&error) => {}
-                // Simplification: if no session is open, none can end, and the queued clients are stuck.
+                // Simplification: if no connection is open, none can end, and the queued clients are stuck.
                 Err(error) => {
                     terminal::complain(format_args!("No session: {error}"));
                     self.accept_paused = true;
@@ -124,33 +118,33 @@ impl Server {
         }
     }
 
-    /// Starts a session. Its first turn writes the banner, which fits in an empty socket.
+    /// Starts a connection. Its first turn writes the banner, which fits in an empty socket.
     fn open(&mut self, stream: TcpStream) {
         // An answer leaves immediately, even while the client has not acknowledged the one before.
         let _ = stream.set_nodelay(true);
-        let key = self.sessions.insert(Connection::new(stream));
+        let key = self.connections.insert(Connection::new(stream));
         self.turn(key);
     }
 
-    /// Gives a session its turn. The session may have ended already: an event is a hint.
+    /// Gives a connection its turn. It may have ended already: an event is a hint.
     fn turn(&mut self, key: usize) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        match session.turn() {
-            Ok(turn) => self.update_registration(key, turn),
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.turn() {
+            Ok(stopped_early) => self.update_registration(key, stopped_early),
             Err(_) => self.remove(key),
         }
     }
 
-    /// Tells epoll what to report of a session from now on, if that has changed or the session must be re-armed.
-    fn update_registration(&mut self, key: usize, turn: Turn) {
-        let session = &mut self.sessions[key];
-        let wanted = session.interest();
-        let result = match session.registered {
-            Some(interest) if interest == wanted && !turn.stopped_early => return,
-            Some(_) => self.poll.registry().reregister(&mut session.stream, Token(key), wanted),
-            None => self.poll.registry().register(&mut session.stream, Token(key), wanted),
+    /// Tells epoll what to report of a connection from now on, if that has changed or the connection must be re-armed.
+    fn update_registration(&mut self, key: usize, stopped_early: bool) {
+        let connection = &mut self.connections[key];
+        let wanted = connection.interest();
+        let result = match connection.registered {
+            Some(interest) if interest == wanted && !stopped_early => return,
+            Some(_) => self.poll.registry().reregister(&mut connection.stream, Token(key), wanted),
+            None => self.poll.registry().register(&mut connection.stream, Token(key), wanted),
         };
-        session.registered = Some(wanted);
+        connection.registered = Some(wanted);
         if let Err(error) = result {
             terminal::complain(format_args!("No session: {error}"));
             self.remove(key);
@@ -160,10 +154,8 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll, a session
-        // has one event in a batch and can end only during that event. On kqueue (macOS, FreeBSD) the batch may hold
-        // a second event of the old session. The new session gets it, and one useless turn. `loop_deadlines`.
-        self.sessions.remove(key);
+        // Simplification: the key is free before the batch is over. `loop_deadlines`.
+        self.connections.remove(key);
         if self.accept_paused {
             self.accept_paused = false;
             self.rearm_listener();
@@ -181,22 +173,13 @@ struct Connection {
     registered: Option<Interest>,
 }
 
-/// What one turn of a session did.
-#[derive(Clone, Copy, Default)]
-struct Turn {
-    /// Bytes read.
-    read: usize,
-    /// The socket may still be ready, but its edge is used up: the session must be re-armed.
-    stopped_early: bool,
-}
-
 impl Connection {
-    /// A session begins with the banner.
+    /// A connection begins with the banner.
     fn new(stream: TcpStream) -> Self {
         Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None }
     }
 
-    /// What to wait for. It depends on the state alone.
+    /// What `poll` shall report. It depends on the state alone.
     fn interest(&self) -> Interest {
         match (self.reads(), self.pending.is_empty()) {
             (true, true) => Interest::READABLE,
@@ -206,25 +189,25 @@ impl Connection {
     }
 
     fn reads(&self) -> bool {
-        self.pending.len() < HIGH_WATER && !self.half_closed
+        !self.half_closed && self.pending.len() < HIGH_WATER
     }
 
-    /// Writes and reads until the socket would block, or until the read budget is used up. `Err` means that the session
-    /// has ended. A normal end is also an `Err`.
-    fn turn(&mut self) -> io::Result<Turn> {
-        let mut turn = Turn::default();
-        let mut may_hold_more = true;
-        loop {
+    /// Writes and reads until the socket would block, or until the read budget is used up. Returns whether it stopped
+    /// early. `Err` means that the connection has ended. A normal end is also an `Err`.
+    fn turn(&mut self) -> io::Result<bool> {
+        let mut chunks = 0;
+        self.flush()?;
+        while self.reads() && self.read()? {
             self.flush()?;
-            if self.half_closed && self.pending.is_empty() {
-                return Err(ErrorKind::UnexpectedEof.into());
+            chunks += 1;
+            if chunks == READ_BUDGET {
+                return Ok(true);
             }
-            turn.stopped_early = turn.read >= READ_BUDGET;
-            if turn.stopped_early || !may_hold_more || !self.reads() {
-                return Ok(turn);
-            }
-            may_hold_more = self.read(&mut turn)?;
         }
+        if self.half_closed && self.pending.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(false)
     }
 
     /// Writes as much as the socket takes.
@@ -233,31 +216,24 @@ impl Connection {
             let Some(count) = unless_blocked(self.stream.write(&self.pending))? else { break };
             self.pending.drain(..count);
         }
-        if self.pending.is_empty() {
-            // An idle session holds no memory for output.
-            self.pending = Vec::new();
-        }
         Ok(())
     }
 
-    /// Reads chunks and appends their answers. Returns whether the socket may hold more.
-    fn read(&mut self, turn: &mut Turn) -> io::Result<bool> {
+    /// Reads one chunk and appends its answer. Returns whether the socket may hold more.
+    fn read(&mut self) -> io::Result<bool> {
         let mut chunk = [0; CHUNK];
-        while self.pending.len() < HIGH_WATER && turn.read < READ_BUDGET {
-            let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
-            if count == 0 {
-                self.half_closed = true;
-                return Ok(false);
-            }
-            turn.read += count;
-            self.pending.extend(PREFIX);
-            self.pending.extend(&chunk[..count]);
+        let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
+        if count == 0 {
+            self.half_closed = true;
+            return Ok(false);
         }
+        self.pending.extend(PREFIX);
+        self.pending.extend(&chunk[..count]);
         Ok(true)
     }
 }
 
-/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next client.
 fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -5,17 +5,13 @@
 //! telnet localhost 5000
 //! ```
 //!
-//! It teaches the loop around `accept`, and one rule: one client must not end the server. (The tutorial's own server
-//! breaks this rule. It does `if not data: break`, so it ends when a client leaves without a word.)
+//! Chapter 3 of NOTES.md explains it. `listening::listen` makes the calls of `echo_once` up to `listen`. The other calls
+//! are those of Rust's standard library: `read` is `recv`, and `write_all` calls `send` until the kernel has taken all
+//! bytes.
 //!
-//! From here on an answer is `OK...` (the constant `PREFIX`) and the bytes that the client sent. `listening::listen`
-//! makes the calls of `echo_once` up to `listen`. The other calls are those of Rust's standard library: `read` is
-//! `recv`, and `write_all` calls `send` until the kernel has taken all bytes.
-//!
-//! What it does not do: serve two clients at the same time. Open a second telnet before you type in the first. The
-//! second one connects, because the kernel completes the handshake and queues the client. But it gets no answer before
-//! the first one has typed. One silent client stops all others. The next rung, `thread_per_connection`, gives each
-//! client a thread.
+//! What it does not do, and `thread_per_connection`, the next rung, does:
+//! - Serve two clients at the same time.
+//! - Hold a conversation: a client gets one answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -49,8 +45,7 @@ fn main() {
     }
 }
 
-/// Answers the first chunk, then closes the socket. `echo_once` says what this does to a client that has sent more than
-/// 1024 bytes.
+/// Answers the first chunk, then closes the socket.
 fn serve(mut client: TcpStream) -> io::Result<()> {
     let mut data = [0; 1024];
     let count = client.read(&mut data)?;

@@ -5,19 +5,14 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! Its idea: no call waits for one client any more. The sockets are non-blocking. One call, `poll`, waits until at
-//! least one of them is ready to be read or written. A thread keeps on its stack where in the conversation its client
-//! is. Here a value keeps it, a [`Connection`]. When its socket is ready, the session gets one turn,
-//! [`Connection::turn`].
-//!
-//! Readiness is level-triggered: each `poll` reports a socket as long as it is ready. So a turn may read one chunk and
-//! stop. And the loop asks for "writable" only while output is pending, because an idle socket is always writable.
+//! Chapter 5 of NOTES.md explains it.
 //!
 //! What it does not do:
-//! - Scale: each `poll` looks at every socket, also at the idle ones. `tiny_event_loop`, the next rung, repairs that.
-//! - Stay fair: when many clients connect together, all others wait. `loop_fair`.
-//! - Serve others while no descriptor is left: all sessions wait during each pause of 100 ms. `loop_fair`.
-//! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
+//! - Scale: each `poll` looks at every socket, even at the idle ones. `tiny_event_loop`, the next rung, repairs that.
+//! - Limit pending output: a client that sends and never reads takes all memory. `loop_backpressure`.
+//! - Accept and serve by turns: when many clients connect together, all others wait. `loop_fair`.
+//! - Serve others while no descriptor is left: all clients wait during each pause of 100 ms. `loop_fair`.
+//! - End a connection: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
 //! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
@@ -40,30 +35,30 @@ fn main() -> io::Result<()> {
 
 struct Server {
     listener: TcpListener,
-    sessions: Vec<Connection>,
+    connections: Vec<Connection>,
 }
 
 impl Server {
     fn new(listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, sessions: Vec::new() })
+        Ok(Self { listener, connections: Vec::new() })
     }
 
     fn run(mut self) -> io::Result<()> {
         loop {
-            let (listener_is_ready, sessions_are_ready) = self.wait()?;
-            let mut ready = sessions_are_ready.into_iter();
-            self.sessions.retain_mut(|session| ready.next() != Some(true) || session.turn().is_ok());
+            let (listener_is_ready, connections_are_ready) = self.wait()?;
+            let mut ready = connections_are_ready.into_iter();
+            self.connections.retain_mut(|connection| ready.next() != Some(true) || connection.turn().is_ok());
             if listener_is_ready {
                 self.accept_new();
             }
         }
     }
 
-    /// Waits until a socket is ready. Returns whether the listener is, and whether each session is.
+    /// Waits until a socket is ready. Returns whether the listener is, and whether each connection is.
     fn wait(&self) -> io::Result<(bool, Vec<bool>)> {
         let mut sockets = vec![PollFd::new(&self.listener, PollFlags::IN)];
-        sockets.extend(self.sessions.iter().map(|session| PollFd::new(&session.stream, session.interest())));
+        sockets.extend(self.connections.iter().map(|each| PollFd::new(&each.stream, each.interest())));
         match poll(&mut sockets, None) {
             // Ctrl-Z and `fg`, for example. No socket is marked as ready then.
             Err(Errno::INTR) => {}
@@ -79,7 +74,7 @@ impl Server {
                 Ok(Some((stream, address))) => {
                     // Simplification: this write blocks, so a terminal stopped with Ctrl-S stops every client with it.
                     terminal::say(format_args!("Connected with {address}"));
-                    self.sessions.extend(Connection::new(stream));
+                    self.connections.extend(Connection::new(stream));
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -97,31 +92,46 @@ impl Server {
 struct Connection {
     stream: TcpStream,
     /// Pending output: answers that the socket has not taken yet. A thread needs no such field: `write_all` waits.
+    ///
+    /// Simplification: it has no limit.
     pending: Vec<u8>,
+    /// The client has ended its direction. It may still read, so the server sends all pending output first.
+    half_closed: bool,
 }
 
 impl Connection {
-    /// A session begins with the banner. On an error the client has left already.
+    /// A connection begins with the banner. On an error the client has left already.
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         // An answer leaves immediately, even while the client has not acknowledged the one before.
         stream.set_nodelay(true)?;
-        Ok(Self { stream, pending: BANNER.to_vec() })
+        Ok(Self { stream, pending: BANNER.to_vec(), half_closed: false })
     }
 
-    /// What `poll` shall report. A session reads only when no output is pending. So the server does not read from a
-    /// client that does not read its answers, and `pending` stays small.
+    /// What `poll` shall report. It depends on the state alone.
     fn interest(&self) -> PollFlags {
-        if self.pending.is_empty() { PollFlags::IN } else { PollFlags::OUT }
+        match (self.reads(), self.pending.is_empty()) {
+            (true, true) => PollFlags::IN,
+            (true, false) => PollFlags::IN | PollFlags::OUT,
+            (false, _) => PollFlags::OUT,
+        }
     }
 
-    /// Reads and answers one chunk, or goes on writing. `Err` means that the session has ended. A normal end is also an
+    fn reads(&self) -> bool {
+        !self.half_closed
+    }
+
+    /// Writes, then reads and answers one chunk. `Err` means that the connection has ended. A normal end is also an
     /// `Err`.
     fn turn(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            self.read()?;
+        self.flush()?;
+        if self.reads() && self.read()? {
+            self.flush()?;
         }
-        self.flush()
+        if self.half_closed && self.pending.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 
     /// Writes as much as the socket takes.
@@ -133,20 +143,21 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads one chunk and appends its answer.
-    fn read(&mut self) -> io::Result<()> {
+    /// Reads one chunk and appends its answer. Returns whether the socket may hold more.
+    fn read(&mut self) -> io::Result<bool> {
         let mut chunk = [0; CHUNK];
-        let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(()) };
+        let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
         if count == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
+            self.half_closed = true;
+            return Ok(false);
         }
         self.pending.extend(PREFIX);
         self.pending.extend(&chunk[..count]);
-        Ok(())
+        Ok(true)
     }
 }
 
-/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next client.
 fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -5,25 +5,13 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! With `lines` after the port, each line gets one answer, instead of each chunk.
+//! With `lines` after the port, each line gets one answer, instead of each chunk. Chapter 4 of NOTES.md explains it.
 //!
-//! It teaches that blocking calls do no harm when each client has its own thread: `converse` below reads as simply as a
-//! server for one client.
-//!
-//! From here on every rung greets its clients, and answers everything that they send. The greeting is the constant
-//! `BANNER`, `Welcome to the server. Type something and hit enter`. One answer takes at most `CHUNK` bytes of input,
-//! 1024.
-//!
-//! What it does not do:
-//! - Cost little. A thread that waits for a silent client still has a stack, a kernel stack and an entry in the
-//!   scheduler. The stack is the default of `std`, 2 MiB (`RUST_MIN_STACK` sets another). That is address space: only
-//!   the pages that were touched are memory. But each stack takes several memory mappings of the process. These have a
-//!   limit (`vm.max_map_count`), and so have open files (`ulimit -n`).
-//! - End a session: a client that vanished without a word keeps its thread for ever.
-//! - Survive Ctrl-S: if it stops the server's terminal, new clients wait.
-//! - Stop in order (drain): when the server ends, answers can be lost.
-//!
-//! From the next rung on, `poll_all`, one thread waits for all clients in one call.
+//! What it does not do, and the rung that repairs it:
+//! - Cost little: each silent client has two stacks and an entry in the scheduler. `poll_all`, the next rung.
+//! - End a connection: a client that vanished without a word keeps its thread for ever. `loop_deadlines`.
+//! - Survive Ctrl-S: if it stops the server's terminal, new clients wait. okloop, `src/`.
+//! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -50,7 +38,7 @@ fn main() {
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 terminal::complain(format_args!("No session: {error}"));
-                // No descriptor, memory or thread is left until another session ends. Without a pause, `accept` would
+                // No descriptor, memory or thread is left until another client leaves. Without a pause, `accept` would
                 // fail again and again.
                 thread::sleep(Duration::from_millis(100));
             }
@@ -77,7 +65,7 @@ fn accept(listener: &TcpListener, framing: Framing) -> io::Result<()> {
     Ok(())
 }
 
-/// One session, from the banner to the client's end of input. `write_all` blocks until the kernel has taken the whole
+/// One conversation, from the banner to the client's end of input. `write_all` blocks until the kernel has taken the whole
 /// answer. So a client that does not read blocks its own thread and no other.
 fn converse(mut client: &TcpStream, framing: Framing) -> io::Result<()> {
     // An answer leaves immediately, even while the client has not acknowledged the one before.
@@ -107,8 +95,8 @@ fn converse(mut client: &TcpStream, framing: Framing) -> io::Result<()> {
     }
 }
 
-fn report(address: SocketAddr, session: io::Result<()>) {
-    if let Err(error) = session {
+fn report(address: SocketAddr, result: io::Result<()>) {
+    if let Err(error) = result {
         terminal::complain(format_args!("Session with {address} ended: {error}"));
     }
 }

@@ -5,19 +5,14 @@
 //! telnet localhost 8888
 //! ```
 //!
-//! Its idea: the kernel keeps the list of sockets (epoll on Linux), and `poll` returns only those that have something
-//! to report. Each socket is registered with a token, a number that comes back with its events. Here the token is the
-//! session's key in a [`Slab`], a vector that reuses its free places.
-//!
-//! Readiness is edge-triggered: `poll` reports each change once. A change is an edge: bytes have arrived, or room has
-//! appeared. So a turn goes on until a call would block. If it stopped earlier, no event would report the rest.
+//! Chapter 6 of NOTES.md explains it.
 //!
 //! What it does not do, and the rung that repairs it:
-//! - Save system calls: each chunk costs a write, and each new client an event without a use. `loop_backpressure`.
+//! - Limit pending output: a client that sends and never reads takes all memory. `loop_backpressure`.
 //! - Stay fair: all others wait during a flood (a client that sends without a pause and reads as fast), and when many
 //!   clients connect together. `loop_fair`.
 //! - Recover when no descriptor was left: clients in the accept queue are stuck. `loop_fair`.
-//! - End a session: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
+//! - End a connection: a client that vanished without a word keeps its descriptor for ever. `loop_deadlines`.
 //! - Survive Ctrl-S: if it stops the server's terminal, all clients wait. okloop, `src/`.
 //! - Stop in order (drain): when the server ends, answers can be lost. okloop, `src/`.
 
@@ -45,8 +40,8 @@ fn main() -> io::Result<()> {
 struct Server {
     poll: Poll,
     listener: TcpListener,
-    /// Every session by its key, which is also its token.
-    sessions: Slab<Connection>,
+    /// Every connection by its key, which is also its token.
+    connections: Slab<Connection>,
 }
 
 impl Server {
@@ -55,7 +50,7 @@ impl Server {
         let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { poll, listener, sessions: Slab::new() })
+        Ok(Self { poll, listener, connections: Slab::new() })
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -99,24 +94,35 @@ impl Server {
         }
     }
 
-    /// Starts a session. Its socket is writable, and that event sends the banner.
+    /// Starts a connection. Its first turn writes the banner, which fits in an empty socket.
     fn open(&mut self, stream: TcpStream) {
         // An answer leaves immediately, even while the client has not acknowledged the one before.
         let _ = stream.set_nodelay(true);
-        let key = self.sessions.insert(Connection::new(stream));
-        // Simplification: the interest is always both, so it never changes.
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let stream = &mut self.sessions[key].stream;
-        if let Err(error) = self.poll.registry().register(stream, Token(key), interest) {
-            terminal::complain(format_args!("No session: {error}"));
-            self.remove(key);
+        let key = self.connections.insert(Connection::new(stream));
+        self.turn(key);
+    }
+
+    /// Gives a connection its turn. It may have ended already: an event is a hint.
+    fn turn(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.turn() {
+            Ok(()) => self.update_registration(key),
+            Err(_) => self.remove(key),
         }
     }
 
-    /// Gives a session its turn. The session may have ended already: an event is a hint.
-    fn turn(&mut self, key: usize) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        if session.turn().is_err() {
+    /// Tells epoll what to report of a connection from now on, if that has changed.
+    fn update_registration(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        let wanted = connection.interest();
+        let result = match connection.registered {
+            Some(interest) if interest == wanted => return,
+            Some(_) => self.poll.registry().reregister(&mut connection.stream, Token(key), wanted),
+            None => self.poll.registry().register(&mut connection.stream, Token(key), wanted),
+        };
+        connection.registered = Some(wanted);
+        if let Err(error) = result {
+            terminal::complain(format_args!("No session: {error}"));
             self.remove(key);
         }
     }
@@ -124,39 +130,55 @@ impl Server {
     fn remove(&mut self, key: usize) {
         // Closing the socket also ends its registration (epoll(7), "Questions and answers").
         //
-        // Simplification: the key is free before the batch is over, and a new session may get it. On epoll, a session
-        // has one event in a batch and can end only during that event. On kqueue (macOS, FreeBSD) the batch may hold
-        // a second event of the old session. The new session gets it, and one useless turn. `loop_deadlines`.
-        self.sessions.remove(key);
+        // Simplification: the key is free before the batch is over. `loop_deadlines`.
+        self.connections.remove(key);
     }
 }
 
 struct Connection {
     stream: TcpStream,
     /// Pending output: answers that the socket has not taken yet. A thread needs no such field: `write_all` waits.
+    ///
+    /// Simplification: it has no limit.
     pending: Vec<u8>,
+    /// The client has ended its direction. It may still read, so the server sends all pending output first.
+    half_closed: bool,
+    /// The interest that epoll has been told.
+    registered: Option<Interest>,
 }
 
 impl Connection {
-    /// A session begins with the banner.
+    /// A connection begins with the banner.
     fn new(stream: TcpStream) -> Self {
-        Self { stream, pending: BANNER.to_vec() }
+        Self { stream, pending: BANNER.to_vec(), half_closed: false, registered: None }
     }
 
-    /// Writes and reads until the socket would block. `Err` means that the session has ended. A normal end is also an
+    /// What `poll` shall report. It depends on the state alone.
+    fn interest(&self) -> Interest {
+        match (self.reads(), self.pending.is_empty()) {
+            (true, true) => Interest::READABLE,
+            (true, false) => Interest::READABLE | Interest::WRITABLE,
+            (false, _) => Interest::WRITABLE,
+        }
+    }
+
+    fn reads(&self) -> bool {
+        !self.half_closed
+    }
+
+    /// Writes and reads until the socket would block. `Err` means that the connection has ended. A normal end is also an
     /// `Err`.
-    ///
-    /// A session reads only when no output is pending. So the server does not read from a client that does not read its
-    /// answers, and `pending` stays small.
     ///
     /// Simplification: a turn has no limit. The turn of a flood does not end.
     fn turn(&mut self) -> io::Result<()> {
-        loop {
+        self.flush()?;
+        while self.reads() && self.read()? {
             self.flush()?;
-            if !self.pending.is_empty() || !self.read()? {
-                return Ok(());
-            }
         }
+        if self.half_closed && self.pending.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 
     /// Writes as much as the socket takes.
@@ -173,7 +195,8 @@ impl Connection {
         let mut chunk = [0; CHUNK];
         let Some(count) = unless_blocked(self.stream.read(&mut chunk))? else { return Ok(false) };
         if count == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
+            self.half_closed = true;
+            return Ok(false);
         }
         self.pending.extend(PREFIX);
         self.pending.extend(&chunk[..count]);
@@ -181,7 +204,7 @@ impl Connection {
     }
 }
 
-/// `None` where a blocking call would have waited. That is no failure: the loop serves the next session.
+/// `None` where a blocking call would have waited. That is no failure: the loop serves the next client.
 fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -17,6 +17,15 @@ use memmap2::MmapMut;
 
 /// A byte queue of a fixed capacity.
 ///
+/// ```
+/// # use okloop::Buffer;
+/// let mut buffer = Buffer::with_capacity(8)?;
+/// buffer.push(b"hello");
+/// buffer.consume(4);
+/// assert_eq!((buffer.unread(), buffer.free()), (&b"o"[..], 7));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// Its bytes are pages of their own (mmap(2)). A page costs nothing before its first byte is written, and all pages go
 /// back to the kernel with the buffer. From the allocator a buffer would be cleared whole at the start, and glibc would
 /// keep the memory of a crowd after the crowd has left.

@@ -20,7 +20,8 @@ pub enum Origin {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Client<'a> {
-    /// Where the client is. For an outgoing connection, the address that it goes to.
+    /// Where the client is. Behind a proxy it is the proxy's address ([`Session::is_proxied`](crate::Session::is_proxied)).
+    /// For an outgoing connection, the address that it goes to.
     pub peer: Address,
     /// How the connection begins.
     pub origin: Origin,

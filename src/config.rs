@@ -128,6 +128,9 @@ pub const DRAIN_SCAN: usize = 4096;
 /// wakes all sessions together.
 pub const WAKE_BUDGET: usize = 64;
 
+/// How many sessions with pending output a report names (sessions).
+pub const REPORTED: usize = 10;
+
 /// How many outgoing connections may be asked for and not begun yet (connections). One more is an error to the session
 /// that asks.
 pub const CONNECT_QUEUE: usize = 1024;

@@ -19,7 +19,6 @@
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use log::Level;
@@ -28,6 +27,7 @@ use mio::Interest;
 use crate::address::Address;
 use crate::buffer::{BoxedBuffer, Buffer, Pool};
 use crate::config::Budgets;
+use crate::panics;
 use crate::readiness::{Kernel, READ, Readable, Readiness};
 use crate::reason::{Reason, Timeout};
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
@@ -36,7 +36,7 @@ use crate::trace::{self, Cause, Event, step};
 
 /// What a connection needs from its socket. The tests use a scripted one.
 pub(crate) trait Stream: Read + Write {
-    /// Whether a connection that was begun is open now. The error says why it has failed.
+    /// Whether the connection is open now. The error says why it has failed.
     fn is_connected(&self) -> io::Result<bool> {
         Ok(true)
     }
@@ -95,7 +95,6 @@ impl Means {
 /// One connection: its socket, its protocol's session, its buffers, and its state.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, Hash))]
-#[expect(clippy::struct_excessive_bools, reason = "properties that hold in several states, each on its own")]
 pub(crate) struct Connection<T, S> {
     stream: T,
     /// The client. Behind a proxy it is the proxy, until the session knows its client.
@@ -111,8 +110,7 @@ pub(crate) struct Connection<T, S> {
     input: Option<BoxedBuffer>,
     /// Answered and not written: the pending output. Taken from the pool in the same way.
     output: Option<BoxedBuffer>,
-    /// The protocol waits for an answer that is made elsewhere ([`Step::Wait`]).
-    waits: bool,
+    pause: Pause,
     /// The client has sent something, and its answers have not left yet.
     owes_answers: bool,
     /// How far the session's own end of output has come ([`Step::EndOutput`]).
@@ -133,6 +131,18 @@ pub(crate) struct Notes {
     pub is_outgoing: bool,
     /// When it last read something, in a unit of the loop's. 0 is never.
     pub last_read: u8,
+}
+
+/// Whether the session is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
+enum Pause {
+    No,
+    /// It waits for an answer that is made elsewhere ([`Step::Wait`]).
+    Wait,
+    /// The last turn used up its answer budget, and the loop wakes it. It is not called before: if it began to wait now,
+    /// that wake would look like the one that it waits for.
+    Budget,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,14 +229,21 @@ struct Exchange<'a> {
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A connection at its start.
     pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        let sizes = session.sizes();
+        let asked = panics::catch(peer, || (session.sizes(), session.is_proxied()));
+        let state = if asked.is_some() { State::New } else { State::Closed(Reason::ProtocolError) };
+        let (sizes, is_proxied) = asked.unwrap_or_default();
         means.make_room_for(sizes);
-        Self::new(stream, peer, Some(session), sizes, State::New)
+        let output_end = if is_proxied { OutputEnd::NotBegun } else { OutputEnd::Open };
+        Self { output_end, ..Self::new(stream, peer, Some(session), sizes, state) }
     }
 
     /// An outgoing connection that was begun.
     pub fn connect(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
-        Self { state: State::Connecting, ..Self::open(stream, peer, session, means) }
+        let mut connection = Self::open(stream, peer, session, means);
+        if connection.state == State::New {
+            connection.state = State::Connecting;
+        }
+        connection
     }
 
     /// A connection that only sends `message`, as much of it as an output buffer holds.
@@ -243,10 +260,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Self {
             stream,
             peer,
-            output_end: match &session {
-                Some(session) if session.is_proxied() => OutputEnd::NotBegun,
-                _ => OutputEnd::Open,
-            },
+            output_end: OutputEnd::Open,
             session,
             largest_request: sizes.request.try_into().unwrap_or(u32::MAX),
             largest_answer: sizes.answer.try_into().unwrap_or(u32::MAX),
@@ -254,16 +268,26 @@ impl<T: Stream, S: Session> Connection<T, S> {
             state,
             input: None,
             output: None,
-            waits: false,
+            pause: Pause::No,
             owes_answers: false,
             reads: false,
             notes: Notes::default(),
         }
     }
 
+    /// Whether the session waits for a balancer's header, and has said nothing yet.
+    pub fn is_proxied(&self) -> bool {
+        self.output_end == OutputEnd::NotBegun
+    }
+
     /// The client's address.
     pub fn peer(&self) -> Address {
         self.peer
+    }
+
+    /// How much output is answered and not written (bytes).
+    pub fn pending_output(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output[0].len())
     }
 
     /// The socket, for its registration.
@@ -349,14 +373,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
         (self.input, self.output) = (None, None);
     }
 
-    /// Tells the session that its closed connection is removed.
-    pub fn tell_closed(&mut self) {
-        if let (Some(reason), Some(session)) = (self.closed(), &mut self.session)
-            && reason != Reason::ProtocolError
-        {
-            // The panic hook has told.
-            let _ = catch_unwind(AssertUnwindSafe(|| session.closed(reason)));
+    /// Tells the session that its closed connection is removed, and drops it.
+    pub fn drop_session(&mut self) {
+        let (Some(reason), Some(mut session)) = (self.closed(), self.session.take()) else { return };
+        if reason != Reason::ProtocolError {
+            panics::catch(self.peer, || session.closed(reason));
         }
+        panics::catch(self.peer, || drop(session));
     }
 
     /// One turn: reads and answers at most the read budget, and writes as much as the socket takes. If the protocol
@@ -369,8 +392,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
             return Turn::default();
         };
         let mut exchange = Exchange { input, output, turn: Turn::default(), means };
-        let advance = AssertUnwindSafe(|| self.advance(cause, &mut exchange));
-        if let Err(reason) = catch_unwind(advance).unwrap_or(Err(Reason::ProtocolError)) {
+        let result = panics::catch(self.peer, || self.advance(cause, &mut exchange));
+        if let Err(reason) = result.unwrap_or(Err(Reason::ProtocolError)) {
             self.enter(State::Closed(reason));
         }
         let Exchange { mut input, mut output, turn, .. } = exchange;
@@ -397,6 +420,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 session.greet(&mut exchange.output[0]);
             }
         }
+        exchange.turn.goes_on = self.pause == Pause::Budget && cause != Cause::Woken;
         let ready = self.begin(cause, exchange)?;
         let has_room = if ready.writable || !was_full {
             self.flush(exchange)?
@@ -407,9 +431,17 @@ impl<T: Stream, S: Session> Connection<T, S> {
         let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
         if until != Readable::No && self.can_read(exchange) {
             self.read(until, exchange)?;
+            if cause == Cause::Timeout(Timeout::Idle) && exchange.turn.read == 0 && self.can_read(exchange) {
+                self.finish(Reason::IdleTimeout, exchange);
+            }
             if has_room {
                 self.flush(exchange)?;
             }
+        }
+        let is_idle = exchange.output[0].is_empty() && !self.can_read(exchange);
+        if ready.writable && !was_full && is_idle && self.is_answered() {
+            // No output was pending, so this event may be an error, which no read and no write will return.
+            self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
         }
         if exchange.output[0].is_empty() {
             self.advance_state(exchange)?;
@@ -422,6 +454,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
             *was_held_back |= !self.reads;
             // It must learn that nothing more has arrived, and no event says that.
             turn.goes_on |= self.reads && !expects_input;
+        }
+        if turn.goes_on {
+            self.pause = Pause::Budget;
         }
         turn.timer = match &mut self.session {
             Some(session) if is_answered => session.timer(),
@@ -455,18 +490,19 @@ impl<T: Stream, S: Session> Connection<T, S> {
     fn begin(&mut self, cause: Cause, exchange: &mut Exchange<'_>) -> Result<Readiness, Reason> {
         match cause {
             Cause::Ready(ready) => return Ok(ready),
-            Cause::Woken => self.waits = false,
+            Cause::Woken => self.pause = Pause::No,
             Cause::End => self.finish(Reason::Ended, exchange),
             Cause::Stop(has_just_read) if self.state == State::Open => {
                 let (budget, was_held_back) = (exchange.means.budgets.drain, !self.reads);
                 self.enter(State::Draining { budget, has_just_read, was_held_back });
                 return Ok(Readiness::READABLE);
             }
-            Cause::Stop(_) | Cause::Timeout(Timeout::Connect) => {}
-            Cause::Timeout(Timeout::Idle) => self.finish(Reason::IdleTimeout, exchange),
+            // A client that has to wait for the server is not idle. What it has sent may be there already.
+            Cause::Timeout(Timeout::Idle) if self.reads => return Ok(Readiness::READABLE),
+            Cause::Stop(_) | Cause::Timeout(Timeout::Idle | Timeout::Connect) => {}
             Cause::Timeout(Timeout::Quiet) => self.stop_input(),
             Cause::Timeout(Timeout::Own) => match self.session.as_mut().map(Session::deadline) {
-                Some(AtDeadline::GoOn) => self.waits = false,
+                Some(AtDeadline::GoOn) => self.end_wait(),
                 _ => self.finish(Reason::Deadline, exchange),
             },
             Cause::Timeout(Timeout::Write) => return Err(Reason::WriteTimeout),
@@ -485,7 +521,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// whether the socket may have room for more.
     fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         loop {
-            let goes_on = self.answer(exchange)?;
+            let wants_room = self.answer(exchange)?;
             if exchange.output[0].is_empty() {
                 return Ok(true);
             }
@@ -497,12 +533,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let written = self.outcome("write", result, exchange)?;
             exchange.turn.written += written.unwrap_or(0);
             // There is room again, and an independent session asks for it itself.
-            self.waits &= !self.is_independent;
+            if self.is_independent {
+                self.end_wait();
+            }
             let is_short = !exchange.output[0].is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
             }
-            if !is_short && !goes_on {
+            if !is_short && !wants_room {
                 return Ok(true);
             }
         }
@@ -554,12 +592,12 @@ impl<T: Stream, S: Session> Connection<T, S> {
             exchange.input[0].clear();
         }
         let before = exchange.output[0].len();
-        let mut goes_on = self.is_independent;
-        while self.is_answered() && !self.waits {
+        let mut wants_room = self.is_independent;
+        while self.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
             let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {
-                goes_on = true;
+                wants_room = true;
                 break;
             }
             if exchange.turn.answers >= budgets.answers {
@@ -584,7 +622,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     break;
                 }
                 Step::Wait => {
-                    self.waits = true;
+                    self.pause = Pause::Wait;
                     step!(Event::Waiting { peer: self.peer });
                 }
                 Step::EndOutput if self.output_end == OutputEnd::Open => self.output_end = OutputEnd::Wanted,
@@ -605,13 +643,13 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
-        Ok(goes_on)
+        Ok(wants_room)
     }
 
     /// Moves on from a state whose work is done: no output is pending.
     fn advance_state(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
         let Exchange { turn, means, .. } = exchange;
-        if self.owes_answers && !self.waits && !turn.goes_on {
+        if self.owes_answers && self.pause != Pause::Wait && !turn.goes_on {
             self.owes_answers = false;
             turn.has_paid = true;
         }
@@ -675,8 +713,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
             session.ending(reason, output);
         }
         input.clear();
-        self.waits = false;
+        self.end_wait();
         self.enter(State::Finishing(reason));
+    }
+
+    fn end_wait(&mut self) {
+        if self.pause == Pause::Wait {
+            self.pause = Pause::No;
+        }
     }
 
     /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
@@ -688,7 +732,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     fn has_pending_output(&self) -> bool {
-        self.output.as_ref().is_some_and(|output| !output[0].is_empty())
+        self.pending_output() > 0
     }
 
     fn is_draining(&self) -> bool {
@@ -715,7 +759,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         match self.state {
             State::Open | State::Draining { .. } => {
                 let has_room = output.len() < exchange.means.budgets.high_water || self.is_independent;
-                has_room && self.input_room(input) > 0 && !self.waits
+                has_room && self.input_room(input) > 0 && self.pause != Pause::Wait
             }
             State::Lingering { has_input_ended, .. } => !has_input_ended,
             _ => false,

@@ -232,7 +232,7 @@ impl<S: Session> Conversation<S> {
         }
         if self.ended.is_none() && self.connection.closed().is_some() {
             self.ended = self.connection.closed();
-            self.connection.tell_closed();
+            self.connection.drop_session();
         }
     }
 }

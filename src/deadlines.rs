@@ -107,8 +107,14 @@ impl Deadlines {
 
     /// Whether this time-out of a session is running.
     pub fn is_running(&self, key: usize, kind: Timeout) -> bool {
-        let is_running = |node: &Node| node.due[slot(kind)] != NEVER && node.kinds[slot(kind)] == kind;
-        self.nodes.get(key).is_some_and(is_running)
+        self.due(key, kind).is_some()
+    }
+
+    /// When this time-out of a session is due, if it is running.
+    pub fn due(&self, key: usize, kind: Timeout) -> Option<Instant> {
+        let node = self.nodes.get(key)?;
+        let (due, is_kind) = (node.due[slot(kind)], node.kinds[slot(kind)] == kind);
+        (due != NEVER && is_kind).then(|| self.start + Duration::from_nanos(due))
     }
 
     /// Stops a time-out of a session, if it is running.
@@ -130,17 +136,28 @@ impl Deadlines {
         self.find_first().map(|(_, due)| self.start + Duration::from_nanos(due))
     }
 
-    /// A session whose time-out is due at `now`, if there is one, and since when. It is stopped.
-    pub fn take_late(&mut self, now: Instant) -> Option<(usize, Timeout, Instant)> {
+    /// A session whose time-out is due at `now`, if there is one, and since when.
+    pub fn first_late(&mut self, now: Instant) -> Option<(usize, Timeout, Instant)> {
         let (key, due) = self.find_first()?;
-        let since = self.start + Duration::from_nanos(due);
-        if since > now {
-            return None;
-        }
-        let node = &mut self.nodes[key];
+        let node = &self.nodes[key];
         let index = node.due.iter().position(|&at| at == due)?;
-        node.due[index] = NEVER;
-        Some((key, node.kinds[index], since))
+        let since = self.start + Duration::from_nanos(due);
+        (since <= now).then_some((key, node.kinds[index], since))
+    }
+
+    /// The sessions whose time-out of this kind is due first, at most `most` of them, in this order, and when. It looks at
+    /// every session: for a report.
+    pub fn first(&self, kind: Timeout, most: usize) -> Vec<(usize, Instant)> {
+        let mut first: Vec<(Nanos, usize)> = Vec::with_capacity(most + 1);
+        for key in (0..self.nodes.len()).filter(|&key| self.is_running(key, kind)) {
+            let due = self.nodes[key].due[slot(kind)];
+            let place = first.partition_point(|&other| other <= (due, key));
+            if place < most {
+                first.insert(place, (due, key));
+                first.truncate(most);
+            }
+        }
+        first.into_iter().map(|(due, key)| (key, self.start + Duration::from_nanos(due))).collect()
     }
 
     /// The session whose time-out is due first. The first place of the heap is right then.
@@ -245,12 +262,18 @@ mod tests {
                         deadlines.start(key, timeout, at(now + length)).unwrap();
                     }
                 }
-                let is_running = model.iter().any(|&(_, k, other)| (k, other) == (key, kind));
-                prop_assert_eq!(deadlines.is_running(key, timeout), is_running);
+                let running = model.iter().find(|&&(_, k, other)| (k, other) == (key, kind));
+                prop_assert_eq!(deadlines.due(key, timeout), running.map(|&(due, ..)| at(due)));
                 prop_assert_eq!(deadlines.next_due(), model.iter().map(|&(due, ..)| at(due)).min());
+                let of_kind = model.iter().filter(|&&(.., other)| ALL[other] == timeout);
+                let mut first: Vec<_> = of_kind.map(|&(due, key, _)| (at(due), key)).collect();
+                first.sort_unstable();
+                let found = deadlines.first(timeout, 5).into_iter().map(|(key, due)| (due, key));
+                prop_assert_eq!(found.collect::<Vec<_>>(), first[..first.len().min(5)].to_vec());
                 // All late ones, as the server takes them.
                 let mut late = Vec::new();
-                while let Some((key, kind, due)) = deadlines.take_late(at(now)) {
+                while let Some((key, kind, due)) = deadlines.first_late(at(now)) {
+                    deadlines.stop(key, kind);
                     late.push((due, key, kind as usize));
                 }
                 prop_assert!(late.is_sorted_by_key(|&(due, ..)| due), "in the order in which they are due");

@@ -101,12 +101,83 @@
 //! - **Output is limited** to the largest answer for each call, 32 KiB by default. Above that, [`Buffer::push`] panics,
 //!   and the panic ends this session only ([more](Session#a-session-that-goes-wrong)). An answer that is larger goes out in
 //!   parts: [`Step::More`].
-//! - **Sessions that concern each other** share data in an `Rc<RefCell<…>>` or an `Arc<Mutex<…>>`. A session that has
-//!   something for another one changes this data and then wakes the other ([`Waker`]), which gets a turn and takes what
-//!   is for it.
+//! - **A session is written to in its own turn only.** Others leave something for it, and wake it ([`Waker`]).
 //!
-//! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from. A layer is
-//! a session around a session: [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. A layer
+//! # Sessions that talk
+//!
+//! Sessions that concern each other share data. All of them run on one thread, so an `Rc<RefCell<…>>` is enough. A session
+//! that has something for another one puts it there and wakes the other. The loop then gives the other session a turn, and
+//! its `answer` takes what is for it:
+//!
+//! ```
+//! use std::cell::RefCell;
+//! use std::collections::BTreeMap;
+//! use std::rc::Rc;
+//!
+//! use okloop::conversation::Conversation;
+//! use okloop::{Buffer, Client, Session, Step, Waker};
+//!
+//! /// What a member keeps for news (bytes). A member whose client does not read misses the rest.
+//! const MOST_NEWS: usize = 4096;
+//!
+//! /// The members, by the numbers of their sessions: each with its waker and its news.
+//! type Room = RefCell<BTreeMap<u64, (Waker, Vec<u8>)>>;
+//!
+//! struct Member {
+//!     room: Rc<Room>,
+//!     number: u64,
+//! }
+//!
+//! impl Member {
+//!     fn enter(room: &Rc<Room>, client: Client<'_>) -> Self {
+//!         let number = client.waker.number();
+//!         room.borrow_mut().insert(number, (client.waker, Vec::new()));
+//!         Self { room: Rc::clone(room), number }
+//!     }
+//! }
+//!
+//! impl Session for Member {
+//!     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+//!         let mut room = self.room.borrow_mut();
+//!         let (_, news) = room.get_mut(&self.number).expect("it has entered");
+//!         output.push(news);
+//!         news.clear();
+//!         let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Step::NeedInput };
+//!         for (_, (waker, news)) in room.iter_mut().filter(|(number, _)| **number != self.number) {
+//!             if news.len() + end < MOST_NEWS {
+//!                 news.extend_from_slice(&input[..=end]);
+//!             }
+//!             waker.wake();
+//!         }
+//!         Step::Consumed(end + 1)
+//!     }
+//! }
+//!
+//! /// The room forgets the member, however its session ends.
+//! impl Drop for Member {
+//!     fn drop(&mut self) {
+//!         self.room.borrow_mut().remove(&self.number);
+//!     }
+//! }
+//!
+//! // With a server: server.run(|client| Member::enter(&room, client))
+//! let room = Rc::default();
+//! let mut ann = Conversation::open(|client| Member::enter(&room, client));
+//! let mut bob = Conversation::open(|client| Member::enter(&room, client));
+//! ann.send(b"hello\n");
+//! assert_eq!(bob.received(), b"hello\n");
+//! ```
+//!
+//! The example `chat` does the same for ten thousand members: a line stands in its room once. A world that also moves when
+//! nobody types, as a game's does, has [`Server::run_with_tick`].
+//!
+//! # Tests and layers
+//!
+//! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from, and so is
+//! the command's second server: `src/bin/okloop/http.rs` answers HTTP/1.1 in a hundred lines, with a deadline for half a
+//! request and with many requests on a connection. A layer is a session around a session:
+//! [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. The layer `Proxy` (feature
+//! `proxy-protocol`) makes its session when a balancer has named the client. A layer
 //! that needs scratch memory makes one [`Buffer`] for all its sessions, and shares it in an `Rc<RefCell<Buffer>>`.
 //!
 //! # What the library does not do
@@ -131,8 +202,8 @@
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
 //!
 //! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so, with
-//! [`Server::watch`] and without a second thread. The log goes
-//! through the [log] crate, to the logger that the program sets up.
+//! [`Server::watch`] and without a second thread. The log goes through the [log] crate, to the logger that the program sets
+//! up. The logger must not block, and neither must the report of a panic: [`log_panics`].
 //!
 //! # The way of a byte
 //!
@@ -171,8 +242,8 @@
 //! 6. `sessions.rs`: the table of all sessions. `server.rs`: the loop, which joins all of these. After it, only details
 //!    are left:
 //! 7. `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions ended, and how many), `socket.rs`,
-//!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `protocols/telnet.rs` (a layer), `trace.rs`
-//!    (each step, for the log and a recorder).
+//!    `listen.rs` and `error.rs` (how a server starts, and why it cannot), `panics.rs` (sessions that panic),
+//!    `protocols/telnet.rs` and `protocols/proxy.rs` (layers), `trace.rs` (each step, for the log and a recorder).
 //!
 //! Then chapter 16 of NOTES.md, the rules of readiness in one table. Chapter 19 has exercises.
 //!
@@ -203,6 +274,7 @@ pub mod conversation;
 mod deadlines;
 mod error;
 mod listen;
+mod panics;
 pub mod protocols;
 mod readiness;
 mod reason;
@@ -219,6 +291,7 @@ pub use buffer::Buffer;
 pub use client::{Client, Origin};
 pub use config::Config;
 pub use error::StartError;
+pub use panics::log_panics;
 pub use reason::Reason;
 pub use server::{Ending, Server};
 pub use session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};

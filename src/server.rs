@@ -110,7 +110,18 @@ impl Server {
         })
     }
 
-    /// Listens on one more name or address. [`Origin::Accepted`](crate::Origin::Accepted) counts the listeners in the order in
+    /// Listens on one more name or address:
+    ///
+    /// ```
+    /// # use okloop::{Config, Server};
+    /// let mut server = Server::new(Config::default())?;
+    /// server.listen("127.0.0.1", 0)?;
+    /// server.listen("127.0.0.1", 0)?;
+    /// assert_eq!(server.local_addrs()?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// [`Origin::Accepted`](crate::Origin::Accepted) counts the listeners in the order in
     /// which they were added; a name with several addresses has one for each of them.
     ///
     /// # Errors
@@ -133,8 +144,18 @@ impl Server {
         self.add(listener, true)
     }
 
-    /// Serves a listening socket that exists already: one that a supervisor has opened, or a test. At a stop, clients that
-    /// are still in its queue stay there, for the next process that has the socket.
+    /// Serves a listening socket that exists already.
+    ///
+    /// ```
+    /// # use okloop::{Config, Server};
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let mut server = Server::new(Config::default())?;
+    /// server.adopt(listener)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A supervisor has opened it, or a test. At a stop, clients that are still in its queue stay there, for the next
+    /// process that has the socket.
     ///
     /// # Errors
     ///
@@ -206,7 +227,7 @@ impl Server {
     /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
     ///
     /// `new_session` is called for each client, on this thread, and returns the protocol's side of the session. It must not
-    /// block and must not panic. Sessions of one server may share an `Rc`.
+    /// block. If it panics, the client is gone. Sessions of one server may share an `Rc`.
     ///
     /// # Errors
     ///
@@ -218,6 +239,25 @@ impl Server {
 
     /// As [`Server::run`], and calls `tick` again and again, each time after `period`, with clients or without. Ticks do
     /// not drift. One that is missed by more than a period is left out.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use okloop::protocols::{Framing, OkSession};
+    /// use okloop::{Config, Server};
+    ///
+    /// let server = Server::bind(Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() })?;
+    /// let (handle, mut ticks) = (server.handle(), 0);
+    /// let tick = || {
+    ///     ticks += 1;
+    ///     if ticks == 3 {
+    ///         handle.stop();
+    ///     }
+    /// };
+    /// server.run_with_tick(|_client| OkSession::new(Framing::Lines), Duration::from_millis(1), tick)?;
+    /// assert_eq!(ticks, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -333,6 +373,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             self.accept_new(events.iter().count(), ended);
             self.begin_connects();
             self.handle_requests();
+            self.begin_outgoing_drain();
         };
         let reason = if ending == Ending::Forced { Reason::Forced } else { Reason::DrainTimeout };
         self.sessions.close_all(reason);
@@ -471,6 +512,9 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             }
             // It may have failed already, and its session is to know.
             self.sessions.remove_closed();
+            if let Phase::Draining { next_key, outgoing: true, .. } = &mut self.phase {
+                *next_key = Some(0);
+            }
         }
     }
 
@@ -492,6 +536,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
         step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
         if requests.report {
             info!("{}", self.sessions.wakes.counters().read());
+            self.sessions.report_waiting(self.now);
         }
         if requests.stop_now {
             self.phase = Phase::Over(Ending::Forced);
@@ -513,15 +558,19 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
     /// One iteration's part of the drain: sessions start to drain.
     fn continue_drain(&mut self) {
         if let Phase::Draining { next_key, outgoing, .. } = &mut self.phase {
-            if next_key.is_none()
-                && self.acceptors.is_empty()
-                && self.sessions.has_only_outgoing()
-                && !*outgoing
-            {
-                (*next_key, *outgoing) = (Some(0), true);
-            }
             let now = Now { time: self.now, registry: self.poll.registry() };
             *next_key = next_key.and_then(|key| self.sessions.turn_to_drain(key, *outgoing, now));
+        }
+    }
+
+    /// The outgoing connections start to drain when the last accepted session has ended. No event says so: the next
+    /// iteration follows without one.
+    fn begin_outgoing_drain(&mut self) {
+        if let Phase::Draining { next_key: next_key @ None, outgoing: outgoing @ false, .. } = &mut self.phase
+            && self.acceptors.is_empty()
+            && self.sessions.has_only_outgoing()
+        {
+            (*next_key, *outgoing) = (Some(0), true);
         }
     }
 }

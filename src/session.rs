@@ -14,6 +14,38 @@ use crate::reason::Reason;
 
 /// What a session did in one step, and what the loop does next.
 ///
+/// An answer of any length goes out in parts:
+///
+/// ```
+/// use okloop::conversation::Conversation;
+/// use okloop::{Buffer, Session, Step};
+///
+/// /// Counts from 1 to a million for each byte.
+/// #[derive(Default)]
+/// struct Counting {
+///     next: u32,
+/// }
+///
+/// impl Session for Counting {
+///     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+///         if input.is_empty() {
+///             return Step::NeedInput;
+///         }
+///         if self.next == 1_000_000 {
+///             self.next = 0;
+///             return Step::Consumed(1);
+///         }
+///         self.next += 1;
+///         writeln!(output, "{}", self.next);
+///         Step::More
+///     }
+/// }
+///
+/// let mut conversation = Conversation::start(Counting::default());
+/// conversation.send(b"x");
+/// assert!(conversation.received().ends_with(b"\n999999\n1000000\n"));
+/// ```
+///
 /// A layer that gets a step which it does not know passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,6 +120,40 @@ pub enum EndOfInput {
 }
 
 /// What a session wants with its own deadline.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use okloop::conversation::Conversation;
+/// use okloop::{Buffer, Reason, Session, Step, Timer};
+///
+/// /// The client must log in within 30 seconds.
+/// struct Login {
+///     timer: Timer,
+/// }
+///
+/// impl Session for Login {
+///     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+///         if input.ends_with(b"\n") {
+///             self.timer = Timer::Stop;
+///             output.push(b"Welcome\n");
+///         }
+///         Step::Consumed(input.len())
+///     }
+///
+///     fn timer(&mut self) -> Timer {
+///         std::mem::take(&mut self.timer)
+///     }
+///
+///     fn ending(&mut self, _reason: Reason, output: &mut Buffer) {
+///         output.push(b"Too slow\n");
+///     }
+/// }
+///
+/// let mut conversation = Conversation::start(Login { timer: Timer::Start(Duration::from_secs(30)) });
+/// conversation.pass_deadline();
+/// assert_eq!(conversation.received(), b"Too slow\n");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Timer {
     /// The deadline stays as it is.
@@ -135,7 +201,7 @@ pub enum AtDeadline {
 ///
 /// A session ends alone, with [`Reason::ProtocolError`], after each of these mistakes:
 ///
-/// - One of its methods panics.
+/// - One of its methods panics, or what makes it does.
 /// - It appends more than its largest answer, and [`Buffer::push`] panics.
 /// - It consumes more than its input.
 /// - It returns [`Step::More`] without having appended anything.
@@ -143,14 +209,15 @@ pub enum AtDeadline {
 /// - It returns [`Step::Introduce`] twice, or is not [proxied](Session::is_proxied), or answers something before it.
 ///
 /// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
-/// its methods is called again. All other sessions go on. (This does not hold for a panic in its `Drop`, or with
-/// `panic = "abort"`. A panic prints a message to standard error before that, and this can block: see
-/// [`std::panic::set_hook`].)
+/// its methods is called again. The log tells of a panic, in one line of level error. All other sessions go on, with two
+/// exceptions: `panic = "abort"` ends the program, and the standard library's report of a panic can block all sessions.
+/// [`log_panics`](crate::log_panics) turns that report off.
 ///
 /// # When it is dropped
 ///
 /// The session is dropped with its connection: after the batch of events in which it has ended, and after
-/// [`closed`](Session::closed).
+/// [`closed`](Session::closed). So no method of another session is running then. A session that has entered something that
+/// sessions share leaves it in its `Drop`, because `closed` is not called after a panic.
 pub trait Session {
     /// How large the requests and answers are. The loop asks once, at the start.
     fn sizes(&self) -> Sizes {

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{Level, warn};
+use log::{Level, info, warn};
 use mio::event::Source;
 use mio::{Registry, Token};
 use slab::Slab;
@@ -17,10 +17,11 @@ use crate::buffer::Pool;
 use crate::client::{Client, Origin};
 use crate::config::{
     Budgets, Config, DRAIN_SCAN, END_BUDGET, EVENTS, HIGH_WATER, INPUT_BUFFER, MOST_CONNECTING, QUIET,
-    SPARE_BUFFERS,
+    REPORTED, SPARE_BUFFERS,
 };
 use crate::connection::{Clock, Connection, Means, Stream, Turn};
 use crate::deadlines::Deadlines;
+use crate::panics;
 use crate::readiness::Readiness;
 use crate::reason::{Reason, Timeout};
 use crate::session::{Session, Timer};
@@ -127,15 +128,16 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             Connection::refuse(socket, peer, self.config.full_message.as_bytes(), &mut self.means)
         } else {
             let waker = self.wakes.waker(key)?;
-            let session = new_session(waker, &socket);
-            if session.is_proxied() {
+            let Some(session) = self.make(key, peer, || new_session(waker, &socket)) else { return Ok(key) };
+            let connection = Connection::open(socket, peer, session, &mut self.means);
+            if connection.is_proxied() {
                 step!(Level::Debug, Event::Proxied { key, peer });
             } else {
                 step!(Level::Info, Event::Opened { key, peer });
             }
-            Connection::open(socket, peer, session, &mut self.means)
+            connection
         };
-        self.table.insert(connection);
+        self.insert(connection);
         if is_full {
             self.refused.push_back(key);
         }
@@ -148,6 +150,24 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             self.close(oldest, Reason::Refused);
         }
         if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(key) }
+    }
+
+    /// Makes a session. `None` if this panics: the client is gone then.
+    fn make(&self, key: usize, peer: Address, new_session: impl FnOnce() -> S) -> Option<S> {
+        let session = panics::catch(peer, new_session);
+        if session.is_none() {
+            self.wakes.retire(key);
+            self.wakes.counters().count_closed(Reason::ProtocolError);
+        }
+        session
+    }
+
+    fn insert(&mut self, connection: Connection<T, S>) {
+        let is_closed = connection.closed().is_some();
+        let key = self.table.insert(connection);
+        if is_closed {
+            self.ended.push(key);
+        }
     }
 
     /// Makes room in the table for one more session. The table doubles, and `Slab` cannot report that memory is out, so
@@ -292,17 +312,29 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
     /// Gives a turn to sessions whose time-out was over at `late`, at most [`END_BUDGET`] of them.
     pub fn turn_late(&mut self, late: Instant, now: Now<'_>) {
         for _ in 0..END_BUDGET {
-            let Some((key, timeout, since)) = self.deadlines.take_late(late) else { return };
-            // A wake that waits for its turn came before the deadline was over, as far as the loop knows.
+            let Some((key, timeout, since)) = self.deadlines.first_late(late) else { return };
+            // A wake that waits for its turn came before the deadline was over, as far as the loop knows. In that turn the
+            // session may stop the deadline.
             if self.wakes.take(key) {
                 self.turn(key, Cause::Woken, now);
-                if self.deadlines.is_running(key, timeout) {
-                    continue;
-                }
             }
+            if self.deadlines.due(key, timeout) != Some(since) {
+                continue;
+            }
+            self.deadlines.stop(key, timeout);
             step!(Event::TimeoutFired { key, timeout });
             let start = if timeout == Timeout::Own { since } else { now.time };
             self.turn_counting_from(key, Cause::Timeout(timeout), now, start);
+        }
+    }
+
+    /// Logs the sessions whose pending output has made no progress for longest. The write time-out knows them.
+    pub fn report_waiting(&self, now: Instant) {
+        let Some(length) = self.config.write_timeout else { return };
+        for (key, due) in self.deadlines.first(Timeout::Write, REPORTED) {
+            let (connection, left) = (&self.table[key], due.saturating_duration_since(now));
+            let (peer, bytes) = (connection.peer(), connection.pending_output());
+            info!("{peer}: {bytes} bytes of output pending for {:.1?}", length.saturating_sub(left));
         }
     }
 
@@ -354,7 +386,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             self.outgoing -= usize::from(connection.notes.is_outgoing);
             self.deadlines.stop_all(key);
             self.wakes.retire(key);
-            connection.tell_closed();
+            connection.drop_session();
             let mut reason = connection.closed().expect("only closed sessions are removed");
             if let Some(index) = self.refused.iter().position(|&refused| refused == key) {
                 self.refused.remove(index);
@@ -388,21 +420,26 @@ impl<S: Session> Sessions<S> {
         let waker = self.wakes.waker(key)?;
         let is_full = self.open() >= self.config.max_connections;
         let result = if is_full { Err(ErrorKind::QuotaExceeded.into()) } else { Socket::connect(address) };
-        let mut session = new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        let new_session = || new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
+        let Some(mut session) = self.make(key, peer, new_session) else { return Ok(()) };
         match result {
             Ok(socket) => {
                 step!(Level::Debug, Event::ConnectStarted { key, peer });
                 let mut connection = Connection::connect(socket, peer, session, &mut self.means);
                 connection.notes.is_outgoing = true;
-                self.table.insert(connection);
-                (self.outgoing, self.connecting) = (self.outgoing + 1, self.connecting + 1);
+                self.outgoing += 1;
+                self.connecting += usize::from(connection.is_connecting());
+                self.insert(connection);
                 self.wakes.counters().set_open(self.open());
                 self.turn(key, Cause::Ready(Readiness::NONE), now);
             }
             Err(error) => {
                 step!(Level::Debug, Event::CallFailed { peer, call: "connect", error: error.to_string() });
-                session.connect_failed(&error);
-                session.closed(Reason::ConnectFailed);
+                panics::catch(peer, || {
+                    session.connect_failed(&error);
+                    session.closed(Reason::ConnectFailed);
+                });
+                panics::catch(peer, || drop(session));
                 self.wakes.retire(key);
                 self.wakes.counters().count_closed(Reason::ConnectFailed);
             }

@@ -123,6 +123,10 @@ impl Socket {
     /// # Errors
     ///
     /// The connection was reset, or timed out.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(clippy::unnecessary_wraps, reason = "Linux can fail")
+    )]
     pub fn is_delivered(&self) -> io::Result<Option<bool>> {
         match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -136,6 +140,10 @@ impl Socket {
 
     /// Limits how long the kernel waits for a client that takes none of what was written (`TCP_USER_TIMEOUT`, tcp(7)).
     /// Then the connection ends with `TimedOut`. Set only at the end, because it overrides the keepalive.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(clippy::unused_self, reason = "Linux has the option")
+    )]
     pub fn limit_delivery(&self, timeout: Duration) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Self::Tcp(socket) = self {

@@ -68,6 +68,13 @@ pub enum Event {
         /// The system's message.
         error: String,
     },
+    /// The session has panicked.
+    Panicked {
+        /// The session's client.
+        peer: Address,
+        /// Where, and with which text.
+        report: String,
+    },
     /// The protocol has answered its input. It stops when the output reaches the high water mark.
     Answered {
         /// The session's client.
@@ -269,6 +276,7 @@ impl fmt::Display for Event {
             Self::Call { peer, call, bytes: Some(count), .. } => write!(f, "{peer}: {call} {count} bytes"),
             Self::Call { peer, call, bytes: None, .. } => write!(f, "{peer}: {call} would block"),
             Self::CallFailed { peer, call, error } => write!(f, "{peer}: {call}: {error}"),
+            Self::Panicked { peer, report } => write!(f, "{peer}: its session {report}"),
             Self::Answered { peer, input, output } => {
                 write!(f, "{peer}: {output} bytes of output pending, {input} of input not answered")
             }

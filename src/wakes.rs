@@ -145,6 +145,49 @@ impl fmt::Debug for Shared {
 /// ended does nothing, and never reaches the next session.
 ///
 /// The data that the session is woken for stands elsewhere: publish it first, then wake.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use std::thread;
+///
+/// use okloop::conversation::Conversation;
+/// use okloop::{Buffer, Session, Step, Waker};
+///
+/// /// A thread doubles each number.
+/// struct Doubling {
+///     waker: Waker,
+///     /// Where the thread puts its answer. `None` before the question.
+///     answer: Option<Arc<Mutex<Option<u32>>>>,
+/// }
+///
+/// impl Session for Doubling {
+///     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+///         let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return Step::NeedInput };
+///         let Some(answer) = &self.answer else {
+///             let number: u32 = String::from_utf8_lossy(&input[..end]).parse().unwrap_or(0);
+///             let (answer, waker) = (Arc::new(Mutex::new(None)), self.waker.clone());
+///             self.answer = Some(Arc::clone(&answer));
+///             thread::spawn(move || {
+///                 *answer.lock().unwrap() = Some(2 * number);
+///                 waker.wake();
+///             });
+///             return Step::Wait;
+///         };
+///         let Some(number) = *answer.lock().unwrap() else { return Step::Wait };
+///         self.answer = None;
+///         writeln!(output, "{number}");
+///         Step::Consumed(end + 1)
+///     }
+/// }
+///
+/// let mut conversation = Conversation::open(|client| Doubling { waker: client.waker, answer: None });
+/// conversation.send(b"21\n");
+/// let mut received = Vec::new();
+/// while received.is_empty() {
+///     received = conversation.received();
+/// }
+/// assert_eq!(received, b"42\n");
+/// ```
 #[derive(Clone)]
 pub struct Waker {
     shared: Arc<Shared>,
@@ -219,6 +262,22 @@ impl fmt::Display for ConnectQueueFull {
 impl std::error::Error for ConnectQueueFull {}
 
 /// Controls a server while it runs, from any thread, and from the turns of its sessions. It may outlive the server.
+///
+/// ```
+/// use std::thread;
+///
+/// use okloop::protocols::{Framing, OkSession};
+/// use okloop::{Config, Ending, Server};
+///
+/// let server = Server::bind(Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() })?;
+/// let handle = server.handle();
+/// let running = thread::spawn(move || server.run(|_client| OkSession::new(Framing::Lines)));
+/// println!("{} sessions are open", handle.stats().open);
+/// handle.stop();
+/// let (ending, stats) = running.join().expect("the loop does not panic")?;
+/// assert_eq!((ending, stats.accepted), (Ending::Drained, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -243,7 +302,9 @@ impl Handle {
         self.shared.is_stopping.load(Relaxed)
     }
 
-    /// Lets the server log its counters.
+    /// Lets the server log its counters, and the ten sessions whose pending output has made no progress for longest: the
+    /// client's address, how much output, and for how long. Without [`Config::write_timeout`](crate::Config::write_timeout)
+    /// the loop does not count this time, and names no session.
     pub fn report(&self) {
         self.shared.ask(REPORT);
     }

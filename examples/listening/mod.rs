@@ -22,8 +22,7 @@ fn open(address: SocketAddr) -> Result<TcpListener, StartError> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).map_err(Create)?;
     say("Socket created");
 
-    // Without this option a restarted server could not bind its port for a minute, while the kernel remembers the
-    // sessions of the one before (TIME_WAIT). On Windows the option lets other programs take the port.
+    // As in `echo_once`: a restarted server can bind its port immediately.
     socket.set_reuse_address(cfg!(unix)).map_err(Create)?;
     socket.bind(&address.into()).map_err(|error| Bind(address, error))?;
     say("Socket bind complete");

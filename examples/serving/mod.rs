@@ -1,5 +1,7 @@
 //! How the examples with sessions that talk start.
 
+#![allow(dead_code, reason = "each example uses a part")]
+
 use std::io;
 
 use okloop::protocols::{Either, Telnet};
@@ -9,12 +11,15 @@ use super::terminal::{arguments, exit, port, say};
 
 /// Serves on a port of every IPv4 interface until SIGTERM or Ctrl-C, then drains. With the option `--telnet` the clients
 /// are telnet terminals.
-#[allow(dead_code, reason = "the chat with Redis has arguments of its own")]
-pub fn run<S: Session>(mut new_session: impl FnMut(Client<'_>) -> S) {
+pub fn run<S: Session>(new_session: impl FnMut(Client<'_>) -> S) {
     let [number, telnet] = arguments(["PORT", "--telnet"]);
-    let server = bind(Config { port: port(number, 8888), ..Config::default() });
-    let result = server.run(|client| match new_session(client) {
-        session if telnet.is_some() => Either::Left(Telnet::new(session)),
+    serve(Config { port: port(number, 8888), ..Config::default() }, telnet.is_some(), new_session);
+}
+
+/// The same with other arguments.
+pub fn serve<S: Session>(config: Config, telnet: bool, mut new_session: impl FnMut(Client<'_>) -> S) {
+    let result = bind(config).run(|client| match new_session(client) {
+        session if telnet => Either::Left(Telnet::new(session)),
         session => Either::Right(session),
     });
     result.unwrap_or_else(|error| exit(1, error));

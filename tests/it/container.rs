@@ -1,64 +1,162 @@
-//! What a container does to a server: it may open a billion files, has little memory, and is killed soon after its
-//! SIGTERM.
+//! The committed files for containers. The image is built by the real `buildah`, and its root started as an engine would.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use nix::sys::signal::Signal::SIGTERM;
-use okloop::Reason;
+use nix::sys::signal::Signal;
+use okloop::config::{HIGH_WATER, INPUT_BUFFER};
+use okloop::protocols::PREFIX;
 
-use crate::harness::{Client, Process, binary, crowd};
-use crate::vitals::Vitals;
+use crate::harness::{Client, Process, cargo, lossy};
+use crate::metrics::metrics_port;
 
-/// As many open files as Docker and Kubernetes often allow.
-const BILLION: &str = "1073741816";
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy");
 
 #[test]
-fn a_billion_sessions_may_be_allowed_and_cost_nothing() {
-    const CLIENTS: usize = 20;
-    let start = Instant::now();
-    let server = Process::okloop(&["--max-connections", BILLION]);
-    let port = server.port();
-    let started_in = start.elapsed();
-    let clients = crowd(CLIENTS, port);
-    let vitals = Vitals::of(&server);
-    let (resident, most) = (vitals.resident_memory(), vitals.most_address_space());
-    let stop = Instant::now();
-    server.signal(SIGTERM);
-    for mut client in clients {
-        client.read_to_end();
-    }
-    let finished = server.finish();
-    let stopped_in = stop.elapsed();
+#[ignore = "needs buildah and Rust's target for musl; .ci/run installs and runs it"]
+fn the_image_serves_read_only_as_another_user_without_proc() {
+    let image = Image::build();
+    assert_eq!(fs::read_dir(&image.root).expect("it is mounted").count(), 1, "one program");
+    let entry = image.configured("{{range .Docker.Config.Entrypoint}}{{println .}}{{end}}");
+    let mut entry: Vec<&str> = entry.lines().filter(|word| !word.is_empty()).collect();
+    entry.extend(["--host", "127.0.0.1", "--port", "0", "--metrics", "127.0.0.1:0"]);
+    let server = Process::spawn(&mut image.command(&entry));
+    let metrics = metrics_port(&server);
+    let mut client = Client::greeted(server.port());
+    client.ask(b"hello");
 
-    assert_eq!((finished.status, finished.stats().closed(Reason::Drained)), (Some(0), CLIENTS as u64));
-    assert!(resident < 16 << 20 && most < 1 << 30, "{resident} bytes are used, {most} reserved");
-    // To look at a billion places takes seconds.
-    let second = Duration::from_secs(1);
-    assert!(started_in < second && stopped_in < second, "{started_in:?} to start, {stopped_in:?} to stop");
+    let process = Path::new("/proc").join(server.id().to_string());
+    let status = fs::read_to_string(process.join("status")).expect("it runs");
+    assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
+    assert!(status.contains("\nCapEff:\t0000000000000000\n"), "{status}");
+    let mounts = fs::read_to_string(process.join("mountinfo")).expect("it runs");
+    assert!(mounts.lines().any(|mount| mount.contains(" / ro")), "{mounts}");
+    assert!(!process.join("root/proc").exists());
+
+    let check = image.configured("{{range .Docker.Config.Healthcheck.Test}}{{println .}}{{end}}");
+    let check: Vec<String> = check
+        .lines()
+        .filter(|word| !word.is_empty() && *word != "CMD")
+        .map(|word| word.replace(":9100", &format!(":{metrics}")))
+        .collect();
+    let check: Vec<&str> = check.iter().map(String::as_str).collect();
+    let healthy = Process::spawn(&mut image.command(&check)).finish();
+    assert_eq!((healthy.status, lossy(&healthy.stdout)), (Some(0), "serving\n".to_owned()));
+
+    let stop: Signal = image.configured("{{.Docker.Config.StopSignal}}").trim().parse().expect("a signal");
+    server.signal(stop);
+    assert_eq!(client.read_to_end(), b"");
+    let unhealthy = Process::spawn(&mut image.command(&check)).finish();
+    assert_eq!((unhealthy.status, &unhealthy.stderr[..]), (Some(1), "draining\n"));
+    drop(client);
+    assert_eq!(server.finish().status, Some(0));
 }
 
+/// Kubernetes kills a process whose grace period is over, or that needs more memory than its limit.
 #[test]
-fn a_server_with_little_memory_starts_serves_and_stops() {
-    let script = "ulimit -v 60000; exec \"$0\" \"$@\"";
-    let arguments = ["--host", "127.0.0.1", "--port", "0", "--max-connections", BILLION];
-    let server = Process::spawn(
-        Command::new("sh").args(["-c", script]).arg(binary("okloop")).args(arguments).env_remove("RUST_LOG"),
-    );
-    for client in &mut crowd(20, server.port()) {
-        client.ask(b"hello");
-    }
-    server.stop();
+fn the_deployments_limits_fit_together() {
+    let file = |name: &str| fs::read_to_string(Path::new(DEPLOY).join(name)).expect("it is committed");
+    let (deployment, sysctls) = (file("kubernetes.yaml"), file("sysctl.conf"));
+    let settings = deployment.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let is_between = |c: char| c.is_whitespace() || "[],\"".contains(c);
+    let words: Vec<&str> =
+        settings.flat_map(|line| line.split(is_between)).filter(|word| !word.is_empty()).collect();
+    let number = |after: &[&str]| -> usize {
+        let at = words.windows(after.len()).position(|part| part == after).expect("it is set");
+        words[at + after.len()].trim_end_matches("Mi").parse().expect("it is a number")
+    };
+    let (drain, pause) = (number(&["--drain-timeout"]), number(&["sleep:", "seconds:"]));
+    assert!(number(&["terminationGracePeriodSeconds:"]) > drain + pause);
+
+    let most = |key: &str| -> usize {
+        let value =
+            sysctls.lines().find_map(|line| line.strip_prefix(&format!("{key} = "))).expect("it is set");
+        assert!(deployment.contains(&format!("name: {key}\n            value: {value}\n")), "{key}");
+        value.split(' ').next_back().and_then(|last| last.parse().ok()).expect("there are three numbers")
+    };
+    let in_kernel = 4200 + most("net.ipv4.tcp_rmem") + most("net.ipv4.tcp_wmem");
+    let at_worst = INPUT_BUFFER + HIGH_WATER + PREFIX.len() + INPUT_BUFFER + in_kernel;
+    let mebibytes = number(&["limits:", "cpu:", "1", "memory:"]);
+    assert!(number(&["--max-connections"]) * at_worst <= mebibytes << 20);
 }
 
-/// `docker stop` waits for ten seconds, then kills.
-#[test]
-fn a_client_that_stays_does_not_outlast_the_patience_of_docker() {
-    let server = Process::okloop(&[]);
-    let stays = Client::greeted(server.port());
-    let stop = Instant::now();
-    let finished = server.stop();
-    assert_eq!(finished.stats().closed(Reason::DrainTimeout), 1, "the counters are logged");
-    assert!(stop.elapsed() < Duration::from_secs(10), "{:?}", stop.elapsed());
-    drop(stays);
+/// The image, in a store of its own that ends with it.
+struct Image {
+    store: PathBuf,
+    root: PathBuf,
+}
+
+impl Image {
+    fn build() -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+        let target_directory = directory.parent().expect("it is in the target directory");
+        let status = cargo()
+            .args([
+                "build",
+                "--package=okloop",
+                "--bin=okloop",
+                "--quiet",
+                "--target",
+                &target,
+                "--target-dir",
+            ])
+            .arg(target_directory)
+            .status();
+        assert!(status.expect("cargo runs, as it runs this").success());
+
+        let context = directory.join("container");
+        fs::create_dir_all(&context).expect("cargo gives the tests a directory");
+        let program = target_directory.join(target).join("debug/okloop");
+        fs::copy(program, context.join("okloop")).expect("the program is built");
+        let mut image = Self { store: directory.join("container-store"), root: PathBuf::new() };
+        let file = Path::new(DEPLOY).join("Containerfile");
+        let arguments =
+            ["build", "--isolation", "chroot", "--format", "docker", "--tag", "okloop", "--quiet", "--file"];
+        image.buildah(&[&arguments[..], &[path(&file), path(&context)]].concat());
+        let container = image.buildah(&["from", "okloop"]);
+        image.root = image.buildah(&["mount", container.trim()]).trim().into();
+        image
+    }
+
+    /// What the image's configuration says.
+    fn configured(&self, template: &str) -> String {
+        self.buildah(&["inspect", "--type", "image", "--format", template, "okloop"])
+    }
+
+    fn buildah(&self, arguments: &[&str]) -> String {
+        let mut buildah = Command::new("buildah");
+        buildah.args(["--storage-driver", "vfs", "--root"]).arg(self.store.join("root"));
+        buildah.arg("--runroot").arg(self.store.join("run")).args(arguments).stdin(Stdio::null());
+        let output = buildah.output().expect("buildah is installed");
+        assert!(output.status.success(), "{arguments:?}: {}", lossy(&output.stderr));
+        lossy(&output.stdout)
+    }
+
+    /// A command in the image's root, which is read-only, as the image's user, with nothing else mounted.
+    fn command(&self, words: &[&str]) -> Command {
+        let script =
+            "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec chroot --userspec=\"$@\"";
+        let user = self.configured("{{.Docker.Config.User}}");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script])
+            .arg(&self.root)
+            .arg(user.trim())
+            .arg(&self.root)
+            .args(words);
+        command
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // A later run starts without what this one leaves behind.
+        let _ = fs::remove_dir_all(&self.store);
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("the path is valid UTF-8")
 }

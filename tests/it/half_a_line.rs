@@ -64,7 +64,7 @@ fn the_line_timeout_ends_a_session_whose_line_never_becomes_whole() {
         assert!(took >= Duration::from_millis(400), "{took:?}");
         silent.send(b"a line\r\n");
         silent.expect(b"OK...a line\r\n");
-        drop((silent, slow));
+        drop((silent, slow, keyboard));
         assert_eq!(server.stop().stats().closed(Reason::Deadline), 1);
     }
 }

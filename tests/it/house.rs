@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The files of the library from the top down. A file imports only what stands below it, so there is no circle.
-const LIBRARY: [&str; 26] = [
+const LIBRARY: &[&str] = &[
     "lib",
     // The loop, and what a test has in its place.
     "server",
@@ -32,6 +32,7 @@ const LIBRARY: [&str; 26] = [
     // The words that all share.
     "socket",
     "stats",
+    "panics",
     "trace",
     "readiness",
     "error",
@@ -41,15 +42,15 @@ const LIBRARY: [&str; 26] = [
 ];
 
 /// The files of the command.
-const COMMAND: [&str; 8] =
-    ["main", "arguments", "metrics", "logging", "http", "open_files", "process", "supervisor"];
+const COMMAND: &[&str] =
+    &["main", "arguments", "metrics", "logging", "http", "open_files", "process", "supervisor"];
 
 /// All that a protocol knows: the trait, its buffer, and some words.
-const OF_PROTOCOLS: [&str; 5] = ["session", "buffer", "reason", "address", "config"];
+const OF_PROTOCOLS: &[&str] = &["session", "buffer", "reason", "address", "config"];
 
 #[test]
 fn no_file_imports_one_that_stands_above_it() {
-    for (directory, order) in [("src", &LIBRARY[..]), ("src/bin/okloop", &COMMAND)] {
+    for (directory, order) in [("src", LIBRARY), ("src/bin/okloop", COMMAND)] {
         let imports = imports(&root().join(directory));
         let place = |file: &str| {
             let place = order.iter().position(|known| *known == file);

@@ -55,7 +55,8 @@ fn the_message_reaches_refused_clients_that_have_already_sent_something() {
 
 #[test]
 fn a_refused_client_is_counted_once_as_refused_however_it_ends() {
-    let server = Embedded::start(limited(1), Framing::Chunks);
+    let config = Config { linger_timeout: Duration::from_millis(300), ..limited(1) };
+    let server = Embedded::start(config, Framing::Chunks);
     let mut inside = Client::greeted(server.port());
     let refused = || {
         let mut client = Client::connect(server.port());
@@ -102,7 +103,9 @@ fn at_most_max_refusals_clients_are_refused_at_the_same_time() {
 #[test]
 fn a_refused_client_takes_no_place_and_is_closed_at_its_time_out() {
     // Its silence does not end it earlier: the idle time-out is shorter.
-    let server = start(&["--max-connections", "1", "--idle-timeout", "0.5", "--log-level", "debug"]);
+    const LINGER: Duration = Duration::from_millis(500);
+    let time_outs = ["--idle-timeout", "0.2", "--linger-timeout", "0.5"];
+    let server = start(&[&["--max-connections", "1", "--log-level", "debug"][..], &time_outs].concat());
     let mut inside = Client::greeted(server.port());
     let mut refused = Client::connect(server.port());
     assert_eq!(refused.read_to_end(), FULL);
@@ -112,7 +115,7 @@ fn a_refused_client_takes_no_place_and_is_closed_at_its_time_out() {
     let mut next = Client::greeted(server.port());
     next.ask(b"the place is free");
     server.line_with(&format!("{} closed: refused", refused.address()));
-    assert!(since.elapsed() > Config::default().linger_timeout / 2, "{:?}", since.elapsed());
+    assert!(since.elapsed() > LINGER / 2, "{:?}", since.elapsed());
 }
 
 #[test]
@@ -142,7 +145,7 @@ fn the_accept_queue_is_as_long_as_the_backlog() {
 
 #[test]
 fn each_time_out_has_an_option_and_a_line_in_the_log() {
-    let server = start(&["--idle-timeout", "0.2"]);
+    let server = start(&["--idle-timeout", "0.2", "--linger-timeout", "0.1"]);
     let mut client = Client::greeted(server.port());
     server.line_with(&format!("{} closed: idle_timeout", client.address()));
     assert_eq!(client.read_to_end(), b"");

@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 mod accepting;
+mod crowded_chat;
 mod fairness;
 mod harness;
 mod memory;

@@ -6,21 +6,28 @@
 
 #![cfg(target_os = "linux")]
 
+mod absurd_limits;
 mod backpressure;
 mod balancer;
+mod chat;
+mod chat_redis;
 mod clients;
 mod command;
 mod container;
 mod documents;
 mod exercises;
+mod first_signals;
+mod gateway;
 mod half_a_line;
 mod harness;
 mod house;
 mod ladder;
 mod limits;
 mod log_lines;
+mod lookup;
 mod metrics;
 mod open_files;
+mod panics;
 mod parity;
 mod promises;
 mod protocols;

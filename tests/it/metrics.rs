@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use okloop::config::HIGH_WATER;
 use okloop::protocols::BANNER;
 
 use crate::harness::{Client, Process, binary, eventually, inherited_files, lossy};
@@ -122,13 +123,6 @@ fn a_port_in_use_is_a_start_error() {
 }
 
 #[test]
-fn an_address_that_is_none_is_a_bad_argument() {
-    for address in ["9100", ":9100", "127.0.0.1:", "127.0.0.1:70000"] {
-        assert_eq!(Process::okloop(&["--metrics", address]).finish().status, Some(2), "{address}");
-    }
-}
-
-#[test]
 fn what_is_not_asked_for_as_it_should_be_is_refused_as_http_says() {
     let (_server, metrics) = start(&[]);
     let mut long = "GET /metrics HTTP/1.1\r\n".to_owned();
@@ -197,6 +191,41 @@ fn scrapers_take_no_room_from_sessions_and_sessions_none_from_scrapers() {
     assert_eq!((stats.peak, stats.accept_pauses), (3, 0));
 }
 
+#[test]
+#[ignore = "fills the buffers of twelve sessions, four seconds"]
+fn the_report_names_the_ten_sessions_whose_output_has_waited_longest() {
+    let server = Process::okloop(&["--write-timeout", "100"]);
+    let payload = vec![b'x'; 64 << 20];
+    let mut reader = Client::greeted(server.port());
+    let slow: Vec<Client> = (0..12)
+        .map(|_| {
+            let mut client = Client::greeted(server.port());
+            client.send_until_full(&payload);
+            client
+        })
+        .collect();
+    reader.ask(b"hello");
+    server.signal(Signal::SIGUSR1);
+    let waiting = || -> Vec<String> {
+        let log = lossy(&server.stdout());
+        let lines = log.lines().filter(|line| line.contains(" bytes of output pending for "));
+        lines.map(|line| line.split_once("] ").expect("a module comes first").1.to_owned()).collect()
+    };
+    eventually("ten sessions are named", || waiting().len() == 10);
+    let mut longest = f64::INFINITY;
+    for (client, line) in slow.iter().zip(waiting()) {
+        let (address, text) = line.split_once(": ").expect("an address comes first");
+        assert_eq!(address, client.address().to_string(), "in this order");
+        let (bytes, time) = text.split_once(" bytes of output pending for ").expect("bytes and a time");
+        let bytes: usize = bytes.parse().expect("it is a number");
+        assert!((HIGH_WATER..2 * HIGH_WATER).contains(&bytes), "{line}");
+        let (number, unit) = time.split_at(time.find(|c: char| c.is_alphabetic()).expect("a unit"));
+        let seconds = number.parse::<f64>().expect("a number") / if unit == "ms" { 1000.0 } else { 1.0 };
+        assert!(seconds <= longest && seconds < 60.0, "{line}");
+        longest = seconds;
+    }
+}
+
 /// A server, and the port of its metrics.
 fn start(arguments: &[&str]) -> (Process, u16) {
     let server = Process::okloop(&[&["--metrics", "127.0.0.1:0"], arguments].concat());
@@ -218,9 +247,8 @@ fn get(port: u16, path: &str) -> String {
 /// What the server says until it ends the connection. It may answer before it has read everything.
 fn exchange(port: u16, request: &str) -> String {
     let mut client = Client::connect(port);
-    match client.stream().write_all(request.as_bytes()) {
-        Err(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe),
-        Ok(()) => {}
+    if let Err(error) = client.stream().write_all(request.as_bytes()) {
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     }
     lossy(&client.read_to_end())
 }

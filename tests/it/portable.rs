@@ -2,6 +2,7 @@
 //! `main.rs` and `load.rs`. They need Linux.
 
 mod calls;
+mod connects;
 mod conversation;
 mod embedding;
 mod harness;

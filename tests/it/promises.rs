@@ -149,7 +149,7 @@ fn a_slow_client_that_goes_on_sending_gets_everything_after_a_close() {
         }
         client.half_close();
     });
-    let lines = received.iter().filter(|&&byte| byte == b'\n').count();
+    let lines = received.split_inclusive(|&byte| byte == b'\n').count();
     assert_eq!((lines, received.ends_with(b"Goodbye\n")), (LINES + 1, true));
     let (ending, stats) = server.stop();
     assert_eq!(ending, Ending::Drained);
@@ -173,7 +173,7 @@ fn a_session_keeps_its_place_until_the_clients_kernel_has_everything() {
     let ended: Vec<Client> = (0..2)
         .map(|_| {
             let mut client = with_window(server.port(), 2048);
-            client.send(&[b'q'; 60_000]);
+            client.send(&vec![b'q'; 60_000]);
             client.half_close();
             client
         })
@@ -193,7 +193,7 @@ fn the_idle_time_out_destroys_no_answer() {
     let server = Embedded::start(config, Framing::Chunks);
     let mut client = with_window(server.port(), 4096);
     client.expect(okloop::protocols::BANNER);
-    client.send(&[b'k'; 30_000]);
+    client.send(&vec![b'k'; 30_000]);
     let (mut received, mut chunk, start) = (0, [0; 1000], Instant::now());
     loop {
         match client.stream().read(&mut chunk).expect("the server ends the session in order") {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use okloop::protocols::{BANNER, Telnet};
 use okloop::{Buffer, Config, Reason, Session, Step};
 
-use crate::harness::{Client, DEADLINE, Embedded, Process, TELNET_BANNER, bind, loopback};
+use crate::harness::{Client, DEADLINE, Embedded, Process, TELNET_BANNER, bind, loopback, session_of};
 
 const GREETING: &[u8] = b"Type lines, then quit\n";
 
@@ -78,10 +78,17 @@ fn quit_behind_much_pending_output_loses_nothing() {
 
 #[test]
 fn a_client_that_does_not_end_after_quit_is_closed_by_the_linger_time_out() {
-    let server = line_server();
-    let mut client = connect(&server);
+    const LINGER: Duration = Duration::from_millis(500);
+    let config = Config { linger_timeout: LINGER, ..loopback() };
+    let server = Embedded::run(bind(config), |_| {
+        session_of(|input, output| {
+            output.push(input);
+            if input.is_empty() { Step::NeedInput } else { Step::Close }
+        })
+    });
+    let mut client = Client::connect(server.port());
     client.send(b"quit\n");
-    assert_eq!(client.read_to_end(), b"Goodbye\n");
+    assert_eq!(client.read_to_end(), b"quit\n");
     let ended = Instant::now();
     while client.stream().write_all(b"x").is_ok() {
         assert!(ended.elapsed() < DEADLINE, "the session goes on");
@@ -89,7 +96,7 @@ fn a_client_that_does_not_end_after_quit_is_closed_by_the_linger_time_out() {
     }
     // The server counts from its own end of output, which is a moment before the client has read it.
     let lingered = ended.elapsed();
-    assert!(lingered > Config::default().linger_timeout.mul_f64(0.8), "{lingered:?}");
+    assert!(lingered > LINGER.mul_f64(0.8), "{lingered:?}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+use okloop::Reason;
 use okloop::protocols::{BANNER, PREFIX};
-use okloop::{Config, Reason};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, FULL, Finished, Process, binary, chunks_of, lossy, numbered_lines};
@@ -44,7 +44,7 @@ fn sigterm_and_sigint_end_a_silent_clients_input_and_wait_for_its_end() {
 fn input_during_the_drain_destroys_no_answer() {
     const ARRIVED: usize = 40_000;
     let server = Process::okloop(&PATIENT);
-    let mut clients: Vec<Client> = (0..10).map(|_| Client::greeted(server.port())).collect();
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::greeted(server.port())).collect();
     let sent = numbered_lines(ARRIVED + (1 << 20));
     let (before, after) = sent.split_at(ARRIVED);
     while_stopped(&server, || {
@@ -65,20 +65,23 @@ fn input_during_the_drain_destroys_no_answer() {
             });
         }
     });
-    assert_eq!(drained(server).stats().closed(Reason::Drained), 10);
+    assert_eq!(drained(server).stats().closed(Reason::Drained), 5);
+}
+
+#[test]
+fn a_stop_that_arrives_twice_is_one_stop_and_all_pending_output_is_delivered() {
+    pending_output_is_delivered(Process::okloop(&PATIENT), |server| {
+        while_stopped(server, || [SIGTERM, SIGINT].map(|signal| server.signal(signal)));
+    });
 }
 
 /// GNU `timeout` sends SIGTERM to its child, then to its process group. The child is in both.
 #[test]
-fn a_stop_that_arrives_twice_is_one_stop_and_all_pending_output_is_delivered() {
+fn a_stop_by_gnu_timeout_delivers_all_pending_output() {
     let mut command = Command::new("timeout");
     command.args(["--preserve-status", "3600"]).arg(binary("okloop"));
     let timeout = Process::spawn(command.args(["--host", "127.0.0.1", "--port", "0"]).args(PATIENT));
     pending_output_is_delivered(timeout, |timeout| timeout.signal(SIGTERM));
-
-    pending_output_is_delivered(Process::okloop(&PATIENT), |server| {
-        while_stopped(server, || [SIGTERM, SIGINT].map(|signal| server.signal(signal)));
-    });
 }
 
 fn pending_output_is_delivered(server: Process, stop: impl FnOnce(&Process)) {
@@ -167,7 +170,7 @@ fn a_restart_can_bind_while_connections_of_the_last_run_are_in_time_wait() {
 
 #[test]
 fn slow_readers_and_floods_are_ended_at_the_drain_time_out() {
-    let server = Process::okloop(&["--drain-timeout", "1"]);
+    let server = Process::okloop(&["--drain-timeout", "0.5"]);
     let [_silent, mut slow, flood] = [(); 3].map(|()| Client::greeted(server.port()));
     slow.send_until_full(&numbered_lines(8 << 20));
     thread::scope(|scope| {
@@ -178,14 +181,15 @@ fn slow_readers_and_floods_are_ended_at_the_drain_time_out() {
         server.signal(SIGTERM);
         let finished = drained(server);
         let took = start.elapsed();
-        assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&took), "{took:?}");
+        assert!((Duration::from_millis(500)..Duration::from_secs(10)).contains(&took), "{took:?}");
         assert!(finished.stats().closed(Reason::DrainTimeout) >= 2, "the silent client and the slow reader");
     });
 }
 
 #[test]
 fn refused_clients_delay_the_end_by_their_time_out_at_most() {
-    let server = Process::okloop(&[&PATIENT[..], &["--max-connections", "1"]].concat());
+    let limits = ["--max-connections", "1", "--linger-timeout", "0.3"];
+    let server = Process::okloop(&[&PATIENT[..], &limits].concat());
     let inside = Client::greeted(server.port());
     let mut refused: Vec<Client> = (0..5).map(|_| Client::connect(server.port())).collect();
     for client in &mut refused {
@@ -195,11 +199,7 @@ fn refused_clients_delay_the_end_by_their_time_out_at_most() {
     drop(inside);
     let start = Instant::now();
     drained(server);
-    assert!(
-        start.elapsed() < Config::default().linger_timeout + Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     for mut client in refused {
         assert_eq!(client.read_to_end(), b"");
     }

@@ -58,9 +58,7 @@ fn the_units_limits_have_room_for_every_session_at_its_worst() {
     const OTHER_FILES: u64 = 64;
     let unit = fs::read_to_string(UNIT).expect("the unit is committed");
     let of_unit = |key| value(&unit, key);
-    let mut words = of_unit("ExecStart=").split(' ').skip_while(|word| *word != "--max-connections");
-    let sessions: usize =
-        words.nth(1).expect("the unit limits the sessions").parse().expect("it is a number");
+    let sessions: usize = option(&unit, "--max-connections").parse().expect("it is a number");
     let files: u64 = of_unit("LimitNOFILE=").parse().expect("it is a number");
     let gibibytes: usize =
         of_unit("MemoryMax=").strip_suffix('G').expect("in GiB").parse().expect("it is a number");
@@ -77,6 +75,15 @@ fn the_units_limits_have_room_for_every_session_at_its_worst() {
         sessions * at_worst <= gibibytes << 30,
         "{sessions} sessions of {at_worst} bytes, {gibibytes} GiB"
     );
+}
+
+/// Otherwise it kills, and the counters are lost.
+#[test]
+fn systemd_waits_longer_than_the_server_drains() {
+    let unit = fs::read_to_string(UNIT).expect("the unit is committed");
+    let seconds = |text: &str| text.parse::<f64>().expect("it is a number of seconds");
+    let (drain, patience) = (option(&unit, "--drain-timeout"), value(&unit, "TimeoutStopSec="));
+    assert!(seconds(drain) + 1.0 <= seconds(patience), "{drain} s to drain, {patience} s to wait");
 }
 
 #[test]
@@ -186,7 +193,9 @@ fn a_restart_refuses_no_client_and_resets_none_before_its_greeting() {
         accepted.push(greeted.load(Relaxed));
         running = activated(&listener, &["--log-level", "warn"], &[]);
     }
-    streams.into_iter().for_each(|stream| stream.join().expect("each client is greeted"));
+    for stream in streams {
+        stream.join().expect("each client is greeted");
+    }
     assert_eq!(greeted.load(Relaxed), THREADS * EACH);
     assert!(accepted[0] < accepted[1] && accepted[1] < THREADS * EACH, "{accepted:?}");
     running.stop();
@@ -350,6 +359,12 @@ impl Supervisor {
         let error = self.socket.recv(&mut [0; 1024]).expect_err("there is no more news");
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
     }
+}
+
+/// What follows this option in the command line of the unit.
+fn option<'a>(unit: &'a str, option: &str) -> &'a str {
+    let mut words = value(unit, "ExecStart=").split(' ').skip_while(|word| *word != option);
+    words.nth(1).expect("the unit has this option")
 }
 
 /// What a line of a file says behind `key`.

@@ -108,17 +108,17 @@ fn a_session_with_putty_looks_as_in_the_tutorial_with_the_telnet_option() {
 }
 
 /// A telnet client, and the keyboard of its terminal.
-struct Telnet {
-    process: Process,
+pub struct Telnet {
+    pub process: Process,
     keyboard: ChildStdin,
 }
 
 impl Telnet {
-    fn dial(port: u16) -> Self {
+    pub fn dial(port: u16) -> Self {
         Self::run(&format!("telnet localhost {port}"))
     }
 
-    fn run(command: &str) -> Self {
+    pub fn run(command: &str) -> Self {
         // With exec no shell stays between, which would get CTRL_C too, and return its own status.
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", &format!("exec {command}"), "/dev/null"])
@@ -138,7 +138,7 @@ impl Telnet {
         telnet
     }
 
-    fn type_keys(&mut self, keys: &str) {
+    pub fn type_keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("the terminal takes keys");
     }
 
@@ -155,7 +155,7 @@ impl Telnet {
     }
 
     /// Leaves as a person does, and returns all that the terminal has shown.
-    fn quit(mut self) -> String {
+    pub fn quit(mut self) -> String {
         self.command("quit");
         let finished = self.process.finish();
         assert_eq!(finished.status, Some(0));

@@ -24,6 +24,7 @@ use crate::vitals::{Vitals, while_stopped};
 const LATE: Duration = Duration::from_secs(2);
 
 #[test]
+#[ignore = "takes some 4 s; .ci/run runs it"]
 fn idle_time_outs_fire_in_time_with_two_thousand_sessions_open() {
     idle_time_outs_fire_in_time(2_000, Duration::from_secs(2));
 }
@@ -76,9 +77,9 @@ fn idle_time_outs_fire_in_time(sessions: u64, timeout: Duration) {
 
 #[test]
 fn write_time_outs_fire_in_time_with_two_thousand_sessions_open() {
-    const TIMEOUT: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(1);
     let _alone = alone();
-    let server = Process::okloop(&["--write-timeout", "2"]);
+    let server = Process::okloop(&["--write-timeout", "1"]);
     let port = server.port();
     let mut others = crowd(2_000, port);
     let flood = vec![b'x'; 32 << 20];
@@ -101,6 +102,7 @@ fn write_time_outs_fire_in_time_with_two_thousand_sessions_open() {
 
 /// If they were all closed in one iteration, the client would get one answer or two meanwhile.
 #[test]
+#[ignore = "takes some 5 s; .ci/run runs it"]
 fn four_thousand_time_outs_that_are_due_together_do_not_stall_a_client() {
     const SESSIONS: usize = 4_000;
     let _alone = alone();
@@ -141,6 +143,7 @@ fn the_drain_of_four_thousand_sessions_does_not_stall_a_client() {
 /// The server gets 3 % of a processor, and three clients are ready for each event that a batch holds. So each client waits
 /// for its turn longer than the time-out.
 #[test]
+#[ignore = "takes some 12 s; .ci/run runs it"]
 fn active_clients_are_not_ended_as_idle_while_every_batch_is_full() {
     const PAUSE: Duration = Duration::from_millis(200);
     let _alone = alone();
@@ -190,6 +193,7 @@ fn reads_up_to(client: &Client, end: &[u8]) -> bool {
 /// The kernel's buffers would hide from the server that the client reads. Its window is small, so the kernel takes a part
 /// of the output at a time, and output is always pending.
 #[test]
+#[ignore = "takes some 6 s; .ci/run runs it"]
 fn a_slow_reader_is_not_ended_by_the_write_time_out() {
     const TIMEOUT: Duration = Duration::from_secs(2);
     const STEP: usize = 4_000;
@@ -216,6 +220,7 @@ fn a_slow_reader_is_not_ended_by_the_write_time_out() {
 }
 
 #[test]
+#[ignore = "takes some 4 s; .ci/run runs it"]
 fn a_silent_client_with_pending_output_is_not_ended_by_the_idle_time_out() {
     let _alone = alone();
     let flood = numbered_lines(32 << 20);
@@ -230,6 +235,7 @@ fn a_silent_client_with_pending_output_is_not_ended_by_the_idle_time_out() {
 
 /// One batch does not hold them all.
 #[test]
+#[ignore = "takes some 5 s; .ci/run runs it"]
 fn clients_that_sent_while_the_server_was_stopped_are_not_ended_as_idle() {
     const TIMEOUT: Duration = Duration::from_secs(4);
     let _alone = alone();
@@ -248,6 +254,7 @@ fn clients_that_sent_while_the_server_was_stopped_are_not_ended_as_idle() {
 }
 
 #[test]
+#[ignore = "takes some 4 s; .ci/run runs it"]
 fn a_client_that_read_while_the_server_was_stopped_is_not_ended_by_the_write_time_out() {
     const TIMEOUT: Duration = Duration::from_secs(1);
     let _alone = alone();
@@ -263,9 +270,9 @@ fn a_client_that_read_while_the_server_was_stopped_is_not_ended_by_the_write_tim
 
 #[test]
 fn a_client_that_ended_while_a_draining_server_was_stopped_is_drained() {
-    const TIMEOUT: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(1);
     let _alone = alone();
-    let server = Process::okloop(&["--drain-timeout", "2"]);
+    let server = Process::okloop(&["--drain-timeout", "1"]);
     let mut client = Client::greeted(server.port());
     server.signal(Signal::SIGTERM);
     assert_eq!(client.read_to_end(), b"");

@@ -25,6 +25,11 @@ impl Vitals {
         1024 * field(&self.read("status"), "VmRSS:")
     }
 
+    /// The most resident memory that it has had (bytes).
+    pub fn peak_memory(&self) -> u64 {
+        1024 * field(&self.read("status"), "VmHWM:")
+    }
+
     /// The most address space that it has had (bytes): memory that was reserved, used or not.
     pub fn most_address_space(&self) -> u64 {
         1024 * field(&self.read("status"), "VmPeak:")

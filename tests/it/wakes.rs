@@ -134,6 +134,24 @@ fn a_session_that_waits_is_not_read() {
     client.expect(b"FIRST\n");
 }
 
+/// It does not read, and has nothing to write. Windows tells an error to a read or a write only.
+#[cfg(unix)]
+#[test]
+fn a_reset_ends_a_session_that_waits() {
+    let (server, jobs) = asking(loopback());
+    for is_half_closed in [false, true] {
+        let mut client = Client::connect(server.port());
+        client.send(b"first\n");
+        let _job = jobs.recv().expect("the session asks");
+        if is_half_closed {
+            client.half_close();
+        }
+        let resets = server.stats().closed(Reason::Reset);
+        client.reset();
+        eventually("the session is over", || server.stats().closed(Reason::Reset) == resets + 1);
+    }
+}
+
 #[test]
 fn a_stopping_server_waits_for_the_answer_of_a_thread() {
     let (server, jobs) = asking(loopback());

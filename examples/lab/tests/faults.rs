@@ -19,7 +19,7 @@ use self::cargo::cargo;
 mod cargo;
 
 /// What is broken, which cases it must fail, and which it may fail besides, depending on times.
-const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
+const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
     (
         "greets-twice",
         &["greeting"],
@@ -46,19 +46,12 @@ const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
     ("exits-on-lost-client", &["reset-in-queue"], &["reset-mid-answer", "reset-unread", "memory-limit"]),
     ("exits-on-write-error", &["reset-mid-answer"], &["reset-in-queue", "reset-unread", "memory-limit"]),
     ("exits-on-read-error", &["reset-unread"], &["reset-in-queue", "reset-mid-answer", "memory-limit"]),
+    ("lingers-shortly", &["polite-close"], &[]),
     ("no-keepalive", &["vanished"], &[]),
     (
         "buffers-all",
-        &["never-reads"],
-        &[
-            "stalled-readers",
-            "few-open-files",
-            "no-files-left",
-            "memory-limit",
-            "ten-thousand",
-            "sigterm",
-            "sigterm-twice",
-        ],
+        &["never-reads", "stalled-readers"],
+        &["few-open-files", "no-files-left", "memory-limit", "ten-thousand", "sigterm", "sigterm-twice"],
     ),
     ("closes-slow-readers", &["reads-slowly"], &["stalled-readers"]),
     ("few-writers", &["stalled-readers"], &[]),
@@ -69,11 +62,13 @@ const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
     ("spins", &["few-open-files", "no-files-left"], &[]),
     ("waits-for-an-end", &["no-files-left"], &[]),
     ("exits-on-full-memory", &["memory-limit"], &[]),
+    ("keeps-a-bit-for-each-file", &["billion-files"], &[]),
     ("five-thousand", &["ten-thousand"], &[]),
     ("polls", &["idle"], &[]),
     ("leaks-files", &["after-a-crowd"], &[]),
     ("leaks-memory", &["after-a-crowd"], &["memory-limit"]),
-    ("no-signals", &["sigterm", "sigterm-twice"], &[]),
+    ("no-signals", &["sigterm", "sigterm-twice", "stop-behind-window"], &[]),
+    ("forgets-the-window", &["stop-behind-window"], &[]),
     ("second-signal-kills", &["sigterm-twice"], &[]),
     ("waits-for-all", &["stop-unread"], &[]),
     ("no-reuse", &["restart"], &[]),
@@ -85,16 +80,18 @@ const MUTANTS: [(&str, &[&str], &[&str]); 38] = [
 ];
 
 /// Cases in which much is sent, which the kernel cuts as it likes.
-const STREAMS: [&str; 11] = [
+const STREAMS: [&str; 13] = [
     "long-message",
     "late-reader",
     "half-close",
+    "polite-close",
     "never-reads",
     "reads-slowly",
     "stalled-readers",
     "after-a-crowd",
     "sigterm",
     "sigterm-twice",
+    "stop-behind-window",
     "stop-and-go",
     "reset-mid-answer",
 ];
@@ -204,7 +201,7 @@ struct Run {
 impl Run {
     fn of(name: &str, servers: &[String], arguments: &[&str]) -> Self {
         let out = out(name);
-        let mut command = lab(&["--out"]);
+        let mut command = lab(&["--end", "quit\\n", "--goodbye", "Goodbye\\n", "--out"]);
         command.arg(&out).args(arguments);
         for server in servers {
             command.args(["--server", server]);

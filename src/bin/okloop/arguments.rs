@@ -89,8 +89,9 @@ pub struct Arguments {
     #[arg(long, hide = !Config::CAN_REUSE_PORT)]
     reuse_port: bool,
 
-    /// Serve counters for Prometheus (/metrics) and the server's health (/healthz) there, in a second thread
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Serve counters for Prometheus (/metrics) and the server's health (/healthz) there, in a second thread. The last one
+    /// of several counts
+    #[arg(long, value_name = "ADDR:PORT", overrides_with = "metrics")]
     pub metrics: Option<Endpoint>,
 
     /// Serve nothing: ask the okloop whose metrics are there for its health. Exit status 0 if it serves, 1 otherwise

@@ -68,6 +68,7 @@ pub fn init(level: LevelFilter) -> Result<(), SetLoggerError> {
     log::set_boxed_logger(Box::new(Logger { level, shared: Arc::new(Shared::new()) }))?;
     log::set_max_level(level);
     silence_panics_of_writer();
+    okloop::log_panics();
     Ok(())
 }
 

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<ExitCode, Box<dyn Error>> {
-    // First: until then, a signal ends the process. If there is no file for it, the error below says how many are needed.
+    // First: until then, any signal ends the process. If there is no file for it, the error below says how many are needed.
     let signals = process::signals_to_watch();
     process::survive_file_size_limit()?;
     let sockets = Sockets::passed();

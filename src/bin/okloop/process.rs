@@ -49,29 +49,44 @@ mod unix {
     use std::fs;
     use std::io;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use log::{info, warn};
     use okloop::Server;
     use rlimit::Resource;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+    use signal_hook::flag;
     use signal_hook::low_level::signal_name;
-    use signal_hook_mio::v1_0::Signals;
+    use signal_hook_mio::v1_0;
 
     use super::Stopper;
 
     /// The files that signals need: the two ends of the socket pair that they come through.
     pub const SIGNAL_FILES: usize = 2;
 
+    /// The signals that this process has taken over.
+    pub struct Signals {
+        arrived: v1_0::Signals,
+        /// The server does not listen yet.
+        is_starting: Arc<AtomicBool>,
+    }
+
     /// Takes over SIGTERM and SIGUSR1, and of SIGINT and SIGHUP those that were not ignored when the process started. A
     /// shell ignores SIGINT for `okloop &` in a script, and `nohup` ignores SIGHUP, for the processes that they start.
     ///
-    /// From here on none of them ends the process. They wait until the server runs ([`watch`]).
+    /// From here on SIGUSR1 waits until the server runs ([`watch`]). The others end a process that does not listen yet,
+    /// immediately and with status 0: no client has anything to lose, and a name server may take minutes.
     pub fn signals_to_watch() -> io::Result<Signals> {
         // Linux tells. Elsewhere SIGHUP keeps its effect: it is ignored under `nohup`, and ends the process otherwise.
         let status = fs::read_to_string("/proc/self/status");
         let ignored = status.ok().and_then(|status| ignored_in(&status)).unwrap_or(bit(SIGHUP));
-        let not_ignored = [SIGINT, SIGHUP].into_iter().filter(|&signal| ignored & bit(signal) == 0);
-        Signals::new([SIGTERM, SIGUSR1].into_iter().chain(not_ignored))
+        let stops = [SIGTERM, SIGINT, SIGHUP].into_iter();
+        let stops = stops.filter(|&signal| signal == SIGTERM || ignored & bit(signal) == 0);
+        let is_starting = Arc::new(AtomicBool::new(true));
+        for signal in stops.clone() {
+            flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_starting))?;
+        }
+        Ok(Signals { arrived: v1_0::Signals::new(stops.chain([SIGUSR1]))?, is_starting })
     }
 
     /// The set of ignored signals in the text of `/proc/self/status` (`SigIgn`, proc(5)).
@@ -86,9 +101,10 @@ mod unix {
 
     /// A signal is an event of the loop: SIGUSR1 reports, all others stop.
     pub fn watch(server: &mut Server, signals: Signals) -> io::Result<()> {
+        signals.is_starting.store(false, Ordering::SeqCst);
         let (handle, mut stopper) = (server.handle(), Stopper::new(server.handle()));
-        server.watch(signals, move |signals| {
-            for signal in signals.pending() {
+        server.watch(signals.arrived, move |arrived| {
+            for signal in arrived.pending() {
                 info!("Received {}", signal_name(signal).unwrap_or("a signal"));
                 match signal {
                     SIGUSR1 => handle.report(),
@@ -101,7 +117,7 @@ mod unix {
     /// Lets a write fail when the log's file has reached its limit (`ulimit -f`, setrlimit(2)). Without a handler,
     /// SIGXFSZ ends the process.
     pub fn survive_file_size_limit() -> io::Result<()> {
-        signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
+        flag::register(SIGXFSZ, Arc::default()).map(drop)
     }
 
     /// Raises the limit of open files to the hard limit, which needs no privilege, and returns it.
@@ -138,6 +154,7 @@ mod unix {
 /// Ctrl-C in the console. Windows has no signals: it calls a handler in a thread of its own (Microsoft,
 /// "`SetConsoleCtrlHandler`"), and that thread uses a [`Handle`].
 #[cfg(windows)]
+#[expect(clippy::unnecessary_wraps, reason = "the functions of Unix can fail")]
 mod windows {
     use std::io;
     use std::sync::{Mutex, PoisonError};

@@ -2,53 +2,56 @@
 //! (`sd_listen_fds(3)`), and what the server does (`sd_notify(3)`). Both come through variables of the environment. Without
 //! them nothing here makes a system call.
 
-#[cfg(unix)]
-pub use unix::{Sockets, ready, stopping, watchdog, watchdog_period};
-#[cfg(windows)]
-pub use windows::{Sockets, ready, stopping, watchdog, watchdog_period};
+use std::error::Error;
+
+use listenfd::ListenFd;
+use log::info;
+use okloop::Server;
 
 #[cfg(unix)]
-mod unix {
-    use std::error::Error;
+pub use news::{ready, stopping, watchdog, watchdog_period};
+#[cfg(windows)]
+pub use no_news::{ready, stopping, watchdog, watchdog_period};
+
+/// Listening sockets that the supervisor has passed.
+pub struct Sockets(ListenFd);
+
+impl Sockets {
+    /// Takes the sockets out of the environment.
+    pub fn passed() -> Self {
+        Self(ListenFd::from_env())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Lets the server listen on them.
+    pub fn adopt_by(mut self, server: &mut Server) -> Result<(), Box<dyn Error>> {
+        for index in 0..self.0.len() {
+            #[cfg(unix)]
+            if let Ok(Some(listener)) = self.0.take_unix_listener(index) {
+                server.adopt_unix(listener)?;
+                continue;
+            }
+            let listener = self.0.take_tcp_listener(index);
+            let listener = listener.map_err(|error| format!("No passed socket to listen on: {error}"))?;
+            listener.map_or(Ok(()), |listener| server.adopt(listener))?;
+        }
+        info!("Sockets passed by the supervisor: {}", self.0.len());
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+mod news {
     use std::os::unix::net::UnixDatagram;
     use std::path::Path;
     use std::time::Duration;
     use std::{env, io};
 
-    use listenfd::ListenFd;
-    use log::{info, warn};
-    use okloop::Server;
+    use log::warn;
     use sd_notify::NotifyState;
-
-    /// Listening sockets that the supervisor has passed.
-    pub struct Sockets(ListenFd);
-
-    impl Sockets {
-        /// Takes the sockets out of the environment.
-        pub fn passed() -> Self {
-            Self(ListenFd::from_env())
-        }
-
-        pub fn len(&self) -> usize {
-            self.0.len()
-        }
-
-        /// Lets the server listen on them.
-        pub fn adopt_by(mut self, server: &mut Server) -> Result<(), Box<dyn Error>> {
-            for index in 0..self.0.len() {
-                if let Ok(Some(listener)) = self.0.take_tcp_listener(index) {
-                    server.adopt(listener)?;
-                } else {
-                    let listener = self.0.take_unix_listener(index);
-                    let listener =
-                        listener.map_err(|error| format!("No passed socket to listen on: {error}"))?;
-                    listener.map_or(Ok(()), |listener| server.adopt_unix(listener))?;
-                }
-                info!("Socket passed by the supervisor");
-            }
-            Ok(())
-        }
-    }
 
     /// The server serves.
     pub fn ready() {
@@ -88,29 +91,10 @@ mod unix {
     }
 }
 
-/// A service of Windows is started and told in other ways.
+/// A service of Windows tells its news in another way.
 #[cfg(windows)]
-mod windows {
-    use std::error::Error;
+mod no_news {
     use std::time::Duration;
-
-    use okloop::Server;
-
-    pub struct Sockets;
-
-    impl Sockets {
-        pub fn passed() -> Self {
-            Self
-        }
-
-        pub fn len(&self) -> usize {
-            0
-        }
-
-        pub fn adopt_by(self, _: &mut Server) -> Result<(), Box<dyn Error>> {
-            Ok(())
-        }
-    }
 
     pub fn ready() {}
 

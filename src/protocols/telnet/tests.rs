@@ -163,13 +163,13 @@ fn the_largest_answer_has_room_for_all_that_the_layer_adds() {
     struct Longest(u8);
     impl Session for Longest {
         fn answer(&mut self, _: &mut [u8], output: &mut Buffer) -> Step {
-            output.push(&vec![self.0; self.sizes().answer as usize]);
+            output.push(&vec![self.0; self.sizes().answer]);
             Step::NeedInput
         }
     }
     for byte in [b'\n', IAC] {
         let mut telnet = Telnet::new(Longest(byte));
-        let mut output = Buffer::with_capacity(telnet.sizes().answer as usize).expect("memory");
+        let mut output = Buffer::with_capacity(telnet.sizes().answer).expect("memory");
         assert_eq!(telnet.answer(&mut [IAC, AYT], &mut output), Step::More);
         assert!(output.unread().ends_with(&[&[byte], YES].concat()));
     }
@@ -348,8 +348,7 @@ fn expected(input: &[u8]) -> Vec<u8> {
                 (None, rest)
             }
             [IAC, IAC, ref rest @ ..] => (Some(IAC), rest),
-            [IAC, SE..=249, ref rest @ ..] => (None, rest),
-            [IAC, ref rest @ ..] => (None, rest),
+            [IAC, SE..=249, ref rest @ ..] | [IAC, ref rest @ ..] => (None, rest),
             [byte, ref rest @ ..] => (Some(byte), rest),
             [] => unreachable!("it is not empty"),
         };

@@ -115,7 +115,7 @@ impl<S: Session> Scripted<S> {
             match act {
                 Act::Now(happening) => self.happen_now(happening),
                 Act::Meanwhile(happening) => self.meanwhile([Some(happening)]),
-                Act::Poll => drop(self.iterate()),
+                Act::Poll => self.iterate(),
                 Act::Hint(readiness) => self.hint(readiness),
             }
         }

@@ -9,6 +9,7 @@
 mod interleavings;
 mod recorded;
 mod rules;
+mod schedules;
 mod state_machine;
 mod wire;
 
@@ -54,11 +55,19 @@ pub struct World {
     /// It was woken, and had no turn for that yet.
     is_woken: bool,
     now: Instant,
-    /// When the server read the client's last byte.
+    accepted: Instant,
+    /// When the server has read something last, and when its kernel has taken something.
     heard: Option<Instant>,
+    taken: Option<Instant>,
 }
 
 impl World {
+    /// How long the client has been silent, although all answers had left.
+    fn silence(&self) -> Duration {
+        let answered = self.taken.filter(|_| self.published == 0);
+        self.now - self.heard.max(answered).unwrap_or(self.accepted)
+    }
+
     fn happen(&mut self, happening: Happening) {
         if happening != Happening::Wake {
             return self.wire.happen(happening);
@@ -110,7 +119,9 @@ impl Write for Socket {
         if !record.said[wire.down.bytes.len()..].starts_with(bytes) {
             wire.broken = Some("the client gets what the session has said, once, in order");
         }
-        world.call().write(bytes)
+        let count = world.call().write(bytes)?;
+        world.taken = Some(world.now);
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -182,7 +193,17 @@ impl<S: Session> Scripted<S> {
         let record = Record { said, ..Record::default() };
         // The first moment of a server's clock is no time at which anything was read.
         let (started, now) = (Instant::now(), Instant::now() + Duration::from_secs(60));
-        let world = World { wire, record, published: 0, waker: None, is_woken: false, now, heard: None };
+        let world = World {
+            wire,
+            record,
+            published: 0,
+            waker: None,
+            is_woken: false,
+            now,
+            accepted: now,
+            heard: None,
+            taken: None,
+        };
         let world = Rc::new(RefCell::new(world));
         let poll = Poll::new().expect("a descriptor is left");
         let wakes = Wakes::new(poll.registry(), Token(1)).expect("a descriptor is left");
@@ -248,13 +269,12 @@ impl<S: Session> Scripted<S> {
         !may_sleep || self.is_stopping || self.wire().has_event()
     }
 
-    /// One iteration of the loop, in the order of `Loop::run`. Returns whether there was something to do.
-    fn iterate(&mut self) -> bool {
-        let has_work = self.has_work();
+    /// One iteration of the loop, in the order of `Loop::run`.
+    fn iterate(&mut self) {
         let now = Now { time: self.now, registry: self.poll.registry() };
         let events = self.world.borrow_mut().wire.events();
         self.world.borrow_mut().record.calls = 0;
-        for ready in events {
+        for ready in events.into_iter().flatten() {
             self.sessions.turn(KEY, Cause::Ready(ready), now);
         }
         self.world.borrow_mut().is_woken &= self.budgets().woken == 0;
@@ -266,7 +286,6 @@ impl<S: Session> Scripted<S> {
             self.sessions.turn_to_drain(0, false, now);
         }
         self.end_iteration();
-        has_work
     }
 
     /// Time passes, and the loop goes on.
@@ -285,18 +304,16 @@ impl<S: Session> Scripted<S> {
 
     fn end_iteration(&mut self) {
         self.check();
-        let is_draining = |connection: &Connection<_, _>| connection.state() == State::Draining;
-        if self.sessions.table.get(KEY).is_some_and(is_draining) {
+        let Some(connection) = self.sessions.table.get(KEY) else { return };
+        if connection.state() == State::Draining {
             self.extend_promise();
-        }
-        let before = self.sessions.wakes.counters().read();
-        if self.sessions.remove_closed() > 0 {
+        } else if connection.state() == State::Closed {
+            let before = self.sessions.wakes.counters().read();
+            self.sessions.remove_closed();
             let after = self.sessions.wakes.counters().read();
             self.closed = Reason::VARIANTS.iter().copied().find(|&it| after.closed(it) > before.closed(it));
             self.world.borrow_mut().wire.close();
             self.check_end(self.closed.expect("the end is counted"));
-        } else if !self.has_work() {
-            self.check_rest();
         }
     }
 }
@@ -335,38 +352,38 @@ impl<S: Session> Scripted<S> {
 
     /// Iterates until the loop has nothing to do.
     fn rest(&mut self) {
-        self.go_on_while(Self::iterate);
+        self.rest_while(|_| {});
     }
 
-    /// Goes on while `iterate` returns true.
-    fn go_on_while(&mut self, mut iterate: impl FnMut(&mut Self) -> bool) {
+    /// Iterates until the loop has nothing to do, and something happens before each iteration.
+    fn rest_while(&mut self, mut happen: impl FnMut(&mut Self)) {
         let (mut moved, mut idle) = (0, 0);
-        while iterate(self) {
+        happen(self);
+        while self.has_work() {
+            self.iterate();
             let wire = self.wire();
             let now_moved = wire.up.read + wire.down.bytes.len();
             idle = if now_moved == moved { idle + 1 } else { 0 };
             moved = now_moved;
             assert!(idle < MOST_IDLE_ITERATIONS, "the loop spins: {:?}", wire.asked);
+            drop(wire);
+            happen(self);
         }
+        self.check_rest();
     }
 
     /// The client sends nothing more and reads everything, until the loop has nothing to do.
     fn fall_silent(&mut self) {
-        self.go_on_while(|session| {
+        self.rest_while(|session| {
             session.happen(Happening::Carry(usize::MAX));
             session.take(usize::MAX);
-            session.iterate()
         });
     }
 
     /// The client ends its direction and reads everything. Returns why the session ended.
     fn end(&mut self) -> Reason {
-        self.end_input();
-        self.go_on_while(|session| {
-            session.take(usize::MAX);
-            assert!(session.closed.is_some() || session.iterate(), "no event would ever come");
-            session.closed.is_none()
-        });
-        self.closed.expect("it goes on until it is closed")
+        self.happen(Happening::End);
+        self.fall_silent();
+        self.closed.expect("no event would ever come")
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::World;
 use crate::buffer::Buffer;
@@ -25,14 +26,17 @@ pub struct Record {
     pub waits: bool,
     /// Whether something has happened that lets a waiting session go on.
     pub may_go_on: bool,
+    /// Whether its own deadline is running.
+    pub has_deadline: bool,
     /// Whether it has closed the session.
     pub has_closed: bool,
     /// Whether it is never called again: it has closed, or its last call panicked.
     pub is_over: bool,
-    /// Whether it was told that no more input follows.
-    pub has_input_ended: bool,
-    /// Why the server has ended it.
-    pub ending: Option<Reason>,
+    /// How much the server had read when it told the session that no more follows, and whether its stop was the reason.
+    pub ended_at: Option<usize>,
+    pub is_stopped: bool,
+    /// Why the server has ended it, and how long the client had been silent.
+    pub ending: Option<(Reason, Duration)>,
     /// What it was told last.
     pub closed: Option<Reason>,
     /// [`Sizes::request`], [`Sizes::answer`] and [`Sizes::independent`].
@@ -146,23 +150,24 @@ impl<S: Session> Session for Recorded<S> {
 
     fn end_of_input(&mut self, end: EndOfInput) {
         self.session.end_of_input(end);
+        let read = self.world.borrow().wire.up.read;
         self.record(|record| {
-            record.expect(!record.has_input_ended, "the input ends once");
-            record.has_input_ended = true;
+            record.expect(record.ended_at.is_none(), "the input ends once");
+            (record.ended_at, record.is_stopped) = (Some(read), end == EndOfInput::Stop);
         });
     }
 
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
         self.note(output, |session, output| session.ending(reason, output));
         let mut world = self.world.borrow_mut();
-        let is_silent = world.wire.up.unread() == 0;
+        let (is_silent, silence) = (world.wire.up.unread() == 0, world.silence());
         let record = &mut world.record;
         record.expect(record.ending.is_none(), "a session has one last word");
         record.expect(
             reason != Reason::IdleTimeout || is_silent,
             "a client that has sent something is not idle",
         );
-        record.ending = Some(reason);
+        record.ending = Some((reason, silence));
     }
 
     fn closed(&mut self, reason: Reason) {
@@ -176,12 +181,22 @@ impl<S: Session> Session for Recorded<S> {
     }
 
     fn timer(&mut self) -> Timer {
-        self.session.timer()
+        let timer = self.session.timer();
+        self.record(|record| match timer {
+            Timer::Keep => {}
+            Timer::Stop => record.has_deadline = false,
+            Timer::Start(_) => record.has_deadline = true,
+        });
+        timer
     }
 
     fn deadline(&mut self) -> AtDeadline {
         let step = self.session.deadline();
-        self.record(|record| record.may_go_on |= step == AtDeadline::GoOn);
+        self.record(|record| {
+            record.expect(record.has_deadline, "a deadline that is off is never over");
+            record.has_deadline = false;
+            record.may_go_on |= step == AtDeadline::GoOn;
+        });
         step
     }
 }

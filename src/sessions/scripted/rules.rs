@@ -57,8 +57,13 @@ impl<S: Session> Scripted<S> {
         if is_asked(state) {
             assert!(pending <= budgets.high_water + record.largest_answer, "{pending} bytes are pending");
             let held = wire.up.read - record.consumed;
-            assert_eq!(held, record.left, "the session has been given all that was read");
+            assert!(held <= record.largest_request, "{held} bytes of input are held");
             assert!(!self.is_held_back() || !asked.readable, "the loop does not read ahead of the session");
+        }
+        if let (true, Some(promise), Some(read)) = (record.is_stopped, self.promise, record.ended_at) {
+            let promised = if promise.covers_sent { promise.sent } else { promise.arrived };
+            let is_kept = read >= promised || read >= budgets.drain as usize;
+            assert!(is_kept, "{read} bytes are read, and {promised} are promised");
         }
         // The turns of one iteration: two events, a wake, another wake and its time-out, and the stop.
         assert!(record.calls <= 6 * budgets.answers, "{} calls of one session in an iteration", record.calls);
@@ -98,12 +103,19 @@ impl<S: Session> Scripted<S> {
         }
         if is_asked(state) {
             assert!(pending > 0 || record.needs_input || record.waits, "the session could say more");
-            assert!(!record.waits || !record.may_go_on, "the session waits, and its wake is lost");
+            let held = wire.up.read - record.consumed;
+            assert_eq!(held, record.left, "the session has been given all that was read");
             assert!(
                 state != State::InputEnded || !record.needs_input || pending > 0,
                 "the session has answered all"
             );
         }
+
+        assert_eq!(
+            is_running(Timeout::Own),
+            record.has_deadline && is_asked(state),
+            "the session's own deadline"
+        );
 
         // No client keeps its place for ever.
         if pending > 0 {
@@ -141,7 +153,18 @@ impl<S: Session> Scripted<S> {
                 );
             }
             Reason::Reset => assert!(wire.failure.is_some(), "the client has reset nothing"),
-            Reason::WriteTimeout => assert!(!wire.down.has_end_arrived, "the client has everything"),
+            Reason::WriteTimeout if wire.failure.is_some() => assert!(!wire.down.has_end_arrived),
+            Reason::WriteTimeout => {
+                let stalled = world.taken.map(|taken| world.now - taken);
+                assert!(stalled >= self.config().write_timeout, "the client has read something since");
+            }
+            Reason::IdleTimeout => {
+                let silence = record.ending.map(|(_, silence)| silence);
+                assert!(
+                    silence.is_none() || silence >= self.config().idle_timeout,
+                    "the client was not idle"
+                );
+            }
             Reason::LingerTimeout => assert!(record.has_closed, "the client was not asked to end"),
             _ => {}
         }
@@ -161,15 +184,11 @@ impl<S: Session> Scripted<S> {
             }
             _ => {}
         }
-        let given = record.consumed + record.left;
+        let is_given = Some(record.consumed + record.left) == record.ended_at;
         match reason {
-            Reason::Finished => assert_eq!(given, wire.up.bytes.len(), "the session has everything"),
+            Reason::Finished => assert!(is_given && wire.up.bytes.len() == wire.up.read, "input is lost"),
             Reason::Closed => assert!(record.has_closed),
-            Reason::Drained => {
-                let promise = self.promise.expect("a server drains when it stops");
-                let promised = if promise.covers_sent { promise.sent } else { promise.arrived };
-                assert!(given >= promised, "the session has {given} bytes, and {promised} are promised");
-            }
+            Reason::Drained => assert!(is_given && record.is_stopped, "input is lost"),
             Reason::RequestTooLarge => assert!(record.left == record.largest_request),
             Reason::ProtocolError => assert!(record.is_over),
             _ => {}

@@ -76,7 +76,7 @@ impl<S: Session> Scripted<S> {
 fn the_banner_goes_out_in_the_first_turn() {
     let mut session = session();
     assert_eq!(session.wire().down.bytes, BANNER);
-    assert!(!session.iterate(), "an idle session is not woken");
+    assert!(!session.has_work(), "an idle session is not woken");
 }
 
 #[test]
@@ -479,7 +479,7 @@ impl Session for Verbose {
                 Step::Close
             }
             _ => {
-                output.push(&[b'v'; Self::ANSWER]);
+                output.push(&vec![b'v'; Self::ANSWER]);
                 Step::Consumed(1)
             }
         }
@@ -683,6 +683,27 @@ mod waiting {
         assert_eq!(session.written(), b"a");
     }
 
+    /// The session is woken because its answer budget is used up. Before that turn it starts to wait.
+    #[test]
+    fn the_wake_for_a_used_up_answer_budget_does_not_end_a_wait() {
+        let budgets = Budgets { answers: 2, ..Budgets::DEFAULT };
+        let answer = |input: &mut [u8], output: &mut Buffer| match input {
+            [] => Step::NeedInput,
+            [b'a', ..] => echo(input, output),
+            _ => Step::Wait,
+        };
+        let mut session = Scripted::start(Config::default(), budgets, wire(ROOMY), |_| Given::new(answer));
+        session.sessions.means.budgets.woken = 0;
+        session.arrive(b"a");
+        session.iterate();
+        assert!(session.has_work(), "the session goes on in another turn");
+        session.arrive(b"b");
+        session.iterate();
+        session.sessions.means.budgets.woken = 1;
+        session.rest();
+        assert!(session.record().waits);
+    }
+
     #[test]
     fn a_deadline_lets_a_session_that_waits_go_on() {
         let mut is_late = false;
@@ -727,21 +748,57 @@ mod clocks {
         assert_eq!(session.written(), b"aaalast word");
     }
 
+    /// A session that says `news` for each wake, and echoes.
+    fn with_news(
+        news: &'static [u8],
+        wire: Wire,
+    ) -> Scripted<Given<impl FnMut(&mut [u8], &mut Buffer) -> Step>> {
+        let config = Config { idle_timeout: Some(10 * SECOND), ..Config::default() };
+        Scripted::start(config, Budgets::DEFAULT, wire, |world| {
+            let (world, mut told) = (Rc::clone(world), 0);
+            let answer = move |input: &mut [u8], output: &mut Buffer| {
+                if world.borrow().published == told {
+                    return echo(input, output);
+                }
+                told += 1;
+                output.push(news);
+                Step::More
+            };
+            Given { sizes: Sizes::new(10, news.len().max(10)), ..Given::new(answer) }
+        })
+    }
+
+    #[test]
+    fn a_client_that_has_to_wait_for_the_server_is_not_idle() {
+        static NEWS: [u8; 2 * HIGH_WATER] = [b'n'; 2 * HIGH_WATER];
+        let mut session = with_news(&NEWS, wire(HIGH_WATER));
+        session.wake();
+        session.receive(b"hello");
+        assert_eq!(session.wire().up.unread(), 5, "the session is at high water");
+        session.pass(10 * SECOND);
+        session.fall_silent();
+        assert!(session.written().ends_with(b"hello"));
+        session.pass(10 * SECOND);
+        assert_eq!(session.end(), Reason::IdleTimeout);
+    }
+
+    /// The event is not there yet, because the session is read again only now.
+    #[test]
+    fn what_has_arrived_is_read_before_a_client_is_idle() {
+        let mut session = with_news(b"", wire(ROOMY));
+        session.meanwhile([Some(Happening::Carry(5))]);
+        session.happen(Happening::Send(b"hello".to_vec()));
+        session.pass(10 * SECOND);
+        assert_eq!(session.written(), b"hello");
+        session.rest();
+        session.pass(10 * SECOND);
+        assert_eq!(session.end(), Reason::IdleTimeout);
+    }
+
     /// An idle client in a busy room is still idle.
     #[test]
     fn what_others_say_does_not_start_the_idle_time_again() {
-        let config = Config { idle_timeout: Some(10 * SECOND), ..Config::default() };
-        let mut session = Scripted::start(config, Budgets::DEFAULT, wire(ROOMY), |world| {
-            let (world, mut told) = (Rc::clone(world), 0);
-            Given::new(move |_: &mut [u8], output: &mut Buffer| {
-                if world.borrow().published == told {
-                    return Step::NeedInput;
-                }
-                told += 1;
-                output.push(b"news ");
-                Step::More
-            })
-        });
+        let mut session = with_news(b"news ", wire(ROOMY));
         for _ in 0..3 {
             session.pass(3 * SECOND);
             session.wake();
@@ -785,6 +842,31 @@ mod clocks {
         assert_eq!(session.closed, Some(Reason::WriteTimeout), "sending is not reading");
     }
 
+    /// Many others are woken too, so the wake has no turn before the deadline is over.
+    #[test]
+    fn a_wake_before_a_deadline_comes_first_and_may_stop_it() {
+        for (timer, is_over) in [(Timer::Stop, false), (Timer::Keep, true), (Timer::Start(SECOND), false)] {
+            let mut session = given(|_, _| Step::NeedInput);
+            let given = session.sessions.table[KEY].session_mut().expect("it has one");
+            given.session.timers = VecDeque::from([Timer::Start(SECOND), timer]);
+            session.receive(b"a");
+            session.sessions.means.budgets.woken = 0;
+            session.happen(Happening::Wake);
+            session.pass(SECOND);
+            assert_eq!(session.state() == Some(State::Lingering), is_over, "{timer:?}");
+        }
+    }
+
+    #[test]
+    fn a_wake_that_has_no_turn_does_not_start_the_idle_time_again() {
+        let mut session = with_idle_timeout(|_, _| Step::NeedInput);
+        session.sessions.means.budgets.woken = 0;
+        session.happen(Happening::Wake);
+        session.pass(10 * SECOND);
+        session.sessions.means.budgets.woken = 1;
+        assert_eq!(session.end(), Reason::IdleTimeout);
+    }
+
     /// The deadlines are at 1, 2 and 3 seconds, although the loop is late each time.
     #[test]
     fn a_deadline_that_starts_again_does_not_drift() {
@@ -796,7 +878,7 @@ mod clocks {
         session.receive(b"a");
         let start = session.now;
         for second in 1..=3 {
-            session.pass(SECOND + SECOND / 10 * 3 - (session.now - start - (second - 1) * SECOND));
+            session.pass(start + (second * SECOND + SECOND / 10 * 3) - session.now);
             let due = session.sessions.deadlines.next_due().expect("it starts again");
             assert_eq!(due - start, (second + 1) * SECOND);
         }

@@ -128,12 +128,13 @@ impl Direction {
 
 /// A connection, its client, and the events of the server's end.
 #[derive(Debug, Clone, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of a socket, each on its own")]
 pub struct Wire {
     kernel: Kernel,
     pub up: Direction,
     pub down: Direction,
     marks: VecDeque<usize>,
-    has_client_closed: bool,
+    pub has_client_closed: bool,
     /// Why the connection has failed: the client has reset it, or the server's kernel has given up.
     pub failure: Option<ErrorKind>,
     /// The server's kernel has reset the connection. What the client has not read is lost.
@@ -293,7 +294,7 @@ impl Wire {
     pub fn close(&mut self) {
         self.is_closed = true;
         let is_all_read = self.up.has_ended && self.up.read == self.up.bytes.len();
-        self.has_reset_client = !self.failure.is_some() && !is_all_read;
+        self.has_reset_client = self.failure.is_none() && !is_all_read;
     }
 
     fn is_writable(&self) -> bool {
@@ -345,11 +346,11 @@ impl Wire {
 
     /// Whether `poll` would return an event.
     pub fn has_event(&self) -> bool {
-        !self.poll().0.is_empty()
+        self.poll().0.iter().any(Option::is_some)
     }
 
     /// `poll`: all events of one batch.
-    pub fn events(&mut self) -> Vec<Readiness> {
+    pub fn events(&mut self) -> [Option<Readiness>; 2] {
         self.found_full |= self.listed == Listed::EPOLL && !self.is_writable();
         let (events, listed) = self.poll();
         self.listed = listed;
@@ -357,8 +358,8 @@ impl Wire {
     }
 
     /// The events of one batch, and what is listed after it.
-    fn poll(&self) -> (Vec<Readiness>, Listed) {
-        let (Some(asked), listed) = (self.asked, self.listed) else { return (Vec::new(), self.listed) };
+    fn poll(&self) -> ([Option<Readiness>; 2], Listed) {
+        let (Some(asked), listed) = (self.asked, self.listed) else { return ([None, None], self.listed) };
         let (filters, rest) = match self.kernel {
             Kernel::Epoll => ([(listed == Listed::EPOLL).then_some(asked), None], Listed::default()),
             Kernel::Kqueue => {
@@ -377,8 +378,8 @@ impl Wire {
                 ([Some(Asked { readable: read, writable: write, priority: false }), None], rest)
             }
         };
-        let flags = filters.into_iter().flatten().filter_map(|filter| self.flags(filter));
-        (flags.map(|flags| self.kernel.readiness(flags)).collect(), rest)
+        let event = |filter: Option<Asked>| Some(self.kernel.readiness(self.flags(filter?)?));
+        (filters.map(event), rest)
     }
 
     /// What mio says of the socket if it was asked for this. `None`: there is no event.

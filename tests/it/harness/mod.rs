@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use okloop::protocols::{BANNER, Framing, OkSession, PREFIX};
 use okloop::{Buffer, Config, Ending, Handle, Server, Session, Stats, Step};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 #[cfg(target_os = "linux")]
 pub use self::cargo::cargo;
@@ -149,6 +149,15 @@ impl Client {
         Self::from(stream)
     }
 
+    /// Connects a client whose kernel takes few bytes that the client does not read.
+    pub fn with_small_window(port: u16) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is left");
+        socket.set_recv_buffer_size(4096).expect("the size is allowed");
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        socket.connect(&server.into()).expect("the server listens");
+        Self::from(TcpStream::from(socket))
+    }
+
     /// Connects and reads the banner.
     pub fn greeted(port: u16) -> Self {
         let mut client = Self::connect(port);
@@ -170,7 +179,7 @@ impl Client {
             match (&self.stream).write(&bytes[sent..]) {
                 Ok(0) => panic!("the server has taken {sent} bytes and would take more"),
                 Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if is_time_out(&error) => break,
                 // A machine that was suspended (signal(7), "Interruption of system calls").
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("{error} after {sent} bytes"),
@@ -185,16 +194,30 @@ impl Client {
         let mut received = vec![0; expected.len()];
         let result = self.stream.read_exact(&mut received);
         result.unwrap_or_else(|error| panic!("{error} instead of {}", beginning(expected)));
+        if received == expected {
+            return;
+        }
         let same =
             iter::zip(&received, expected).take_while(|(received, expected)| received == expected).count();
         let (wrong, right) = (beginning(&received[same..]), beginning(&expected[same..]));
-        assert!(same == expected.len(), "at byte {same}: {wrong} instead of {right}");
+        panic!("at byte {same}: {wrong} instead of {right}");
     }
 
     /// Sends a message of one segment, and reads its answer.
     pub fn ask(&mut self, message: &[u8]) {
         self.send(message);
         self.expect(&[PREFIX, message].concat());
+    }
+
+    /// The lines up to this one, without their endings.
+    pub fn lines_until(&mut self, last: &str) -> Vec<String> {
+        let mut received = Vec::new();
+        while !received.ends_with([last.as_bytes(), b"\n"].concat().as_slice()) {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("the session goes on");
+            received.extend(byte);
+        }
+        String::from_utf8_lossy(&received).lines().map(str::to_owned).collect()
     }
 
     /// Ends the sending direction; answers can still come.
@@ -222,6 +245,21 @@ impl Client {
         received
     }
 
+    /// What arrives first: nothing if it takes longer than `patience`.
+    pub fn first_within(&self, patience: Duration) -> Vec<u8> {
+        let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
+        wait_for(patience);
+        let mut first = vec![0; 1000];
+        let count = match (&self.stream).read(&mut first) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{error}"),
+        };
+        wait_for(DEADLINE);
+        first.truncate(count);
+        first
+    }
+
     /// What arrives until nothing more has arrived for `patience`.
     pub fn receive_for(&mut self, patience: Duration) -> Vec<u8> {
         let wait_for = |time| self.stream.set_read_timeout(Some(time)).expect("the time-out is not zero");
@@ -229,7 +267,7 @@ impl Client {
         let mut received = Vec::new();
         let result = (&self.stream).read_to_end(&mut received);
         wait_for(DEADLINE);
-        assert!(result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the session goes on");
+        assert!(result.is_err_and(|error| is_time_out(&error)), "the session goes on");
         received
     }
 
@@ -312,6 +350,11 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Whether a call took too long. Unix calls that EAGAIN.
+fn is_time_out(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// The first bytes, for a message.

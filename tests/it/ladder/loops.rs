@@ -9,7 +9,7 @@ use okloop::config::EVENTS;
 use okloop::protocols::BANNER;
 
 use super::with_few_descriptors;
-use crate::harness::{Client, Process, chunks_of, crowd, numbered_lines};
+use crate::harness::{Client, Process, chunks_of, crowd, eventually, numbered_lines};
 use crate::vitals::{Vitals, while_stopped};
 
 /// After this time without a byte, the loop has done what it can.
@@ -18,29 +18,51 @@ const SETTLED: Duration = Duration::from_millis(300);
 /// How long a silent client of `loop_deadlines` may stay in these tests.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The loops that keep pending output without a limit.
+const UNLIMITED: [&str; 2] = ["poll_all", "tiny_event_loop"];
+
+/// The loops with a high water mark.
+const LIMITED: [&str; 3] = ["loop_backpressure", "loop_fair", "loop_deadlines"];
+
 #[test]
 fn a_silent_client_costs_a_loop_no_processor_time() {
-    for name in ["poll_all", "tiny_event_loop", "loop_backpressure", "loop_fair", "loop_deadlines"] {
+    at_the_same_time(UNLIMITED.into_iter().chain(LIMITED), |name| {
         let server = Process::start(name, &["0"]);
         let port = server.port();
         let mut client = Client::greeted(port);
-        let _slow = slow_reader(port);
-        let busy = busy_time_in_half_a_second(&server);
-        assert!(busy < Duration::from_millis(50), "{name} was busy for {busy:?}");
+        let mut slow = slow_reader(name, port);
+        comes_to_rest(name, &server);
         client.ask(b"still there?");
-    }
+        // A socket at the end of its input stays readable.
+        slow.half_close();
+        client.ask(b"and now?");
+        comes_to_rest(name, &server);
+    });
 }
 
 #[test]
 fn clients_that_never_read_cost_a_bounded_amount_of_memory() {
-    for name in ["poll_all", "tiny_event_loop", "loop_backpressure", "loop_fair", "loop_deadlines"] {
-        let server = Process::start(name, &["0"]);
-        let port = server.port();
-        let before = Vitals::of(&server).resident_memory();
-        let slow: Vec<Client> = (0..4).map(|_| slow_reader(port)).collect();
-        let grown = Vitals::of(&server).resident_memory().saturating_sub(before);
-        assert!(grown < 2 << 20, "{name} holds {grown} bytes more for {} clients", slow.len());
-    }
+    at_the_same_time(LIMITED, |name| {
+        let grown = growth_with_slow_readers(name);
+        assert!(grown < 2 << 20, "{name} holds {grown} bytes more");
+    });
+}
+
+#[test]
+fn a_loop_without_a_high_water_mark_keeps_every_answer_in_memory() {
+    at_the_same_time(UNLIMITED, |name| {
+        let grown = growth_with_slow_readers(name);
+        assert!(grown > 16 << 20, "{name} holds only {grown} bytes more");
+    });
+}
+
+/// How much the server's memory grows with four clients that send up to 16 MiB and read nothing.
+fn growth_with_slow_readers(name: &str) -> u64 {
+    let server = Process::start(name, &["0"]);
+    let port = server.port();
+    let before = Vitals::of(&server).resident_memory();
+    let _slow: Vec<Client> = (0..4).map(|_| slow_reader(name, port)).collect();
+    Vitals::of(&server).resident_memory().saturating_sub(before)
 }
 
 #[test]
@@ -76,12 +98,12 @@ fn pending_answers_are_delivered_without_more_input() {
 fn sizes_that_leave_output_pending() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let measure = |name| {
         let server = Process::start(name, &["0"]);
-        let mut slow = slow_reader(server.port());
+        let mut slow = slow_reader(name, server.port());
         let held = while_stopped(&server, || slow.receive_for(SETTLED)).len() / 1029 * 1024;
         let sizes = (0..6_usize).map(|step| numbered_lines(held + step * (32 << 10) - (64 << 10)));
         (name, sizes.collect())
     };
-    ["loop_backpressure", "loop_fair", "loop_deadlines"].into_iter().map(measure).collect()
+    LIMITED.into_iter().map(measure).collect()
 }
 
 #[test]
@@ -124,7 +146,7 @@ fn while_descriptors_are_lacking_a_server_that_tries_again_does_not_spin() {
         server.complaint_with("No session: Too many open files");
         // Each of these makes the listener ready once more.
         let _more: Vec<Client> = (0..20).map(|_| Client::connect(port)).collect();
-        let busy = busy_time_in_half_a_second(&server);
+        let busy = busy_time_in(Duration::from_millis(500), &server);
         assert!(busy < Duration::from_millis(50), "{name} was busy for {busy:?}");
 
         server.signal(SIGTERM);
@@ -201,17 +223,34 @@ fn loop_deadlines_ends_no_client_that_spoke_while_the_server_was_stopped() {
     }
 }
 
-/// A client that has sent until the server takes no more, because nothing reads the answers.
-fn slow_reader(port: u16) -> Client {
+/// A client that reads nothing, and has sent 16 MiB, or less if the server stops reading before that.
+fn slow_reader(name: &str, port: u16) -> Client {
     let mut client = Client::greeted(port);
-    client.send_until_full(&vec![b'x'; 64 << 20]);
+    let message = vec![b'x'; 16 << 20];
+    if UNLIMITED.contains(&name) {
+        client.send(&message);
+    } else {
+        client.send_until_full(&message);
+    }
     client
 }
 
-/// How long the process runs on a processor in half a second in which it has nothing to do.
-fn busy_time_in_half_a_second(server: &Process) -> Duration {
+/// Tests each of these servers in a thread of its own: most of the time the tests wait.
+fn at_the_same_time(names: impl IntoIterator<Item = &'static str>, test: impl Fn(&'static str) + Sync) {
+    let test = &test;
+    thread::scope(|scope| names.into_iter().for_each(|name| _ = scope.spawn(move || test(name))));
+}
+
+/// Waits until the server uses hardly any processor time. A server that spins never does so.
+fn comes_to_rest(name: &str, server: &Process) {
+    let rests = || busy_time_in(Duration::from_millis(200), server) < Duration::from_millis(20);
+    eventually(&format!("{name} comes to rest"), rests);
+}
+
+/// How long the process runs on a processor in this time.
+fn busy_time_in(time: Duration, server: &Process) -> Duration {
     let vitals = Vitals::of(server);
     let before = vitals.processor_time();
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(time);
     vitals.processor_time().saturating_sub(before)
 }

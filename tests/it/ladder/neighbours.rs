@@ -45,10 +45,41 @@ fn each_header_names_the_next_rung() {
     }
 }
 
+/// The laboratory's table and the course agree: what a loop survives, and its neighbour not, is in the loop's chapter.
+#[test]
+fn each_chapter_names_the_faults_that_end_or_come_back() {
+    let course = text("NOTES.md");
+    for [(before, _), (name, _)] in neighbours() {
+        let (_, chapter) = course.split_once(&format!(". {name}: ")).expect("each loop has a chapter");
+        let chapter = chapter.split("\n## ").next().unwrap_or_default();
+        let changed = changed_verdicts(before, name);
+        assert!(!changed.is_empty(), "{name} survives the same faults as {before}");
+        for fault in changed {
+            assert!(chapter.contains(&fault), "the chapter of {name} does not name {fault}");
+        }
+    }
+}
+
+/// The cases of the laboratory in which two servers have different verdicts.
+fn changed_verdicts(before: &str, after: &str) -> Vec<String> {
+    let table = text("examples/lab/faults.md");
+    let mut rows =
+        table.lines().filter(|line| line.starts_with('|')).map(|line| line.split('|').map(str::trim));
+    let servers = rows.next().expect("the table has a head");
+    let column =
+        |name| servers.clone().position(|server| server == name).expect("the server is in the table");
+    let (before, after) = (column(before), column(after));
+    let cells = rows.map(Iterator::collect::<Vec<_>>).filter(|cells| cells[before] != cells[after]);
+    cells.map(|cells| cells[1].split(' ').next_back().unwrap_or_default().to_owned()).collect()
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
 /// Each pair of neighbours: their names and their texts.
 fn neighbours() -> impl Iterator<Item = [(&'static str, String); 2]> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let read = move |name| (name, fs::read_to_string(examples.join(name).with_extension("rs")).unwrap());
+    let read = move |name| (name, text(&format!("examples/{name}.rs")));
     LOOPS.windows(2).map(move |pair| [read(pair[0]), read(pair[1])])
 }
 

@@ -257,7 +257,14 @@ mod tests {
     use super::*;
 
     fn protocol(prefix: &str, framing: Framing) -> Protocol {
-        Protocol { banner: Vec::new(), prefix: prefix.into(), framing, answer: Answer::Same, chunk: 4 }
+        Protocol {
+            banner: Vec::new(),
+            prefix: prefix.into(),
+            framing,
+            answer: Answer::Same,
+            chunk: 4,
+            end: None,
+        }
     }
 
     fn answered(protocol: &Protocol, payload: &str, answers: &str) -> Option<usize> {

@@ -42,6 +42,19 @@ impl<'t> Client<'t> {
         Ok(Self::over(stream.map_err(|error| not_accepted(&error))?, trial))
     }
 
+    /// Connects with a receive buffer of this size (bytes), and reads the banner. The kernel doubles the size (socket(7)).
+    pub fn with_receive_buffer(size: usize, trial: &'t Trial) -> Checked<Self> {
+        let address = trial.server.address;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).map_err(own)?;
+        // The window's scale is agreed on when the connection begins.
+        socket.set_recv_buffer_size(size).map_err(own)?;
+        let connected = socket.connect_timeout(&address.into(), trial.patience);
+        connected.map_err(|error| not_accepted(&error))?;
+        let client = Self::over(socket.into(), trial);
+        client.greeting()?;
+        Ok(client)
+    }
+
     /// The connection is completed by the kernels while the caller does other things: a server's queue may be full now.
     pub fn begin(trial: &'t Trial) -> Checked<Self> {
         let address = trial.server.address;
@@ -248,6 +261,22 @@ impl<'t> Client<'t> {
     pub fn sip(&self, length: usize) -> Checked<Vec<u8>> {
         let bytes = self.read(length, self.trial.patience);
         bytes.map_err(|end| fails("more of the answers", end.to_string()))
+    }
+
+    /// Reads until the end of the connection, up to `length` bytes each time and with a pause after each.
+    pub fn sip_to_the_end(&self, length: usize, pause: Duration) -> Checked<Vec<u8>> {
+        let mut received = Vec::new();
+        loop {
+            match self.read(length, self.trial.patience) {
+                Ok(bytes) => received.extend(bytes),
+                Err(Ended::Closed) => return Ok(received),
+                Err(end) => {
+                    let came = format!("after {} bytes: {end}", received.len());
+                    return Err(fails("the rest of the answers, then the end", came));
+                }
+            }
+            thread::sleep(pause);
+        }
     }
 
     /// Whether something has come, without waiting for it.

@@ -22,8 +22,8 @@ use self::report::table::Table;
 use self::report::{files, terminal};
 use self::runner::Runner;
 use crate::support::{
-    Added, Answer, BANNER, By, CHUNK, Candidate, Descendants, Failure, Framing, Interrupt, PREFIX, Protocol,
-    candidates, prepare, programs, words,
+    Added, Answer, BANNER, By, CHUNK, Candidate, Descendants, End, Failure, Framing, Interrupt, PREFIX,
+    Protocol, candidates, prepare, programs, words,
 };
 
 /// Shows which faults a server survives: numbered cases, each on a fresh server, each byte checked
@@ -58,6 +58,14 @@ pub struct Arguments {
     /// The most bytes that one answer repeats, with framing by chunks
     #[arg(long, value_name = "BYTES", default_value_t = CHUNK, value_parser = positive)]
     chunk: usize,
+
+    /// What a client sends to ask for the end, for example quit\n
+    #[arg(long, value_name = "TEXT", value_parser = unescaped)]
+    end: Option<String>,
+
+    /// What these servers then send last
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = unescaped, requires = "end")]
+    goodbye: String,
 
     /// Only these cases or groups of cases
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = case_name)]
@@ -148,7 +156,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 impl Arguments {
     fn protocol(&self) -> Protocol {
         let (banner, prefix) = (self.banner.clone().into_bytes(), self.prefix.clone().into_bytes());
-        Protocol { banner, prefix, framing: self.framing, answer: self.answer, chunk: self.chunk }
+        let end = self
+            .end
+            .clone()
+            .map(|request| End { request: request.into_bytes(), goodbye: self.goodbye.clone().into_bytes() });
+        Protocol { banner, prefix, framing: self.framing, answer: self.answer, chunk: self.chunk, end }
     }
 }
 

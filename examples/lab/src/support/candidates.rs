@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use clap::Args;
 use serde::Serialize;
 
-use crate::support::{Answer, BANNER, CHUNK, Failure, Framing, PREFIX, Protocol, programs};
+use crate::support::{Answer, BANNER, CHUNK, End, Failure, Framing, PREFIX, Protocol, programs};
 
 /// A server that can be tried.
 #[derive(Debug, Clone, Serialize)]
@@ -90,6 +90,9 @@ const SERVERS: [Listed; 16] = [
 /// The time-out of 1 s for which one case need not wait for the default of 300 s.
 const SHORT_TIMEOUT: (&str, (&str, &str)) = ("loop_deadlines", ("vanished", "1"));
 
+/// The only one of the servers that a client can ask for the end: its name, the request, and the goodbye.
+const ENDS_WHEN_ASKED: (&str, &[u8], &[u8]) = ("line_server", b"quit\n", b"Goodbye\n");
+
 /// The project's servers that a part tries.
 pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
     let here = programs::directory()?.display().to_string();
@@ -100,15 +103,20 @@ pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
     let candidate = |(name, command, promise, _): &Listed| Candidate {
         name: (*name).to_owned(),
         origin: Origin::Command(command.split(' ').map(word).collect()),
-        protocol: protocol(promise),
+        protocol: Protocol { end: end(name), ..protocol(promise) },
         more: (SHORT_TIMEOUT.0 == *name).then_some(SHORT_TIMEOUT.1),
     };
     Ok(listed.map(candidate).collect())
 }
 
+fn end(name: &str) -> Option<End> {
+    let (server, request, goodbye) = ENDS_WHEN_ASKED;
+    (server == name).then(|| End { request: request.to_vec(), goodbye: goodbye.to_vec() })
+}
+
 fn protocol((banner, prefix, framing, answer): &Promise) -> Protocol {
     let (banner, prefix) = (banner.to_vec(), prefix.to_vec());
-    Protocol { banner, prefix, framing: *framing, answer: *answer, chunk: CHUNK }
+    Protocol { banner, prefix, framing: *framing, answer: *answer, chunk: CHUNK, end: None }
 }
 
 /// Those of the candidates that `is_wanted`. Each of the given names must be among them.

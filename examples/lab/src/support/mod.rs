@@ -46,7 +46,7 @@ pub use self::log::Log;
 pub use self::machine::Machine;
 pub use self::output::{complain, prepare, progress, say, try_to_say, write};
 pub use self::processors::OwnProcessor;
-pub use self::protocol::{Answer, BANNER, CHUNK, FULL_MESSAGE, Framing, PREFIX, Protocol};
+pub use self::protocol::{Answer, BANNER, CHUNK, End, FULL_MESSAGE, Framing, PREFIX, Protocol};
 pub use self::server::{Process, Server, Setup, as_typed};
 pub use self::sockets::{has_timer, is_listening, waiting_clients};
 pub use self::words::{bytes, count, in_microseconds, many, microseconds, thousands, time};

@@ -20,6 +20,19 @@ pub struct Protocol {
     pub answer: Answer,
     /// The longest piece of input that one answer repeats with [`Framing::Chunks`] (bytes).
     pub chunk: usize,
+    /// How a client asks for the end, if it can.
+    pub end: Option<End>,
+}
+
+/// How a client asks a server for the end.
+#[derive(Debug, Clone, Serialize)]
+pub struct End {
+    /// What the client sends.
+    #[serde(serialize_with = "as_text")]
+    pub request: Vec<u8>,
+    /// What the server sends last; may be empty.
+    #[serde(serialize_with = "as_text")]
+    pub goodbye: Vec<u8>,
 }
 
 /// What is answered in one piece.

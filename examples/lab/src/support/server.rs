@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use rlimit::Resource;
 
 use crate::support::{ChildGuard, Death, Failure, Interrupt, Log, Origin, is_listening};
 
@@ -23,6 +24,9 @@ const GRACE: Duration = Duration::from_millis(300);
 /// How often the kernel is asked. Nothing tells when a foreign process begins to listen.
 const GLANCE: Duration = Duration::from_millis(2);
 
+/// As many open files as Docker and Kubernetes often allow.
+pub const BILLION: u64 = 1_073_741_816;
+
 /// How a server is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
@@ -30,6 +34,8 @@ pub enum Setup {
     Plain,
     /// It may have this many open files.
     OpenFiles(u64),
+    /// It may have [`BILLION`] open files, or strace tells it so.
+    BillionFiles,
     /// Its standard output is a pipe whose reader leaves when the server listens.
     StdoutClosed,
     /// Its standard output is a disk without room.
@@ -55,6 +61,8 @@ pub struct Server {
 pub struct Process {
     /// Its signals, its end, and its number.
     pub guard: ChildGuard,
+    /// How long it took until it listened.
+    pub started_in: Duration,
     words: Vec<String>,
     log: Log,
     /// The pipe that is the server's standard output, and is not read.
@@ -102,14 +110,17 @@ impl Server {
     ) -> Result<Self, Failure> {
         let (log, output) = Log::create(log.to_owned())?;
         let (mut command, unread) = command(&words, setup, output).map_err(Failure::system("A pipe"))?;
+        let start = Instant::now();
         let guard = {
             let _no_probe = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
             ChildGuard::spawn(&mut command)
         };
-        let guard = guard
-            .map_err(|error| Failure::NotStarted(format!("{}: {error}{}", words[0], hint(&words[0]))))?;
-        let mut process = Process { guard, words, log, unread };
+        let program = command.get_program().to_string_lossy();
+        let guard =
+            guard.map_err(|error| Failure::NotStarted(format!("{program}: {error}{}", hint(&program))))?;
+        let mut process = Process { guard, started_in: Duration::ZERO, words, log, unread };
         process.wait_until_it_listens(port, interrupt)?;
+        process.started_in = start.elapsed();
         process.unread = process.unread.filter(|_| setup == Setup::StdoutUnread);
         Ok(Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), process: Some(process) })
     }
@@ -202,6 +213,8 @@ fn command(words: &[String], setup: Setup, log: File) -> io::Result<(Command, Op
     };
     let mut command = match setup {
         Setup::OpenFiles(limit) => in_shell(&format!("ulimit -n {limit}; exec \"$@\"")),
+        Setup::BillionFiles if allows_a_billion() => in_shell(&format!("ulimit -n {BILLION}; exec \"$@\"")),
+        Setup::BillionFiles => told_a_billion(words),
         Setup::NoStandardStreams => in_shell("exec \"$@\" <&- >&- 2>&-"),
         _ => {
             let mut command = Command::new(&words[0]);
@@ -223,4 +236,22 @@ fn command(words: &[String], setup: Setup, log: File) -> io::Result<(Command, Op
     };
     command.stdin(Stdio::null()).stdout(stdout).stderr(log);
     Ok((command, unread))
+}
+
+/// Whether a process that is started here may have [`BILLION`] open files.
+pub fn allows_a_billion() -> bool {
+    Resource::NOFILE.get_hard().is_ok_and(|limit| limit >= BILLION)
+}
+
+/// The command under strace, which answers each question for a limit with [`BILLION`], and lets each change of a limit
+/// succeed. The kernel is not asked: it seldom allows so many (`fs.nr_open`, proc(5)).
+fn told_a_billion(words: &[String]) -> Command {
+    // The soft and the hard limit, in the machine's order of bytes.
+    let limits = format!("{:016x}", BILLION.to_be()).repeat(2);
+    let inject = format!("inject=prlimit64:retval=0:poke_exit=@arg4={limits}");
+    let mut command = Command::new("strace");
+    // The server keeps the process that is started here (--daemonize), and only this system call stops it.
+    command.args(["--daemonize", "--follow-forks", "--seccomp-bpf", "-qq", "--output=/dev/null"]);
+    command.args(["--trace=prlimit64", "-e", &inject, "--"]).args(words);
+    command
 }

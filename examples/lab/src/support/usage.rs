@@ -80,6 +80,11 @@ pub fn is_stopped(id: u32) -> Option<bool> {
     Some(process(id)?.stat().ok()?.state == 'T')
 }
 
+/// Whether another process traces it.
+pub fn is_traced(id: u32) -> Option<bool> {
+    Some(process(id)?.status().ok()?.tracerpid != 0)
+}
+
 /// How many threads the process has.
 pub fn threads(id: u32) -> Option<u64> {
     Some(process(id)?.status().ok()?.threads)

@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use std::{mem, process, thread};
 
 use clap::{Parser, ValueEnum};
+use memchr::memmem;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use okloop::protocols::{BANNER, CHUNK, PREFIX};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use signal_hook::consts::{SIGCONT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -66,7 +68,7 @@ enum Break {
     BuffersAll,
     /// Ends a session whose client takes nothing more for a second.
     ClosesSlowReaders,
-    /// Has room for 32 blocked writes; all sessions wait while there are more.
+    /// Has room for 8 blocked writes; all sessions wait while there are more.
     FewWriters,
     /// Serves one session for as long as it has input.
     Unfair,
@@ -90,6 +92,12 @@ enum Break {
     LeaksFiles,
     /// Keeps 8 KiB of each session for ever.
     LeaksMemory,
+    /// Lingers for a second only after the goodbye.
+    LingersShortly,
+    /// Keeps a bit for each file that it may have open.
+    KeepsABitForEachFile,
+    /// At the stop, answers what its own kernel holds, and not what waits behind the closed window.
+    ForgetsTheWindow,
     /// Leaves SIGTERM to the kernel.
     NoSignals,
     /// Ends at the second SIGTERM without a drain.
@@ -123,7 +131,7 @@ static ENDED: Condvar = Condvar::new();
 static TURN: Mutex<()> = Mutex::new(());
 static GATE: RwLock<()> = RwLock::new(());
 /// For [`Break::FewWriters`].
-static WRITERS: Mutex<usize> = Mutex::new(32);
+static WRITERS: Mutex<usize> = Mutex::new(8);
 
 pub fn run() -> io::Result<()> {
     let arguments = Arguments::parse();
@@ -139,6 +147,7 @@ pub fn run() -> io::Result<()> {
     if matches!(arguments.broken, Break::ExitsOnBrokenPipe | Break::ExitsOnFullDisk) {
         fcntl(io::stdout().as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
+    let _bits = is(Break::KeepsABitForEachFile).then(bit_for_each_file);
     if is(Break::NoSignals) {
         accept(&listener, stopping);
     }
@@ -153,11 +162,17 @@ pub fn run() -> io::Result<()> {
     if is(Break::SecondSignalKills) {
         thread::spawn(move || signals.forever().next().map(|_| process::exit(1)));
     }
-    // A client that does not read gets a second.
-    let limit = Duration::from_secs(if is(Break::WaitsForAll) { 1000 } else { 1 });
+    // A client that does not read gets a few seconds.
+    let limit = Duration::from_secs(if is(Break::WaitsForAll) { 1000 } else { 5 });
     let open = OPEN.lock().expect("no holder panics");
     drop(ENDED.wait_timeout_while(open, limit, |open| *open > 0));
     Ok(())
+}
+
+/// Each page of it is written to.
+fn bit_for_each_file() -> Vec<u8> {
+    let limit = rlimit::Resource::NOFILE.get_soft().unwrap_or(0);
+    vec![1; usize::try_from(limit / 8).expect("64 bits")]
 }
 
 fn accept(listener: &TcpListener, stopping: &'static io::PipeReader) -> ! {
@@ -288,14 +303,19 @@ fn converse(client: &TcpStream, stopping: &io::PipeReader) -> io::Result<()> {
         client,
         writer: is(Break::BuffersAll).then(|| writer(client)).transpose()?,
         line: Vec::new(),
+        begun: Vec::new(),
+        has_quit: false,
     };
     session.write(BANNER)?;
     let (mut reads, mut single) = (0, 0);
     loop {
         let gate = is(Break::AcceptsAllFirst).then(|| GATE.read().expect("no holder panics"));
         drop(gate);
+        if is(Break::ForgetsTheWindow) && has(stopping, PollFlags::HUP, 0) {
+            return answer_what_is_here(&mut session);
+        }
         if wait(client, stopping) == Event::Stopping {
-            return drain(&mut session);
+            return linger(&session);
         }
         if is(Break::ClosesOnUrgent) && has(client, PollFlags::PRI, 0)
             || is(Break::ClosesAtHalfClose) && has(client, END, 0)
@@ -314,6 +334,9 @@ fn converse(client: &TcpStream, stopping: &io::PipeReader) -> io::Result<()> {
                 return Ok(());
             }
             session.answer(&input)?;
+            if session.has_quit {
+                return linger(&session);
+            }
             if reads == 1 && is(Break::MissesTheEnd) && has(client, END, 0) {
                 wait_for_stop(stopping);
                 return Ok(());
@@ -331,7 +354,8 @@ enum Event {
     Stopping,
 }
 
-/// Waits for input, or for the stop. What has arrived by then comes first.
+/// Waits for input, or for the stop. What has arrived by then comes first, and what the client had sent before: it comes
+/// while the window is open again.
 fn wait(client: &TcpStream, stopping: &io::PipeReader) -> Event {
     let timeout = is(Break::Polls).then_some(Timespec { tv_sec: 0, tv_nsec: 100_000_000 });
     let urgent = if is(Break::ClosesOnUrgent) { PollFlags::PRI } else { PollFlags::empty() };
@@ -342,7 +366,7 @@ fn wait(client: &TcpStream, stopping: &io::PipeReader) -> Event {
         if !asked[0].revents().is_empty() {
             return Event::Input;
         }
-        if !asked[1].revents().is_empty() {
+        if !asked[1].revents().is_empty() && !has(client, PollFlags::IN, 300) {
             return Event::Stopping;
         }
     }
@@ -352,19 +376,40 @@ fn wait_for_stop(stopping: &io::PipeReader) {
     has(stopping, PollFlags::HUP, None);
 }
 
-/// What had arrived is answered; then the end, and the client's own is waited for: a close with unread input resets.
-fn drain(session: &mut Session<'_>) -> io::Result<()> {
-    session.client.shutdown(Shutdown::Write)?;
+/// For [`Break::ForgetsTheWindow`].
+fn answer_what_is_here(session: &mut Session<'_>) -> io::Result<()> {
+    let mut here = vec![0; usize::try_from(ioctl_fionread(session.client)?).expect("64 bits")];
+    session.client.read_exact(&mut here)?;
+    session.answer(&here)?;
+    linger(session)
+}
+
+/// Everything is answered; then the end, and the client's own is waited for: a close with unread input resets.
+fn linger(session: &Session<'_>) -> io::Result<()> {
+    let mut client = session.client;
+    client.shutdown(Shutdown::Write)?;
+    let start = Instant::now();
     let mut rest = [0; 4096];
-    while session.client.read(&mut rest)? > 0 {}
+    while client.read(&mut rest)? > 0 {
+        if is(Break::LingersShortly) && start.elapsed() > Duration::from_secs(1) {
+            break;
+        }
+    }
     Ok(())
 }
+
+/// A client that sends this gets the goodbye and the end.
+const QUIT: &[u8] = b"quit\n";
+const GOODBYE: &[u8] = b"Goodbye\n";
 
 struct Session<'a> {
     client: &'a TcpStream,
     writer: Option<Sender<Vec<u8>>>,
     /// For [`Break::WaitsForNewline`].
     line: Vec<u8>,
+    /// The beginning of [`QUIT`], if the input ends with it.
+    begun: Vec<u8>,
+    has_quit: bool,
 }
 
 impl Session<'_> {
@@ -383,7 +428,14 @@ impl Session<'_> {
     }
 
     fn answer(&mut self, input: &[u8]) -> io::Result<()> {
-        let mut input = input.to_vec();
+        let mut input = [&mem::take(&mut self.begun), input].concat();
+        if let Some(end) = memmem::find(&input, QUIT) {
+            self.has_quit = true;
+            input.truncate(end);
+        } else {
+            let begun = (1..QUIT.len()).rev().find(|&length| input.ends_with(&QUIT[..length]));
+            self.begun = input.split_off(input.len() - begun.unwrap_or(0));
+        }
         if is(Break::AsciiOnly) {
             input.retain(u8::is_ascii);
         }
@@ -401,12 +453,12 @@ impl Session<'_> {
         for chunk in input.chunks(if is(Break::LongChunks) { 4 * CHUNK } else { CHUNK }) {
             self.write(&[PREFIX, chunk].concat())?;
         }
-        Ok(())
+        if self.has_quit { self.write(GOODBYE) } else { Ok(()) }
     }
 
     /// The client's input has ended.
     fn finish(&mut self) -> io::Result<()> {
-        let rest = mem::take(&mut self.line);
+        let rest = [mem::take(&mut self.line), mem::take(&mut self.begun)].concat();
         if rest.is_empty() { Ok(()) } else { self.write(&[PREFIX, &rest].concat()) }
     }
 

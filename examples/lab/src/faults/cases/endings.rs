@@ -1,14 +1,16 @@
 //! Clients that end, in order or not.
 
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::faults::case::{Beside, Checked, Outcome, Play, cannot_run, check};
+use crate::faults::case::{Beside, Checked, MOST, Outcome, Play, Stop, cannot_run, check, fails, shown};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
-use crate::support::has_timer;
+use crate::support::{has_timer, time};
 
 pub const CASES: &[Play] = &[
     Play::new("half-close", half_close),
@@ -17,6 +19,7 @@ pub const CASES: &[Play] = &[
     Play::new("reset-in-queue", reset_in_queue).of_process(),
     Play::new("reset-mid-answer", reset_mid_answer),
     Play::new("reset-unread", reset_unread),
+    Play::measured("polite-close", polite_close).beside(Beside::Many),
     Play::measured("vanished", vanished).beside(Beside::Many),
 ];
 
@@ -86,6 +89,46 @@ fn reset_unread(trial: &Trial) -> Checked {
         client.reset();
     }
     trial.serves_the_next()
+}
+
+fn polite_close(trial: &Trial) -> Outcome {
+    const LINES: usize = 120;
+    let Some(end) = &trial.protocol.end else {
+        return Err(Stop::NotApplicable(
+            "nothing is known of how a client asks for the end (--end)".to_owned(),
+        ));
+    };
+    let client = Client::with_receive_buffer(2048, trial)?;
+    let sent = [&[b'y'; 899][..], b"\n"].concat().repeat(LINES);
+    let is_over = AtomicBool::new(false);
+    let start = Instant::now();
+    let received = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut open = client.send(&sent).is_ok() && client.send(&end.request).is_ok();
+            // It fails when the session is over.
+            while open && !is_over.load(Ordering::Relaxed) {
+                open = client.stream().write_all(b"still typing\n").is_ok();
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        // At most 20 kB/s.
+        let received = client.sip_to_the_end(1000, Duration::from_millis(50));
+        is_over.store(true, Ordering::Relaxed);
+        received
+    })?;
+    let took = start.elapsed();
+    let last = &received[received.len().saturating_sub(end.goodbye.len())..];
+    check(
+        last == end.goodbye,
+        format!("the goodbye, {}, then the end", shown(&end.goodbye, MOST)),
+        format!("{}, then the end, after {} bytes", shown(last, MOST), received.len()),
+    )?;
+    let mut answers = client.answers(&sent);
+    answers.take(&received[..received.len() - last.len()])?;
+    if !answers.are_complete() {
+        return Err(fails(answers.awaited(), "the goodbye"));
+    }
+    Ok(Some(format!("everything in {}", time(took))))
 }
 
 fn vanished(trial: &Trial) -> Outcome {

@@ -9,11 +9,12 @@ use nix::sys::signal::Signal::SIGTERM;
 use crate::faults::case::{Beside, Checked, Outcome, Play, check, fails};
 use crate::faults::client::{Client, lines};
 use crate::faults::trial::Trial;
-use crate::support::{Setup, time};
+use crate::support::{Framing, Setup, bytes, time};
 
 pub const CASES: &[Play] = &[
     Play::measured("sigterm", |trial| stop_with_pending_answers(trial, 1)).of_process(),
     Play::measured("sigterm-twice", |trial| stop_with_pending_answers(trial, 2)).of_process(),
+    Play::measured("stop-behind-window", stop_behind_window).of_process(),
     Play::measured("stop-unread", stop_unread).of_process(),
     Play::new("restart", restart).of_process(),
     Play::new("stop-and-go", stop_and_go).of_process(),
@@ -55,13 +56,34 @@ fn stop_with_pending_answers(trial: &Trial, signals: usize) -> Outcome {
     Ok(Some(format!("ended after {}", time(start.elapsed()))))
 }
 
-fn terminate(trial: &Trial) -> Checked {
+pub fn terminate(trial: &Trial) -> Checked {
     trial.guard()?.signal(SIGTERM).map_err(|error| fails("the server runs", error.to_string()))
 }
 
-fn exit(trial: &Trial) -> Checked<ExitStatus> {
+pub fn exit(trial: &Trial) -> Checked<ExitStatus> {
     let status = trial.guard()?.exit_within(STOP);
     status.ok_or_else(|| fails("an end within 15 s", "the server still runs"))
+}
+
+fn stop_behind_window(trial: &Trial) -> Outcome {
+    let client = Client::with_receive_buffer(4096, trial)?;
+    let taken = client.send_until_full(lines(16 << 20))?;
+    let sent = &lines(16 << 20)[..taken];
+    let whole_lines = sent.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    // Half a line at the server's stop is no request.
+    let due = if trial.protocol.framing == Framing::Chunks { taken } else { whole_lines };
+    terminate(trial)?;
+    let start = Instant::now();
+    let answered = client.answers_until_end(trial.protocol.requests(sent))?;
+    check(
+        answered >= due,
+        format!("the answers to all {due} bytes, then the end"),
+        format!("the answers to {answered} bytes, then the end"),
+    )?;
+    drop(client);
+    let status = exit(trial)?;
+    check(status.success(), "exit status 0", status.to_string())?;
+    Ok(Some(format!("the answers to {} in {}", bytes(taken as f64), time(start.elapsed()))))
 }
 
 fn stop_unread(trial: &Trial) -> Outcome {

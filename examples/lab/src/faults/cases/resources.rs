@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use rlimit::Resource;
 
 use crate::faults::case::{Beside, Checked, Outcome, Play, cannot_run, check, fails};
+use crate::faults::cases::process::{exit, terminate};
 use crate::faults::client::{Client, Reception};
 use crate::faults::trial::Trial;
-use crate::support::{Setup, time, usage, waiting_clients};
+use crate::support::server::allows_a_billion;
+use crate::support::{Process, Setup, bytes, time, usage, waiting_clients};
 
 pub const CASES: &[Play] = &[
     Play::measured("few-open-files", few_open_files).with(Setup::OpenFiles(64)).beside(Beside::Many),
     Play::measured("no-files-left", no_files_left).of_process().beside(Beside::Many),
     Play::measured("memory-limit", memory_limit).of_process().beside(Beside::Many),
+    Play::measured("billion-files", billion_files).with(Setup::BillionFiles),
     Play::measured("ten-thousand", ten_thousand).beside(Beside::None),
 ];
 
@@ -142,6 +145,41 @@ fn memory_limit(trial: &Trial) -> Outcome {
         trial.serves_the_next()?;
     }
     Ok(Some(format!("beside the crowd, {} of 3 sessions were answered", 3 - ended)))
+}
+
+fn billion_files(trial: &Trial) -> Outcome {
+    const MORE: u64 = 16 << 20;
+    const SOON: Duration = Duration::from_secs(5);
+    let served = |process: &Process| {
+        let client = Client::greeted(trial)?;
+        let memory = usage::memory(process.guard.id());
+        client.ask(MESSAGE)?;
+        // A session that ends in order could keep the port.
+        client.reset();
+        memory.map(|[resident, _]| resident).ok_or_else(|| cannot_run("/proc does not tell its memory"))
+    };
+    // If strace may not trace, the server runs all the same.
+    if !allows_a_billion() && !trial.look(usage::is_traced)? {
+        return Err(cannot_run("strace may not trace the server"));
+    }
+    let process = trial.process()?;
+    let memory = served(process)?;
+    let stop = Instant::now();
+    terminate(trial)?;
+    exit(trial)?;
+    let (started_in, stopped_in) = (process.started_in, stop.elapsed());
+    let again = trial.server.start_again(process, &trial.interrupt);
+    let again = again.map_err(|failure| cannot_run(format!("with fewer open files: {failure}")))?;
+    let grown = memory.saturating_sub(served(again.process.as_ref().expect("it was started here"))?);
+    let figure = format!(
+        "{} more memory than with the limit here, started in {}, stopped in {}",
+        bytes(grown as f64),
+        time(started_in),
+        time(stopped_in)
+    );
+    let is_quick = started_in < SOON && stopped_in < SOON;
+    check(is_quick && grown < MORE, "less than 16 MiB more memory, a start and a stop within 5 s", &figure)?;
+    Ok(Some(figure))
 }
 
 fn ten_thousand(trial: &Trial) -> Outcome {

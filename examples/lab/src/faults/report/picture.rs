@@ -64,13 +64,17 @@ fn square(picture: &mut Picture, verdict: Verdict, (x, y): Point) {
     picture.add(format_args!("<use href=\"#{}\" x=\"{x}\" y=\"{y}\"/>", verdict.class()));
 }
 
-/// From this server on, all survive.
+/// From this server on, all survive that the case asks.
 fn survivors_begin(row: &Row) -> usize {
-    row.verdicts.iter().rposition(|verdict| *verdict != Verdict::Passes).map_or(0, |last| last + 1)
+    row.verdicts.iter().rposition(|verdict| is_failure(*verdict)).map_or(0, |last| last + 1)
 }
 
 fn failures(row: &Row) -> usize {
-    row.verdicts.iter().filter(|verdict| **verdict != Verdict::Passes).count()
+    row.verdicts.iter().filter(|verdict| is_failure(**verdict)).count()
+}
+
+fn is_failure(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Fails | Verdict::CouldNotRun)
 }
 
 #[cfg(test)]
