@@ -393,11 +393,10 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
                 // However it ended.
                 reason = Reason::Refused;
             }
+            // First: a reader of the counters that sees this end sees the place free.
+            self.wakes.counters().set_open(self.open());
             self.wakes.counters().count_closed(reason);
             step!(reason.level(), Event::Closed { key, peer: connection.peer(), reason });
-        }
-        if count > 0 {
-            self.wakes.counters().set_open(self.open());
         }
         count
     }
