@@ -446,12 +446,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 self.flush(exchange)?;
             }
         }
-        let is_idle = exchange.output[0].is_empty() && !self.can_read(exchange);
-        if ready.writable && !was_full && is_idle && self.is_answered() {
-            // No output was pending, so this event may be an error, which no read and no write will return.
-            self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
-        }
         if exchange.output[0].is_empty() {
+            if ready.writable && !was_full && self.is_answered() && !self.can_read(exchange) {
+                // No output was pending, so the event may be an error, which no read and no write will return.
+                self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
+            }
             self.advance_state(exchange)?;
         }
         self.reads = self.can_read(exchange);
