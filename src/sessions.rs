@@ -451,7 +451,7 @@ impl<S: Session> Sessions<S> {
 /// session that was silent for just that long drains a second longer than it must.
 #[expect(clippy::cast_possible_truncation, reason = "the higher part is of no use")]
 fn ticks(time: Duration) -> u8 {
-    ((time.as_millis() / 250) as u8).max(1)
+    ((4 * time.as_secs() + u64::from(time.subsec_millis() / 250)) as u8).max(1)
 }
 
 #[cfg(test)]
