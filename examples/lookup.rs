@@ -150,7 +150,7 @@ fn look_up(question: &str) -> io::Result<String> {
 }
 
 /// Answers questions until the server ends. A question that makes `look_up` panic ends no thread.
-fn work(queue: &Mutex<Receiver<Job>>) {
+pub fn work(queue: &Mutex<Receiver<Job>>) {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(Job { question, answer, waker }) = next() {
         let result = catch_unwind(|| look_up(&question)).unwrap_or(Err(ErrorKind::Other.into()));

@@ -90,7 +90,7 @@ fn record(scene: &Scene, out: &Path) -> Result<(), Failure> {
 
 fn serve(port: u16, out: &Path) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let running = Recorded::start(Config { port, ..config() }, |_| OkSession::new(Framing::Chunks))?;
+    let running = Recorded::start(Config { port, ..config() }, |_| |_| OkSession::new(Framing::Chunks))?;
     say(format_args!("Serving on port {} of 127.0.0.1. Ctrl-C ends the recording", running.port));
     while interrupt.wait(Interrupt::TICK).is_ok() {}
     let look_for =
@@ -152,9 +152,10 @@ impl Shared {
 }
 
 impl Recorded {
-    fn start<S: Session>(
+    /// `factory` runs on the loop's thread, because what the sessions share need not be `Send`.
+    fn start<S: Session, F: FnMut(Client<'_>) -> S>(
         config: Config,
-        new_session: impl FnMut(Client<'_>) -> S + Send + 'static,
+        factory: impl FnOnce(Handle) -> F + Send + 'static,
     ) -> Result<Self, Failure> {
         let server = Server::bind(config).map_err(|error| Failure::System(error.to_string()))?;
         let port = server.local_addr().map_err(Failure::system("The server's address"))?.port();
@@ -164,6 +165,7 @@ impl Recorded {
         let recorder = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             trace::record_on_this_thread(move |event, place| recorder.record(event, place));
+            let new_session = factory(server.handle());
             server.run(new_session).map(|_| ())
         });
         Ok(Self { port, handle, names: Mutex::default(), shared, thread })

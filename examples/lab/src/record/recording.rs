@@ -110,6 +110,9 @@ pub struct Now {
     /// What the kernel reports: `R`, `W`, `RW`, or nothing yet.
     interest: &'static str,
     state: &'static str,
+    /// The session waits for an answer that is made elsewhere, and its client is not read.
+    #[serde(skip)]
+    waits: bool,
 }
 
 impl Recording {
@@ -185,49 +188,57 @@ struct Story {
 }
 
 impl Story {
+    fn info(&self, peer: Address) -> SessionInfo {
+        let name = peer.ip().and_then(|peer| self.names.get(&peer).cloned());
+        SessionInfo { peer: peer.to_string(), name: name.unwrap_or_else(|| peer.to_string()) }
+    }
+
     fn session(&mut self, peer: Address) -> usize {
         if let Some(&session) = self.by_peer.get(&peer) {
             return session;
         }
-        let name = peer.ip().and_then(|peer| self.names.get(&peer).cloned());
-        let name = name.unwrap_or_else(|| peer.to_string());
-        self.sessions.push(SessionInfo { peer: peer.to_string(), name });
+        self.sessions.push(self.info(peer));
         self.now.push(Now::default());
         self.by_peer.insert(peer, self.sessions.len() - 1);
         self.sessions.len() - 1
     }
 
+    /// The session that the event is about.
     fn session_of(&mut self, event: &Event) -> Option<usize> {
-        let keyed = |event: &Event| match *event {
-            Event::Turn { key, peer, .. }
-            | Event::Interest { key, peer, .. }
-            | Event::Opened { key, peer }
-            | Event::ConnectStarted { key, peer }
-            | Event::Refused { key, peer, .. }
-            | Event::Closed { key, peer, .. } => Some((key, peer)),
-            _ => None,
-        };
         match *event {
             Event::TimeoutStarted { key, .. } | Event::TimeoutFired { key, .. } => {
                 self.by_key.get(&key).copied()
             }
-            Event::Call { peer, .. }
+            Event::Opened { key, peer }
+            | Event::Proxied { key, peer }
+            | Event::ConnectStarted { key, peer }
+            | Event::Refused { key, peer, .. } => {
+                // The system may give an address to a later client again.
+                self.by_peer.remove(&peer);
+                let session = self.session(peer);
+                self.by_key.insert(key, session);
+                Some(session)
+            }
+            Event::Introduced { peer, client } => {
+                let session = self.session(peer);
+                if let Some(client) = client {
+                    // The next steps name the client.
+                    self.by_peer.remove(&peer);
+                    self.by_peer.insert(client, session);
+                    self.sessions[session] = self.info(client);
+                }
+                Some(session)
+            }
+            Event::Turn { peer, .. }
+            | Event::Interest { peer, .. }
+            | Event::Closed { peer, .. }
+            | Event::Call { peer, .. }
             | Event::CallFailed { peer, .. }
+            | Event::Panicked { peer, .. }
             | Event::Answered { peer, .. }
             | Event::Waiting { peer }
             | Event::State { peer, .. } => Some(self.session(peer)),
-            _ => keyed(event).map(|(key, peer)| {
-                if matches!(
-                    event,
-                    Event::Opened { .. } | Event::ConnectStarted { .. } | Event::Refused { .. }
-                ) {
-                    // The system may give an address to a later client again.
-                    self.by_peer.remove(&peer);
-                }
-                let session = self.session(peer);
-                self.by_key.insert(key, session);
-                session
-            }),
+            _ => None,
         }
     }
 
@@ -250,6 +261,7 @@ impl Story {
                 (now.input, now.output) = (if now.state == "Lingering" { 0 } else { *input }, *output);
             }
             Event::State { state, .. } => now.state = (*state).into(),
+            Event::Waiting { .. } => now.waits = true,
             Event::Interest { interest, .. } => {
                 now.interest = match (interest.is_readable(), interest.is_writable()) {
                     (true, true) => "RW",
@@ -257,7 +269,8 @@ impl Story {
                     _ => "W",
                 }
             }
-            Event::Opened { .. } => now.state = "New",
+            Event::Opened { .. } | Event::Proxied { .. } => now.state = "New",
+            Event::ConnectStarted { .. } => now.state = "Connecting",
             Event::Refused { .. } => now.state = "Finishing",
             Event::Closed { .. } => now = Now { state: "Closed", ..Now::default() },
             _ => {}
@@ -279,6 +292,9 @@ impl Story {
             }
         }
         let (kind, rule, key, text) = sentence(event, name, before, now, waited);
+        if let (Some(session), Event::Interest { .. }) = (session, event) {
+            self.now[session].waits &= !now.interest.contains('R');
+        }
         let bytes = if let Event::Call { bytes, .. } = event { *bytes } else { None };
         self.steps.push(Step {
             at: u64::try_from((at - start).as_micros()).unwrap_or(u64::MAX),
@@ -302,69 +318,50 @@ type Told = (&'static str, u8, bool, String);
 
 /// Tells one step. `waited` is how long the last `poll` lasted, or the time-out that is over.
 fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) -> Told {
-    match event {
-        Event::PollStart { timeout: None } => {
+    match *event {
+        Event::PollStart { timeout } => polling(timeout),
+        Event::PollEnd { events, .. } => {
+            let text = format!("poll returns after {} with {}.", time(waited), many(events, "event"));
+            ("batch", 6, events > 1, text)
+        }
+        Event::Turn { cause, .. } => turn(cause, name, before),
+        Event::Call { call, bytes, .. } => moved(call, bytes, name, now),
+        Event::Answered { .. } => answered(name, before, now),
+        Event::State { state, .. } => entered(state, name),
+        Event::Interest { rearm, .. } => interest(rearm, name, before, now),
+        Event::TimeoutStarted { timeout, length, .. } => {
+            let (timer, length) = (timer(timeout), time(length));
+            ("timer", 13, false, format!("The {timer} of {name} starts: {length}."))
+        }
+        Event::TimeoutFired { timeout, .. } => late(timeout, name, waited),
+        Event::Requested { stop, report, .. } => requested(stop, report),
+        Event::Stopping { open, timeout } => stopping(open, timeout),
+        _ => came_or_went(event, name),
+    }
+}
+
+fn polling(timeout: Option<Duration>) -> Told {
+    match timeout {
+        None => {
             ("poll", 11, false, "The loop calls poll and waits until the kernel reports an event.".into())
         }
-        Event::PollStart { timeout: Some(Duration::ZERO) } => ("poll", 13, false, NO_WAIT.into()),
-        Event::PollStart { timeout: Some(limit) } => {
-            let limit = time(*limit);
+        Some(Duration::ZERO) => ("poll", 13, false, NO_WAIT.into()),
+        Some(limit) => {
+            let limit = time(limit);
             ("poll", 13, false, format!("The loop calls poll and waits for an event, at most {limit}."))
         }
-        Event::PollEnd { events, .. } => {
-            let text = format!("poll returns after {} with {}.", time(waited), many(*events, "event"));
-            ("batch", 6, *events > 1, text)
-        }
+    }
+}
+
+/// The listener's steps, and those that begin or end a session.
+fn came_or_went(event: &Event, name: &str) -> Told {
+    match event {
         Event::ListenerReady => {
             ("event", 3, false, "The kernel reports that a client waits in the accept queue.".into())
         }
-        Event::Turn { cause, .. } => turn(*cause, name, before),
-        Event::Waiting { .. } => {
-            let text = "waits for an answer that is made elsewhere. The server does not read it.";
-            ("wait", 14, true, format!("{name} {text}"))
-        }
-        Event::ConnectStarted { .. } => {
-            let text = format!("The loop begins a connection to {name}. An event says when it is open.");
-            ("open", 18, false, text)
-        }
-        Event::Call { call, bytes, .. } => moved(call, *bytes, name, now),
-        Event::CallFailed { call, error, .. } => {
-            ("error", 6, true, format!("The {call} for {name} fails: {error}."))
-        }
-        Event::Answered { .. } => {
-            let (grows, is_high) =
-                (format!("from {} to {}", before.output, now.output), now.output >= HIGH_WATER);
-            let mark = " That is the high water mark: the server answers no more before a write.";
-            let mark = if is_high { mark } else { "" };
-            let text = format!("The protocol answers {name}: pending output grows {grows} bytes.{mark}");
-            ("answer", 12, false, text)
-        }
-        Event::State { state, .. } => entered(*state, name),
-        Event::Interest { rearm: true, .. } => {
-            let text = "for this turn is used up, and input may be left. The loop re-arms the socket, so that the kernel \
-                        reports it again.";
-            ("rearm", 2, true, format!("The budget of {name} {text}"))
-        }
-        Event::Interest { .. } => interest(name, before, now),
         Event::ListenerRearmed => {
             let text = "The loop re-arms the listener: the kernel reports it again if more clients wait.";
             ("rearm", 2, false, text.into())
-        }
-        Event::TimeoutStarted { timeout, length, .. } => {
-            let (timer, length) = (timer(*timeout), time(*length));
-            ("timer", 13, false, format!("The {timer} of {name} starts: {length}."))
-        }
-        Event::TimeoutFired { timeout, .. } => {
-            let why = match timeout {
-                Timeout::Idle => "the client sent nothing",
-                Timeout::Write => "no output left",
-                Timeout::Linger => "the client did not end",
-                Timeout::Quiet => "nothing more came",
-                Timeout::Connect => "the connection did not open",
-                _ => "the session has set it",
-            };
-            let (timer, waited) = (timer(*timeout), time(waited));
-            ("timeout", 13, true, format!("The {timer} of {name} is over: {why} for {waited}."))
         }
         Event::Accepting { quota } => {
             let text = format!("The loop accepts clients: {quota} at most in this iteration.");
@@ -381,38 +378,68 @@ fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) 
             ("pause", 4, true, format!("Accepting pauses at {open}, {until}: {error}."))
         }
         Event::Opened { .. } => ("open", 3, false, format!("The loop accepts {name}. Its session begins.")),
+        Event::ConnectStarted { .. } => {
+            let text = format!("The loop begins a connection to {name}. An event says when it is open.");
+            ("open", 18, true, text)
+        }
         Event::Refused { open, .. } => {
             let (limit, told) = (many(*open, "open session"), "The client is told that the server is full.");
             ("refuse", 9, true, format!("The loop refuses {name}: the limit is {limit}. {told}"))
+        }
+        Event::Waiting { .. } => {
+            let text = "waits for an answer that is made elsewhere. Meanwhile the server does not read.";
+            ("wait", 14, true, format!("The session of {name} {text}"))
+        }
+        Event::CallFailed { call, error, .. } => {
+            ("error", 6, true, format!("The {call} for {name} fails: {error}."))
         }
         Event::Closed { reason, .. } => {
             let reason = reason.to_string().replace("_timeout", " time-out");
             ("close", 7, false, format!("The loop closes the socket of {name}: {reason}."))
         }
-        Event::Requested { .. } | Event::Stopping { .. } => stopping(event),
-        other => ("other", 6, false, other.to_string()),
+        // The words of the log.
+        Event::Proxied { .. } | Event::Introduced { .. } => ("open", 3, false, format!("{event}.")),
+        _ => ("other", 6, false, format!("{event}.")),
     }
 }
 
-fn stopping(event: &Event) -> Told {
-    match event {
-        Event::Requested { stop: true, .. } => ("request", 0, false, "The server is asked to stop.".into()),
-        Event::Requested { report: true, .. } => {
-            let text = "The recorder wakes the loop, and holds it before the next poll until the clients of the scene are \
-                        ready.";
-            ("request", 0, false, text.into())
+fn answered(name: &str, before: Now, now: Now) -> Told {
+    let (grows, is_high) = (format!("from {} to {}", before.output, now.output), now.output >= HIGH_WATER);
+    let mark = " That is the high water mark: the server answers no more before a write.";
+    let mark = if is_high { mark } else { "" };
+    ("answer", 12, false, format!("The protocol answers {name}: pending output grows {grows} bytes.{mark}"))
+}
+
+fn late(timeout: Timeout, name: &str, waited: Duration) -> Told {
+    let why = match timeout {
+        Timeout::Idle => "the client sent nothing",
+        Timeout::Write => "no output left",
+        Timeout::Linger => "the client did not end",
+        Timeout::Quiet => "nothing more came",
+        Timeout::Connect => "the connection did not open",
+        _ => "the session has set it",
+    };
+    let (timer, waited) = (timer(timeout), time(waited));
+    ("timeout", 13, true, format!("The {timer} of {name} is over: {why} for {waited}."))
+}
+
+fn requested(stop: bool, report: bool) -> Told {
+    let text = match (stop, report) {
+        (true, _) => "The server is asked to stop.",
+        (_, true) => {
+            "The recorder wakes the loop, and holds it before the next poll until the clients of the scene are ready."
         }
-        Event::Requested { .. } => ("request", 0, false, "The server is asked to stop immediately.".into()),
-        Event::Stopping { open: 0, .. } => {
-            ("drain", 9, false, "The recording ends: no session is open, and the server stops.".into())
-        }
-        Event::Stopping { open, timeout } => {
-            let (limit, open) = (time(*timeout), many(*open, "open session"));
-            let text = format!("The drain begins. It ends after {limit} at the latest: {open} now.");
-            ("drain", 9, true, text)
-        }
-        other => ("other", 6, false, other.to_string()),
+        _ => "The server is asked to stop immediately.",
+    };
+    ("request", 0, false, text.into())
+}
+
+fn stopping(open: usize, timeout: Duration) -> Told {
+    if open == 0 {
+        return ("drain", 9, false, "The recording ends: no session is open, and the server stops.".into());
     }
+    let (limit, open) = (time(timeout), many(open, "open session"));
+    ("drain", 9, true, format!("The drain begins. It ends after {limit} at the latest: {open} now."))
 }
 
 fn turn(cause: Cause, name: &str, before: Now) -> Told {
@@ -483,10 +510,22 @@ fn entered(state: State, name: &str) -> Told {
     ("state", rule, is_key, format!("The state of {name} becomes {state:?}{meaning}."))
 }
 
-fn interest(name: &str, before: Now, now: Now) -> Told {
+fn interest(rearm: bool, name: &str, before: Now, now: Now) -> Told {
+    if rearm {
+        let text = "for this turn is used up, and input may be left. The loop re-arms the socket, so that the kernel \
+                    reports it again.";
+        return ("rearm", 2, true, format!("The budget of {name} {text}"));
+    }
     let (read, reads) = (before.interest.contains('R'), now.interest.contains('R'));
     let output = now.output;
-    let (rule, is_key, text) = if read && !reads && output >= HIGH_WATER {
+    let (rule, is_key, text) = if now.waits && read != reads {
+        let meaning = if reads {
+            "goes on: the server reads its client again"
+        } else {
+            "waits: Interest is WRITABLE only"
+        };
+        (14, true, format!("The session of {name} {meaning}."))
+    } else if read && !reads && output >= HIGH_WATER {
         let waits = match now.input {
             0 => String::new(),
             input => {
@@ -525,6 +564,23 @@ fn timer(timeout: Timeout) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steps_after_an_introduction_belong_to_the_session_of_its_balancer() {
+        let address = |port| Address::from(SocketAddr::from(([127, 0, 0, 1], port)));
+        let (balancer, client) = (address(1), address(2));
+        let mut ring = Ring::new(RING);
+        for event in [
+            Event::Proxied { key: 0, peer: balancer },
+            Event::Introduced { peer: balancer, client: Some(client) },
+            Event::State { peer: client, state: State::Open },
+        ] {
+            ring.push(Instant::now(), event, Place { file: "src/connection.rs", line: 1 });
+        }
+        let recording = Recording::new(ring, HashMap::new(), "", String::new(), Vec::new());
+        assert!(recording.steps.iter().all(|step| step.session == Some(0)));
+        assert_eq!((recording.sessions.len(), &*recording.sessions[0].peer), (1, "127.0.0.1:2"));
+    }
 
     #[test]
     fn a_full_ring_drops_its_oldest_events_and_counts_them() {

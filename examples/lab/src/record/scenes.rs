@@ -1,7 +1,10 @@
 //! The scenes: for each rule of the course, clients that make it visible.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +17,16 @@ use super::Recorded;
 use super::recording::{Recording, Seen};
 use crate::support::Failure;
 
+#[path = "../../../chat.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "a scene starts the session, not the program")]
+mod chat;
+#[path = "../../../gateway.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "a scene starts the session, not the program")]
+mod gateway;
+#[path = "../../../lookup.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "a scene starts the session, not the program")]
+mod lookup;
+
 /// How long a client waits for a byte. Far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a scene leaves the loop alone, for everything possible to happen.
@@ -25,18 +38,12 @@ pub struct Scene {
     pub name: &'static str,
     clients: fn(&Recorded) -> io::Result<Vec<Seen>>,
     config: fn(&mut Config),
-    protocol: Protocol,
-}
-
-#[derive(Clone, Copy)]
-enum Protocol {
-    Chunks,
-    Lines,
-    Upper,
+    server: fn(Config) -> Result<Recorded, Failure>,
 }
 
 const fn scene(name: &'static str, clients: fn(&Recorded) -> io::Result<Vec<Seen>>) -> Scene {
-    Scene { name, clients, config: |_| {}, protocol: Protocol::Chunks }
+    let server = |config| Recorded::start(config, |_| |_| OkSession::new(Framing::Chunks));
+    Scene { name, clients, config: |_| {}, server }
 }
 
 /// Every scene.
@@ -158,7 +165,7 @@ pub const SCENES: &[Scene] = &[
         })
     },
     Scene {
-        protocol: Protocol::Lines,
+        server: |config| Recorded::start(config, |_| |_| OkSession::new(Framing::Lines)),
         ..scene("lines", |server| {
             let mut client = Client::greeted(server, "the client")?;
             client.send(b"hel")?;
@@ -168,14 +175,111 @@ pub const SCENES: &[Scene] = &[
         })
     },
     Scene {
-        protocol: Protocol::Upper,
+        server: |config| Recorded::start(config, |_| |_| Upper),
         ..scene("upper", |server| {
             let mut client = Client::connect(server, "the client")?;
             client.ask(b"hello\n", 6)?;
             Ok(vec![client.finish()?])
         })
     },
+    Scene {
+        server: chat_room,
+        ..scene("chat", |server| {
+            let [mut ann, mut bob, mut cid] = members(server, [None; 3])?;
+            ann.send(b"hello\n")?;
+            [&mut bob, &mut cid].into_iter().try_for_each(|other| other.expect(b"guest-1: hello\n".len()))?;
+            [ann, bob, cid].into_iter().map(Client::finish).collect()
+        })
+    },
+    Scene {
+        server: chat_room,
+        ..scene("slow-chat-client", |server| {
+            let [mut ann, mut bob, mut cid] = members(server, [None, None, Some(8 * 1024)])?;
+            let all =
+                LONG_LINES * b"guest-1: \n".len() + LONG_LINES * 999 + SHORT_LINES * b"guest-1: x\n".len();
+            let bob = thread::spawn(move || bob.expect(all).and_then(|()| bob.finish()));
+            // The long lines fill the kernel's buffers, and the short ones the room.
+            ann.send(&[&[b'x'; 999], &b"\n"[..]].concat().repeat(LONG_LINES))?;
+            ann.send(&b"x\n".repeat(SHORT_LINES))?;
+            thread::sleep(MOMENT);
+            cid.expect_line("missed")?;
+            let bob = bob.join().expect("a client does not panic")?;
+            Ok(vec![ann.finish()?, bob, cid.finish()?])
+        })
+    },
+    Scene {
+        server: |config| {
+            let (queue, jobs) = sync_channel(1);
+            thread::spawn(|| {
+                // The threads of a pool can be busy.
+                thread::sleep(MOMENT);
+                lookup::work(&Mutex::new(jobs));
+            });
+            Recorded::start(config, |_| move |client| lookup::Lookup::new(queue.clone(), client.waker))
+        },
+        ..scene("lookup", |server| {
+            let mut client = Client::connect(server, "the client")?;
+            client.expect_line("Ask")?;
+            client.send(b"host localhost\n")?;
+            // The session waits for its answer when the end arrives.
+            thread::sleep(MOMENT / 3);
+            Ok(vec![client.finish()?])
+        })
+    },
+    Scene {
+        server: |config| {
+            let backend =
+                TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::system("A backend"))?;
+            let address = backend.local_addr().map_err(Failure::system("A backend"))?;
+            let server = Recorded::start(config, move |handle| gateway::gateway(handle, address))?;
+            server.name(address, "the backend");
+            // Its client sees what it does not do.
+            thread::spawn(move || answer_one_client(&backend));
+            Ok(server)
+        },
+        ..scene("gateway", |server| {
+            let mut client = Client::connect(server, "the client")?;
+            client.ask(b"hello\n", 6)?;
+            Ok(vec![client.finish()?])
+        })
+    },
 ];
+
+/// How many lines of 1,000 bytes the members of a chat need to fill the kernel's buffers of one that does not read.
+const LONG_LINES: usize = 400;
+/// More lines than the room of a chat keeps.
+const SHORT_LINES: usize = 5000;
+
+fn chat_room(config: Config) -> Result<Recorded, Failure> {
+    Recorded::start(config, |_| {
+        let room = Rc::default();
+        move |client| chat::Chat::enter(&room, client.waker)
+    })
+}
+
+/// Three members of a chat, each with a receive buffer of its own.
+fn members(server: &Recorded, buffers: [Option<usize>; 3]) -> io::Result<[Client; 3]> {
+    let enter = |name, buffer| {
+        let mut client = Client::socket(name, buffer)?;
+        client.connect_to(server)?;
+        client.expect_line("Say something")?;
+        Ok::<_, io::Error>(client)
+    };
+    let [ann, bob, cid] = buffers;
+    Ok([enter("ann", ann)?, enter("bob", bob)?, enter("cid", cid)?])
+}
+
+/// A backend for one client. It answers in upper case until its client's end, and then ends too.
+fn answer_one_client(backend: &TcpListener) -> io::Result<()> {
+    let (mut stream, _) = backend.accept()?;
+    let mut input = [0; 1024];
+    loop {
+        match stream.read(&mut input)? {
+            0 => return Ok(()),
+            count => stream.write_all(&input[..count].to_ascii_uppercase())?,
+        }
+    }
+}
 
 /// Answers in upper case.
 struct Upper;
@@ -199,11 +303,7 @@ impl Scene {
     pub fn play(&self) -> Result<(Recording, Result<(), Failure>), Failure> {
         let mut config = Config { port: 0, ..super::config() };
         (self.config)(&mut config);
-        let server = match self.protocol {
-            Protocol::Chunks => Recorded::start(config, |_| OkSession::new(Framing::Chunks)),
-            Protocol::Lines => Recorded::start(config, |_| OkSession::new(Framing::Lines)),
-            Protocol::Upper => Recorded::start(config, |_| Upper),
-        }?;
+        let server = (self.server)(config)?;
         let clients = (self.clients)(&server);
         let (ring, names) = server.finish()?;
         let (clients, outcome) = match clients {
@@ -305,6 +405,22 @@ impl Client {
         let result = self.stream.read_exact(&mut vec![0; count]);
         self.received += count;
         self.named(result)
+    }
+
+    /// Reads up to a line with these words.
+    fn expect_line(&mut self, words: &str) -> io::Result<()> {
+        let mut line = String::new();
+        while !(line.ends_with('\n') && line.contains(words)) {
+            if line.ends_with('\n') {
+                line.clear();
+            }
+            let mut byte = [0];
+            let result = self.stream.read_exact(&mut byte);
+            self.named(result)?;
+            self.received += 1;
+            line.push(byte[0].into());
+        }
+        Ok(())
     }
 
     fn ask(&mut self, bytes: &[u8], answer: usize) -> io::Result<()> {

@@ -93,6 +93,30 @@ fn each_scene_contains_the_steps_that_it_promises() {
     );
     expect("lines", &["reads 3 bytes", "poll returns", "reads 3 bytes", "from 0 to 11 bytes"]);
     expect("upper", &["reads 6 bytes", "from 0 to 6 bytes"]);
+    expect(
+        "lookup",
+        &[
+            "The session of the client waits",
+            "Interest is WRITABLE only",
+            "has woken it",
+            "goes on",
+            "finished",
+        ],
+    );
+    expect(
+        "gateway",
+        &[
+            "begins a connection to the backend",
+            "The state of the backend becomes Open",
+            "reads 6 bytes from the client",
+            "writes 6 bytes to the backend",
+            "reads 6 bytes from the backend",
+            "writes 6 bytes to the client",
+            "the input of the client has ended",
+            "the input of the backend has ended",
+            "closes the socket of the",
+        ],
+    );
 }
 
 /// The sessions that have a read of their own in one iteration, the most of all iterations.
@@ -103,6 +127,35 @@ fn one_batch_brings_the_events_of_two_clients() {
     let iterations: Vec<_> = reads.map(|step| &step["iteration"]).collect();
     assert_eq!(iterations.len(), 2);
     assert_eq!(iterations[0], iterations[1]);
+}
+
+#[test]
+fn a_line_of_a_chat_goes_to_the_others_in_their_own_turns() {
+    let line = b"guest-1: hello\n".len();
+    let told = format!("from 0 to {line} bytes");
+    for name in ["bob", "cid"] {
+        expect("chat", &["reads 6 bytes from ann", &format!("A turn for {name}: another session"), &told]);
+    }
+    let recording = recording("chat");
+    let steps = list(&recording, "steps").iter();
+    let says =
+        |words: &'static str| steps.clone().filter(move |step| step["text"].as_str() == Some(words)).count();
+    assert_eq!(says("The server writes 15 bytes to bob. No output is pending."), 1);
+    assert_eq!(says("The server writes 15 bytes to ann. No output is pending."), 0);
+}
+
+#[test]
+fn a_slow_client_of_a_chat_costs_high_water_and_delays_no_other() {
+    let recording = recording("slow-chat-client");
+    let clients = list(&recording, "clients");
+    let received =
+        |name: &str| clients.iter().find(|client| client["name"] == name).map(|client| &client["received"]);
+    let received = |name: &str| received(name).and_then(Value::as_u64).expect("the client was there");
+    assert!(received("cid") < received("bob") / 2, "cid missed no line");
+    let high_water = recording["high_water"].as_u64().expect("a number");
+    let sizes = list(&recording, "steps").iter().filter_map(|step| step["output"].as_u64());
+    let most = sizes.max().expect("there are steps");
+    assert!((high_water..high_water + 16 * 1024).contains(&most), "{most} bytes");
 }
 
 #[test]
@@ -117,7 +170,7 @@ fn a_crowd_is_accepted_over_several_iterations() {
 
 #[test]
 fn each_recording_adds_up_with_what_its_clients_saw() {
-    assert_eq!(scenes().len(), 14);
+    assert_eq!(scenes().len(), 18);
     for scene in scenes() {
         let recording = recording(&scene);
         assert_eq!((&recording["version"], &recording["dropped"]), (&1.into(), &0.into()));
