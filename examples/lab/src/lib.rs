@@ -5,6 +5,7 @@
 //! cargo run --release -p lab -- faults     which faults each server survives
 //! cargo run --release -p lab -- fleet      many okloop processes on one port, and their sessions
 //! cargo run --release -p lab -- record     what the loop does, as a page to step through
+//! cargo run --release -p lab -- book       the course as one page in which the recordings move
 //! ```
 //!
 //! Each part is a module with its own page of documentation. What they share is in `support`.
@@ -15,6 +16,7 @@
 // A figure is a number for people: a count above 2^53 may lose its last digit.
 #![allow(clippy::cast_precision_loss)]
 
+mod book;
 mod compare;
 mod faults;
 mod fleet;
@@ -42,6 +44,7 @@ enum Part {
     Faults(faults::Arguments),
     Fleet(fleet::Arguments),
     Record(record::Arguments),
+    Book(book::Arguments),
     #[command(hide = true)]
     Serve(serve::Arguments),
     /// Holds a share of a fleet's sessions: orders come on standard input, reports go to standard output
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
         Part::Faults(arguments) => faults::run(&arguments),
         Part::Fleet(arguments) => fleet::run(&arguments),
         Part::Record(arguments) => record::run(&arguments),
+        Part::Book(arguments) => book::run(&arguments),
         Part::Serve(arguments) => serve::run(&arguments),
         Part::FleetClient { share } => fleet::run_client(&share),
     };

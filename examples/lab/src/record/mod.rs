@@ -6,11 +6,12 @@
 //!   clients of a scene (scenes.rs), or your own on port 8888
 //! ```
 //!
-//! Read `recording.rs` first, then `scenes.rs`. `page.js` draws.
+//! Read `recording.rs` first, then `scenes.rs`. `stepper.js` draws.
 
 mod recording;
 mod scenes;
 mod stills;
+mod texts;
 
 use std::collections::HashMap;
 use std::io;
@@ -26,9 +27,12 @@ use clap::Args;
 use okloop::protocols::{Framing, OkSession};
 use okloop::trace::{self, Event, Place};
 use okloop::{Client, Config, Handle, Server, Session};
+use serde::Serialize;
 
-use self::recording::{RING, Recording, Ring};
+pub use self::recording::Recording;
+use self::recording::{RING, Ring};
 use self::scenes::{SCENES, Scene};
+pub use self::texts::{ENGLISH, Texts};
 use crate::support::{Failure, Interrupt, output, prepare, say};
 
 /// What the loop does, as a page to step through: serves on port 8888 until Ctrl-C, or plays a scene
@@ -79,6 +83,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         None if scenes.peek().is_some() => scenes.try_for_each(|scene| record(scene, out)),
         None => serve(arguments.port, out),
     }
+}
+
+/// Whether there is a scene with this name.
+pub fn is_scene(name: &str) -> bool {
+    SCENES.iter().any(|scene| scene.name == name)
+}
+
+/// Plays a scene of the list.
+pub fn play(name: &str) -> Result<Recording, Failure> {
+    let scene = SCENES.iter().find(|scene| scene.name == name);
+    let scene = scene.ok_or_else(|| Failure::Usage(format!("no scene {name:?}: see --list")))?;
+    let (recording, outcome) = scene.play()?;
+    outcome.map(|()| recording)
 }
 
 /// Plays a scene and writes its page, also if a client did not get what it waited for: the page shows why.
@@ -204,19 +221,23 @@ impl Recorded {
 struct Page<'a> {
     name: &'a str,
     data: &'a str,
-    style: &'a str,
-    script: &'a str,
+    texts: &'a Texts,
+    texts_json: &'a str,
     /// The way from the page to the project, or nothing if the page lies outside.
     root: &'a str,
 }
 
+/// JSON for a page, in which no text may look like the end of the script.
+pub fn for_script(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("all keys are strings");
+    json.replace('<', "\\u003c")
+}
+
 fn write_page(recording: &Recording, name: &str, out: &Path) -> Result<(), Failure> {
     let json = serde_json::to_string(recording).expect("a recording has only string keys");
-    // In the page, no text may look like the end of the script.
-    let data = &json.replace('<', "\\u003c");
-    let (style, script) = (include_str!("page.css"), include_str!("page.js"));
+    let (data, texts, texts_json) = (&for_script(recording), &ENGLISH, &for_script(&ENGLISH));
     let root = &way_to_project(out).unwrap_or_default();
-    let page = Page { name, data, style, script, root }.render();
+    let page = Page { name, data, texts, texts_json, root }.render();
     let file = |ending: &str| out.join(format!("{name}.{ending}"));
     output::write(&file("html"), page.expect("a template of texts does not fail"))?;
     output::write(&file("json"), json)?;

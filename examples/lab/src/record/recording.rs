@@ -145,6 +145,21 @@ impl Recording {
         self.steps.iter().position(|step| step.text.contains(words))
     }
 
+    /// What to look for.
+    pub fn look_for(&self) -> &str {
+        &self.look_for
+    }
+
+    /// The number, from 0, of the first moment that shows a rule of the course.
+    pub fn shows(&self, rule: u8) -> Option<usize> {
+        self.steps.iter().position(|step| step.key && step.rule == Some(rule))
+    }
+
+    /// The files in which the steps are.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter_map(|step| Some(step.place.split_once(':')?.0))
+    }
+
     /// The steps in the Trace Event Format of Chrome, which Perfetto opens: a thread for the loop, one for each session,
     /// and each session's pending output as a counter. Times are in microseconds.
     pub fn chrome(&self) -> serde_json::Value {

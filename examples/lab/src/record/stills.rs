@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::scenes::SCENES;
 use crate::support::{Failure, write};
 
 /// The scenes of the course's pictures, and words of the step in the middle.
@@ -18,9 +17,7 @@ const STILLS: [(&str, &str); 5] = [
 /// Plays the scenes and draws them.
 pub fn draw(directory: &Path, pages: &Path) -> Result<(), Failure> {
     for (name, words) in STILLS {
-        let scene = SCENES.iter().find(|scene| scene.name == name).expect("it is in the list");
-        let (recording, outcome) = scene.play()?;
-        outcome?;
+        let recording = super::play(name)?;
         super::write_page(&recording, name, pages)?;
         let step = recording.find(words);
         let step = step.ok_or_else(|| Failure::System(format!("the scene {name} has no step {words:?}")))?;
@@ -49,7 +46,7 @@ fn svg_of(address: &str) -> Result<String, Failure> {
     let start = page.find("<svg ").ok_or_else(missing)?;
     let end = page.find("</svg>").ok_or_else(missing)?;
     let (tag, rest) = page[start..end].split_once('>').ok_or_else(missing)?;
-    let colours = include_str!("page.css").split("body {").next().unwrap_or_default();
+    let colours = include_str!("../../templates/palette.css");
     Ok(format!(
         "{tag} xmlns=\"http://www.w3.org/2000/svg\"><style>{colours}</style>\
          <rect width=\"100%\" height=\"100%\" fill=\"var(--paper)\"/>{rest}</svg>\n"

@@ -347,8 +347,8 @@ fn open(scene: &str) -> Page {
     Page::open(&SCENES.join(format!("{scene}.html")))
 }
 
-fn text(page: &mut Page, id: &str) -> String {
-    let value = page.run(&format!("document.getElementById('{id}').textContent"));
+fn text(page: &mut Page, class: &str) -> String {
+    let value = page.run(&format!("document.querySelector('.{class}').textContent"));
     value.as_str().expect("a text").to_owned()
 }
 
@@ -369,7 +369,7 @@ fn a_reader_steps_through_the_page_with_the_keyboard() {
     page.press(&["ArrowRight", "ArrowLeft"]);
     says(&mut page, "Step 2 of ");
     page.press(&["End"]);
-    let count = page.run("steps.length");
+    let count = page.run("json('data').steps.length");
     says(&mut page, &format!("Step {count} of {count}"));
     page.press(&["Home", "q", "ArrowRight", "ArrowRight"]);
     says(&mut page, "Step 2 of ");
@@ -378,7 +378,7 @@ fn a_reader_steps_through_the_page_with_the_keyboard() {
     says(&mut page, "poll returns after");
     page.press(&["ArrowRight", "ArrowRight"]);
     says(&mut page, "a client waits in the accept queue");
-    assert_eq!(page.run("document.querySelectorAll('#picture svg').length"), 1);
+    assert_eq!(page.run("document.querySelectorAll('.picture svg').length"), 1);
     let link = text(&mut page, "link");
     assert!(link.starts_with("NOTES.md, rule 3, src/acceptor.rs:"), "{link}");
     page.stands_alone();
@@ -390,7 +390,7 @@ fn a_reader_of_the_slow_readers_page_stops_at_the_changes_of_interest_alone() {
     let mut page = open("slow-reader");
     // The kinds calls, events, states, time-outs and accept.
     page.press(&["1", "2", "4", "5", "6"]);
-    let wanted = "steps.filter((step) => step.kind === 'interest' || step.kind === 'rearm')";
+    let wanted = "json('data').steps.filter((step) => step.kind === 'interest' || step.kind === 'rearm')";
     let count = page.run(&format!("{wanted}.length")).as_u64().expect("a number");
     let mut told = Vec::new();
     for _ in 0..count {

@@ -1,7 +1,10 @@
 "use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const { steps, sessions } = data;
-const LABEL = 150, TOP = 60, LANE = 112, LANES = 8, FULL = 64;
+// A recording as a picture that a reader steps through. `root` holds the markup of stepper.html. `options` has the texts,
+// the address of a rule and of a line of code (or null), the element whose keys count, whether the stepper asks, and the
+// first step.
+function stepper(root, data, options) {
+const { steps, sessions } = data, { texts } = options;
+const TOP = 60, LANE = 112, LANES = 8, FULL = 64;
 const COLOUR = { read: "--read", write: "--write", answer: "--in", close: "--bad", pause: "--bad", timeout: "--bad",
   error: "--bad", refuse: "--bad", rearm: "--now", interest: "--now" };
 const SHORT = { poll: "poll", batch: "events", accept: "accept", open: "accept", refuse: "refuse", rearm: "re-arm",
@@ -18,9 +21,10 @@ const GROUPS = {
 const groupOf = {};
 for (const group in GROUPS) for (const kind of GROUPS[group]) groupOf[kind] = group;
 const wanted = new Set(Object.keys(GROUPS));
-const byId = (id) => document.getElementById(id);
+const part = (name) => root.querySelector(`.${name}`);
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const css = (name) => `var(${name})`;
-let at = 0, width = 18, follow = null, quiz = false, shown = true;
+let at = 0, width = 18, follow = null, quiz = options.quiz, shown = true;
 
 // The steps of each session, for what it was like at any step.
 const own = sessions.map(() => []);
@@ -59,7 +63,7 @@ function hasStep(session, first, last) {
 }
 
 function lanes(first, last) {
-  const words = byId("search").value.trim().toLowerCase();
+  const words = part("lane-search").value.trim().toLowerCase();
   const matches = (i) => `${sessions[i].name} ${sessions[i].peer}`.toLowerCase().includes(words);
   const seen = new Set();
   if (follow !== null) seen.add(follow);
@@ -73,7 +77,9 @@ function lanes(first, last) {
 
 // Only the steps that are visible are drawn.
 function draw() {
-  const total = Math.max(320, byId("picture").clientWidth || 1200);
+  const total = Math.max(300, part("picture").clientWidth || 1200);
+  // On a phone the names take less of the width.
+  const LABEL = total < 480 ? 110 : 150;
   const columns = Math.floor((total - LABEL) / width);
   const first = Math.max(0, Math.min(at - (columns >> 1), steps.length - columns));
   const last = Math.min(steps.length - 1, first + columns - 1);
@@ -90,12 +96,12 @@ function draw() {
   for (let i = first; i <= Math.min(last, end); i++)
     if (steps[i].kind === "poll")
       svg.append(element("line", { x1: x(i), x2: x(i), y1: 16, y2: height, stroke: css("--line") }));
-  text(svg, 8, 36, "--ink", "the loop", { "font-size": 13 });
+  text(svg, 8, 36, "--ink", texts.the_loop, { "font-size": 13 });
   let free = 0, word = 0;
   for (let i = first; i <= Math.min(last, end); i++) {
     const step = steps[i];
     if (step.kind === "poll" && x(i) >= free) {
-      const waited = waits(i) && i < end ? `, waits ${Math.round(waits(i) / 1000)} ms` : "";
+      const waited = waits(i) && i < end ? fill(texts.waits, { time: Math.round(waits(i) / 1000) }) : "";
       const room = waited ? 170 : 80, label = `${(step.at / 1000).toFixed(2)} ms${waited}`;
       // At the right border a label ends where it would begin elsewhere.
       if (x(i) + room < total) text(svg, x(i) + 2, 12, "--soft", label);
@@ -125,15 +131,15 @@ function draw() {
     text(lane, 8, y + 20, "--ink", sessions[session].name, { "font-size": 13 });
     const known = stateAt(session, Math.min(at, end));
     text(lane, 8, y + 38, "--soft", known ? known.state : "");
-    text(lane, 8, y + 54, "--soft", known ? `pending ${known.output} B` : "");
+    text(lane, 8, y + 54, "--soft", known ? fill(texts.pending, { bytes: known.output }) : "");
     // A third above the mark is room for the largest answer.
     const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
     const label = (y, colour, words) => text(lane, LABEL - 6, y, colour, words, { "text-anchor": "end" });
-    label(mark + 3, "--bad", "high water");
+    label(mark + 3, "--bad", texts.high_water);
     label(base + 11, "--read", "READABLE");
     label(base + 26, "--write", "WRITABLE");
-    if (session === follow) text(lane, 8, y + 72, "--ink", "following (click to stop)");
+    if (session === follow) text(lane, 8, y + 72, "--ink", texts.following);
     // What the session was like in each column.
     const states = [];
     for (let i = first; i <= Math.min(last, end); i++) states.push(stateAt(session, i));
@@ -153,7 +159,7 @@ function draw() {
     area((state) => (state.output >= data.high_water ? LANE : 0), y + LANE, "--bad", { "fill-opacity": .12 });
     area((state) => state.output && Math.min(FULL, Math.max(1, state.output * scale)), base, "--fill", { "fill-opacity": .55 });
     area((state) => (state.interest.includes("R") ? 5 : 0), base + 9, "--read");
-    area((state) => (state.interest === "W" && state.state !== "Closed" ? 1 : 0), base + 11, "", "not read");
+    area((state) => (state.interest === "W" && state.state !== "Closed" ? 1 : 0), base + 11, "", texts.not_read);
     area((state) => (state.interest.includes("W") ? 5 : 0), base + 24, "--write");
     states.forEach((state, column) => {
       if (!state) return;
@@ -170,35 +176,34 @@ function draw() {
     svg.append(lane);
   });
   const hidden = sessions.length - visible.length;
-  if (hidden) text(svg, 8, height - 6, "--soft", `sessions that are not shown: ${hidden}`);
+  if (hidden) text(svg, 8, height - 6, "--soft", fill(texts.hidden, { count: hidden }));
   svg.append(element("rect", { x: x(at), y: 0, width, height, fill: css("--now"), "fill-opacity": .18,
     stroke: css("--now"), "stroke-width": 2 }));
-  byId("picture").replaceChildren(svg);
+  part("picture").replaceChildren(svg);
 }
 
-// A link to a file of the project, or its name alone if the page lies outside the project.
-function reference(file, text) {
-  const root = document.body.dataset.root;
-  if (!root) return text;
+// A link, or the text alone if there is nothing to link to.
+function reference(address, text) {
+  if (!address) return text;
   const link = document.createElement("a");
-  link.href = root + file;
+  link.href = address;
   link.textContent = text;
   return link;
 }
 
 function show() {
   const step = steps[at];
-  byId("where").textContent =
-    `Step ${at + 1} of ${steps.length}, iteration ${step.iteration}, ${(step.at / 1000).toFixed(3)} ms`;
-  byId("told").textContent = quiz && !shown ? "What happens now? Press → to see it." : step.text;
+  part("where").textContent = fill(texts.place,
+    { step: at + 1, count: steps.length, iteration: step.iteration, time: (step.at / 1000).toFixed(3) });
+  part("told").textContent = quiz && !shown ? texts.question : step.text;
+  part("forward").textContent = quiz && !shown ? texts.answer : texts.forward;
   // They would give the answers.
-  byId("look").hidden = quiz;
-  byId("moments").hidden = byId("moments-head").hidden = quiz || !moments.size;
-  const link = byId("link");
+  for (const name of ["look", "moments"]) if (part(name)) part(name).hidden = quiz;
+  const link = part("link");
   link.replaceChildren();
   if (!quiz || shown) {
-    if (step.rule) link.append(reference(`NOTES.md#rule-${step.rule}`, `NOTES.md, rule ${step.rule}`), ", ");
-    link.append(reference(step.place.replace(":", "#L"), step.place));
+    if (step.rule) link.append(reference(options.rule(step.rule), fill(texts.rule, { rule: step.rule })), ", ");
+    link.append(reference(options.code(...step.place.split(":")), step.place));
   }
   draw();
 }
@@ -223,58 +228,78 @@ function iteration(by) {
   if (by < 0) while (next > 0 && steps[next - 1].iteration === goal) next--;
   at = next; shown = true; show();
 }
-function toggleQuiz() { quiz = !quiz; shown = !quiz; byId("quiz").textContent = `quiz: ${quiz ? "on" : "off"}`; show(); }
+// To the next moment of the list. With the quiz on, the reader is asked first.
+function moment() {
+  const next = listed.find((index) => index > at);
+  if (next === undefined) return;
+  at = next; shown = !quiz; show();
+}
+function nameQuiz() {
+  part("quiz").textContent = quiz ? texts.quiz_on : texts.quiz_off;
+  part("quiz").setAttribute("aria-pressed", quiz);
+}
+function toggleQuiz() { quiz = !quiz; shown = !quiz; nameQuiz(); show(); }
 function go(index) { at = Math.max(0, Math.min(steps.length - 1, index)); shown = true; show(); }
 
-document.addEventListener("keydown", (event) => {
-  if (event.target.id === "search") { if (event.key === "Escape") event.target.blur(); return; }
+options.keys.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.target === part("lane-search")) { if (event.key === "Escape") event.target.blur(); return; }
   const actions = {
     ArrowRight: () => (event.shiftKey ? iteration(1) : move(1)),
     ArrowLeft: () => (event.shiftKey ? iteration(-1) : move(-1)),
     Home: () => go(0), End: () => go(steps.length - 1),
     "+": () => { width = Math.min(48, width * 1.5); draw(); },
     "-": () => { width = Math.max(2, width / 1.5); draw(); },
-    q: toggleQuiz, "/": () => byId("search").focus(),
+    q: toggleQuiz, m: moment, "/": () => part("lane-search").focus(),
   };
-  if (/^[1-6]$/.test(event.key)) byId("kinds").querySelectorAll("input")[event.key - 1].click();
-  if (actions[event.key]) { event.preventDefault(); actions[event.key](); }
+  if (/^[1-6]$/.test(event.key)) part("kinds").querySelectorAll("input")[event.key - 1].click();
+  if (actions[event.key]) { event.preventDefault(); event.stopPropagation(); actions[event.key](); }
 });
-byId("back").onclick = () => move(-1);
-byId("forward").onclick = () => move(1);
-byId("iteration").onclick = () => iteration(1);
-byId("quiz").onclick = toggleQuiz;
-byId("search").oninput = draw;
+part("back").onclick = () => move(-1);
+part("forward").onclick = () => move(1);
+part("iteration").onclick = () => iteration(1);
+part("moment").onclick = moment;
+part("quiz").onclick = toggleQuiz;
+part("lane-search").oninput = draw;
 Object.keys(GROUPS).forEach((group, index) => {
   const box = document.createElement("input"), label = document.createElement("label");
   box.type = "checkbox";
   box.checked = true;
   box.onchange = () => { if (box.checked) wanted.add(group); else wanted.delete(group); draw(); };
-  label.append(box, ` ${group}`);
-  label.title = `key ${index + 1}`;
-  byId("kinds").append(label);
+  label.append(box, ` ${texts.groups[index]}`);
+  label.title = fill(texts.key, { key: index + 1 });
+  part("kinds").append(label);
 });
-addEventListener("resize", draw);
-byId("look").textContent = data.look_for;
+let drawn = 0;
+new ResizeObserver(() => {
+  if (part("picture").clientWidth !== drawn) { drawn = part("picture").clientWidth; draw(); }
+}).observe(part("picture"));
+if (part("look")) part("look").textContent = data.look_for;
 if (data.dropped) {
-  byId("dropped").hidden = false;
-  byId("dropped").textContent = `The recording was full: ${data.dropped} older events were dropped.`;
+  part("dropped").hidden = false;
+  part("dropped").textContent = fill(texts.dropped, { count: data.dropped });
 }
 // The first key moment of each kind for each session. If there are more than 12, the most telling kinds stay.
-const TELLING = ["interest", "error", "timeout", "pause", "refuse", "drain", "write", "state", "read", "turn", "rearm", "batch", "accept"];
+const TELLING = ["wait", "open", "interest", "error", "timeout", "pause", "refuse", "drain", "write", "state", "read", "turn", "rearm", "batch", "accept"];
 const moments = new Map();
 steps.forEach((step, index) => {
   const what = `${step.kind} ${step.session} ${step.state} ${step.interest}`;
   if (step.key && !moments.has(what)) moments.set(what, index);
 });
 const rank = (index) => TELLING.indexOf(steps[index].kind);
-const listed = [...moments.values()].sort((a, b) => rank(a) - rank(b) || a - b).slice(0, 12).sort((a, b) => a - b);
+const ranked = [...moments.values()].sort((a, b) => rank(a) - rank(b) || a - b);
+const listed = ranked.slice(0, 12).sort((a, b) => a - b);
 for (const index of listed) {
   const item = document.createElement("li"), button = document.createElement("button");
-  button.textContent = `step ${index + 1}`;
+  button.textContent = fill(texts.step, { step: index + 1 });
   button.onclick = () => { follow = null; go(index); };
   item.append(button, ` ${steps[index].text}`);
-  byId("moments").append(item);
+  part("moments").querySelector("ul").append(item);
 }
+part("moments").classList.toggle("empty", !listed.length);
+part("moment").hidden = !listed.length;
 
-// `#step=N` opens the page at a step.
-if (steps.length) go(Number((location.hash.match(/step=(\d+)/) || [0, 1])[1]) - 1);
+nameQuiz();
+if (steps.length) go(options.first(ranked[0] || 0));
+return { go: (index) => { if (quiz) toggleQuiz(); go(index); } };
+}

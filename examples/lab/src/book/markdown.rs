@@ -1,0 +1,275 @@
+//! Markdown as HTML: links that lead to the pages of the book, code with colours, and recordings in their places.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd, html};
+
+use super::listing::escape;
+use super::{Book, notes};
+
+/// Where the links of one document lead.
+pub struct Links<'a> {
+    book: &'a Book,
+    /// The document.
+    from: String,
+    pages: Rc<RefCell<Pages>>,
+}
+
+/// The pages beside the course.
+#[derive(Default)]
+struct Pages {
+    known: BTreeSet<String>,
+    /// Those that are not written yet.
+    next: Vec<String>,
+}
+
+impl<'a> Links<'a> {
+    /// The links of the course.
+    pub fn new(book: &'a Book) -> Self {
+        Self { book, from: book.edition.notes.to_owned(), pages: Rc::default() }
+    }
+
+    /// The links of another document.
+    pub fn from(&self, document: &str) -> Self {
+        Self { book: self.book, from: document.to_owned(), pages: Rc::clone(&self.pages) }
+    }
+
+    /// The book needs a page of this file.
+    pub fn want(&self, path: &str) {
+        let mut pages = self.pages.borrow_mut();
+        if pages.known.insert(path.to_owned()) {
+            pages.next.push(path.to_owned());
+        }
+    }
+
+    /// The next file that needs a page.
+    pub fn next(&self) -> Option<String> {
+        self.pages.borrow_mut().next.pop()
+    }
+
+    /// The address in the book, if the target is in it.
+    fn resolve(&self, target: &str) -> Option<String> {
+        if target.contains("://") || target.starts_with('#') {
+            return Some(target.to_owned());
+        }
+        let up = "../".repeat(self.from.matches('/').count());
+        let index =
+            if self.from == self.book.edition.notes { String::new() } else { format!("{up}index.html") };
+        let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+        let hash = if anchor.is_empty() { String::new() } else { format!("#{anchor}") };
+        let mut path = notes::path_from(&self.from, path);
+        if let Some(scene) = self.scene(target) {
+            return Some(format!("{index}#scene-{scene}"));
+        }
+        if path == self.book.edition.notes {
+            return Some(format!("{index}{hash}"));
+        }
+        if self.book.programs.iter().any(|program| program.path == path) {
+            return Some(format!("{index}#{path}{}", anchor.replace('L', ":")));
+        }
+        if !self.book.project.has_file(&path) {
+            path.push_str("/README.md");
+        }
+        self.book.project.has_file(&path).then(|| {
+            self.want(&path);
+            let ending = if path.ends_with(".svg") { "" } else { ".html" };
+            format!("{up}{path}{ending}{hash}")
+        })
+    }
+
+    /// The recording that a link or a picture names.
+    fn scene(&self, target: &str) -> Option<String> {
+        let path = notes::path_from(&self.from, target);
+        notes::scene_of(&path).filter(|scene| self.book.recordings.contains_key(*scene)).map(str::to_owned)
+    }
+
+    /// The address of what a span of code names: a file, or an item.
+    fn of_code(&self, span: &str) -> Option<String> {
+        let project = &self.book.project;
+        if span.contains('/') && project.has_file(span) {
+            return self.from_root(span);
+        }
+        let (file, line) = project.find(span)?;
+        self.from_root(&format!("{file}#L{line}"))
+    }
+
+    /// The address of a file that is named from the root of the project.
+    fn from_root(&self, path: &str) -> Option<String> {
+        self.resolve(&format!("{}{path}", "../".repeat(self.from.matches('/').count())))
+    }
+}
+
+/// The blocks of a document: headings, paragraphs, tables.
+pub fn blocks(text: &str) -> Vec<Vec<Event<'_>>> {
+    let (mut blocks, mut depth) = (vec![Vec::new()], 0);
+    for event in notes::events(text) {
+        match event {
+            Event::Start(_) => depth += 1,
+            Event::End(_) => depth -= 1,
+            _ => {}
+        }
+        blocks.last_mut().expect("there is one").push(event);
+        if depth == 0 {
+            blocks.push(Vec::new());
+        }
+    }
+    blocks.pop();
+    blocks
+}
+
+/// The text of a heading, and the anchor that the code host gives it.
+pub fn heading(block: &[Event<'_>]) -> (String, String) {
+    let words = block.iter().filter_map(|event| match event {
+        Event::Text(text) | Event::Code(text) => Some(&**text),
+        _ => None,
+    });
+    let title: String = words.collect();
+    let kept = title.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
+    let slug = kept.collect::<String>().to_lowercase().replace(' ', "-");
+    (title, slug)
+}
+
+/// Appends a block as HTML. `placed` is the recordings that the document has so far, if it shows recordings.
+pub fn render(
+    book: &Book,
+    links: &Links<'_>,
+    block: Vec<Event<'_>>,
+    out: &mut String,
+    placed: Option<&mut Vec<String>>,
+) {
+    let (_, slug) = heading(&block);
+    let mut events = Vec::new();
+    let mut scenes = Vec::new();
+    let (mut is_plain, mut addresses) = (false, Vec::new());
+    let mut source = block.into_iter();
+    let tag = |html: String| Event::InlineHtml(html.into());
+    while let Some(event) = source.next() {
+        match event {
+            Event::Start(Tag::Heading { level, .. }) => {
+                is_plain = true;
+                events.push(tag(format!("<{level} id=\"{slug}\">")));
+            }
+            Event::End(TagEnd::Heading(level)) => events.push(tag(format!("</{level}>\n"))),
+            Event::Start(Tag::CodeBlock(kind)) => {
+                let fence =
+                    if let CodeBlockKind::Fenced(fence) = kind { fence.into_string() } else { String::new() };
+                let mut text = String::new();
+                for event in source.by_ref().take_while(|event| !matches!(event, Event::End(_))) {
+                    if let Event::Text(part) = event {
+                        text.push_str(&part);
+                    }
+                }
+                events.push(tag(fenced(book, &fence, &text)));
+            }
+            Event::Start(Tag::Link { dest_url, .. }) => {
+                scenes.extend(links.scene(&dest_url));
+                let address = links.resolve(&dest_url);
+                events.extend(address.iter().map(|address| tag(format!("<a href=\"{}\">", escape(address)))));
+                addresses.push(address);
+            }
+            Event::End(TagEnd::Link) => {
+                let address = addresses.pop().flatten();
+                events.extend(address.map(|_| tag("</a>".to_owned())));
+            }
+            Event::Start(Tag::Image { dest_url, .. }) => {
+                let alt = source.by_ref().take_while(|event| !matches!(event, Event::End(TagEnd::Image)));
+                let (alt, _) = heading(&alt.collect::<Vec<_>>());
+                match (links.scene(&dest_url), links.resolve(&dest_url)) {
+                    (Some(scene), _) if placed.is_some() => scenes.push(scene),
+                    (_, Some(address)) => {
+                        events.push(tag(format!(
+                            "<img src=\"{address}\" alt=\"{}\" loading=\"lazy\">",
+                            escape(&alt)
+                        )));
+                    }
+                    _ => {}
+                }
+            }
+            Event::Code(span) => {
+                let address = if is_plain || !addresses.is_empty() { None } else { links.of_code(&span) };
+                let code = format!("<code>{}</code>", escape(&span));
+                let link = address
+                    .map(|address| format!("<a class=\"code\" href=\"{}\">{code}</a>", escape(&address)));
+                events.push(tag(link.unwrap_or(code)));
+            }
+            Event::Html(text) => events.push(Event::Html(in_html(book, links, &text).into())),
+            Event::InlineHtml(text) => events.push(tag(in_html(book, links, &text))),
+            Event::Start(Tag::Table(columns)) => {
+                events.push(tag("<div class=\"wide\">".to_owned()));
+                events.push(Event::Start(Tag::Table(columns)));
+            }
+            Event::End(TagEnd::Table) => {
+                events.push(Event::End(TagEnd::Table));
+                events.push(tag("</div>\n".to_owned()));
+            }
+            other => events.push(other),
+        }
+    }
+    let mut text = String::new();
+    html::push_html(&mut text, events.into_iter());
+    out.push_str(text.strip_prefix("<p></p>\n").unwrap_or(&text));
+    let new = placed.map(|placed| place(placed, scenes)).unwrap_or_default();
+    for scene in new {
+        let (caption, look_for) = (book.edition.texts.scene, escape(book.recordings[&scene].look_for()));
+        out.push_str(&format!(
+            "<figure class=\"stepper\" id=\"scene-{scene}\" data-scene=\"{scene}\" tabindex=\"-1\">\
+             <figcaption><b>{caption} <code>{scene}</code>.</b> {look_for}</figcaption></figure>\n"
+        ));
+    }
+}
+
+/// The scenes that the document does not show yet. It shows them now.
+fn place(placed: &mut Vec<String>, scenes: Vec<String>) -> Vec<String> {
+    let new: Vec<_> = scenes.into_iter().filter(|scene| !placed.contains(scene)).collect();
+    placed.extend(new.iter().cloned());
+    new
+}
+
+/// A block of code. The fence of a difference names two programs: its lines are Rust.
+fn fenced(book: &Book, fence: &str, text: &str) -> String {
+    let code = match fence.split(' ').next() {
+        Some("diff") if fence.contains(".rs") => {
+            let (marks, lines): (Vec<_>, Vec<_>) =
+                text.lines().map(|line| line.split_at(line.len().min(1))).unzip();
+            let lines = book.highlighter.lines("rs", &(lines.join("\n") + "\n"));
+            let class = |mark| match mark {
+                "+" => "plus",
+                "-" => "minus",
+                _ => "same",
+            };
+            let lines = marks.iter().zip(lines);
+            lines
+                .map(|(mark, line)| format!("<span class=\"{}\">{mark}{line}\n</span>", class(*mark)))
+                .collect()
+        }
+        Some("sh" | "rust") => book.highlighter.lines(fence, text).join("\n"),
+        _ => escape(text),
+    };
+    format!("<pre><code>{code}</code></pre>\n")
+}
+
+/// HTML of the document: its links lead to pages of the book, and a rule is linked to the steps that show it.
+fn in_html(book: &Book, links: &Links<'_>, text: &str) -> String {
+    let mut parts = text.split("href=\"");
+    let mut html = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (target, rest) = part.split_once('"').unwrap_or((part, ""));
+        html.push_str(&format!("href=\"{}\"{rest}", escape(&links.resolve(target).unwrap_or_default())));
+    }
+    if let Some(rule) =
+        text.split_once("id=\"rule-").and_then(|(_, rest)| rest.split('"').next()?.parse().ok())
+    {
+        let seen =
+            book.recordings.iter().filter_map(|(scene, recording)| Some((scene, recording.shows(rule)?)));
+        for (scene, step) in seen.take(2) {
+            let label =
+                book.edition.texts.seen_in.replace("{rule}", &rule.to_string()).replace("{scene}", scene);
+            html.push_str(&format!(
+                "<a class=\"seen\" href=\"#scene-{scene}\" data-step=\"{step}\" title=\"{label}\" aria-label=\"{label}\">▶</a>"
+            ));
+        }
+    }
+    html
+}

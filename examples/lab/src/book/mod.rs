@@ -1,0 +1,192 @@
+//! The course as one page in which the recordings move.
+//!
+//! ```text
+//!   NOTES.md ──► chapters ────┐
+//!   examples ──► programs ────┼──► index.html
+//!   scenes ────► recordings ──┘
+//!   what they link to ───────────► a page for each file
+//! ```
+//!
+//! Nothing of the text is written here. A chapter names its program in its heading (`6. tiny_event_loop: …`), or by a link
+//! to a file of `examples`. A picture of a scene, or a link to it, puts the recording there.
+//!
+//! `notes.rs` reads the course, `markdown.rs` makes HTML of it, `listing.rs` shows programs, and `project.rs` knows where
+//! each item of the code is. `../record/stepper.js` shows the recordings, and `book.js` the rest.
+
+mod listing;
+mod markdown;
+mod notes;
+mod project;
+mod texts;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use askama::Template;
+use clap::Args;
+
+use self::listing::{Highlighter, Line};
+use self::markdown::Links;
+use self::notes::{Chapter, Program};
+use self::project::Project;
+use self::texts::{EDITIONS, Edition};
+use crate::record::{Recording, for_script, play};
+use crate::support::{Failure, prepare, say, write};
+
+/// The course as one page, with its programs beside the text and its recordings to step through
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The language of the edition
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    language: String,
+
+    /// Where the book is written
+    #[arg(long, value_name = "DIR", default_value = "target/book")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let edition = EDITIONS.iter().find(|edition| edition.language == arguments.language);
+    let edition = edition.ok_or_else(|| {
+        let known: Vec<_> = EDITIONS.iter().map(|edition| edition.language).collect();
+        Failure::Usage(format!("no edition in {:?}, only in {}", arguments.language, known.join(", ")))
+    })?;
+    prepare(&arguments.out)?;
+    Book::read(edition)?.write(&arguments.out)
+}
+
+/// What the pages are made from.
+struct Book {
+    edition: &'static Edition,
+    project: Project,
+    highlighter: Highlighter,
+    programs: Vec<Program>,
+    recordings: BTreeMap<String, Recording>,
+}
+
+impl Book {
+    /// Reads the project, and plays the scenes of the course.
+    fn read(edition: &'static Edition) -> Result<Self, Failure> {
+        let project = Project::read()?;
+        let notes = project.text(edition.notes)?;
+        let programs = notes::programs(&notes, &project);
+        let mut recordings = BTreeMap::new();
+        for name in notes::scenes(&notes) {
+            recordings.insert(name.clone(), play(&name)?);
+        }
+        Ok(Self { edition, project, highlighter: Highlighter::new(), programs, recordings })
+    }
+
+    fn write(&self, out: &Path) -> Result<(), Failure> {
+        let links = Links::new(self);
+        let index = out.join("index.html");
+        write(&index, self.index(&links)?)?;
+        write(&out.join("book.css"), STYLE)?;
+        // The recordings name lines too.
+        self.recordings.values().flat_map(Recording::files).for_each(|file| links.want(file));
+        while let Some(path) = links.next() {
+            if path.ends_with(".svg") {
+                write(&out.join(&path), self.project.text(&path)?)?;
+            } else {
+                write(&out.join(format!("{path}.html")), self.page(&path, &links)?)?;
+            }
+        }
+        say(index.display());
+        Ok(())
+    }
+
+    fn index(&self, links: &Links<'_>) -> Result<String, Failure> {
+        let notes = self.project.text(self.edition.notes)?;
+        let mut parts = Vec::new();
+        for (number, chapter) in notes::chapters(self, links, &notes).into_iter().enumerate() {
+            let programs = self.programs.iter().filter(|program| program.chapter == number);
+            let programs = programs.map(|program| self.show(program)).collect::<Result<_, _>>()?;
+            parts.push(Part { chapter, programs });
+        }
+        let scenes = self.recordings.iter().map(|(name, recording)| (name.as_str(), for_script(recording)));
+        let texts_json = for_script(&(&self.edition.texts, &self.edition.stepper));
+        let page = Index {
+            language: self.edition.language,
+            texts: &self.edition.texts,
+            stepper: Stepper { texts: &self.edition.stepper }.render().expect(FILLED),
+            parts,
+            scenes: scenes.collect(),
+            texts_json,
+        };
+        Ok(page.render().expect(FILLED))
+    }
+
+    fn show<'a>(&self, program: &'a Program) -> Result<Shown<'a>, Failure> {
+        let text = self.project.text(&program.path)?;
+        let before = program.before.as_ref().map(|path| self.project.text(path)).transpose()?;
+        Ok(Shown {
+            path: &program.path,
+            before: program.before.as_deref().map_or("", notes::name_of),
+            lines: self.highlighter.listing(&program.path, &text, before.as_deref()),
+        })
+    }
+
+    /// The page of a file.
+    fn page(&self, path: &str, links: &Links<'_>) -> Result<String, Failure> {
+        let text = self.project.text(path)?;
+        let up = &"../".repeat(path.matches('/').count());
+        let is_document = Path::new(path).extension().is_some_and(|extension| extension == "md");
+        let (document, lines) = if is_document {
+            (notes::document(self, &links.from(path), &text), Vec::new())
+        } else {
+            (String::new(), self.highlighter.listing(path, &text, None))
+        };
+        let (language, texts) = (self.edition.language, &self.edition.texts);
+        Ok(Page { language, texts, path, up, document, lines }.render().expect(FILLED))
+    }
+}
+
+const FILLED: &str = "a template of texts does not fail";
+const STYLE: &str = concat!(
+    include_str!("../../templates/palette.css"),
+    include_str!("../record/stepper.css"),
+    include_str!("book.css"),
+);
+
+/// A program as the page shows it.
+struct Shown<'a> {
+    path: &'a str,
+    /// The name of the rung before, or nothing.
+    before: &'a str,
+    lines: Vec<Line>,
+}
+
+struct Part<'a> {
+    chapter: Chapter,
+    programs: Vec<Shown<'a>>,
+}
+
+#[derive(Template)]
+#[template(path = "book/index.html")]
+struct Index<'a> {
+    language: &'a str,
+    texts: &'a texts::Texts,
+    stepper: String,
+    parts: Vec<Part<'a>>,
+    scenes: Vec<(&'a str, String)>,
+    texts_json: String,
+}
+
+#[derive(Template)]
+#[template(path = "stepper.html")]
+struct Stepper<'a> {
+    texts: &'a crate::record::Texts,
+}
+
+#[derive(Template)]
+#[template(path = "book/page.html")]
+struct Page<'a> {
+    language: &'a str,
+    texts: &'a texts::Texts,
+    path: &'a str,
+    /// The way to the book.
+    up: &'a str,
+    document: String,
+    lines: Vec<Line>,
+}
