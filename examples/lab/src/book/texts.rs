@@ -68,5 +68,5 @@ pub const EDITIONS: &[Edition] = &[Edition {
         seen_in: "Rule {rule} in the scene {scene}",
         keys: "Keys: / search · [ ] chapter before, next · in a recording: ← → step, m next moment, q quiz",
     },
-    stepper: ENGLISH,
+    stepper: record::Texts { rule: "rule {rule}", ..ENGLISH },
 }];

@@ -136,7 +136,8 @@ function draw() {
     const scale = FULL / (data.high_water * 1.3);
     const mark = base - data.high_water * scale;
     const label = (y, colour, words) => text(lane, LABEL - 6, y, colour, words, { "text-anchor": "end" });
-    label(mark + 3, "--bad", texts.high_water);
+    if (LABEL === 150) label(mark + 3, "--bad", texts.high_water);
+    else text(lane, total - 4, mark - 4, "--bad", texts.high_water, { "text-anchor": "end" });
     label(base + 11, "--read", "READABLE");
     label(base + 26, "--write", "WRITABLE");
     if (session === follow) text(lane, 8, y + 72, "--ink", texts.following);
