@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::rc::Rc;
 
 use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd, html};
@@ -142,7 +143,7 @@ pub fn render(
     let (_, slug) = heading(&block);
     let mut events = Vec::new();
     let mut scenes = Vec::new();
-    let (mut is_plain, mut addresses) = (false, Vec::new());
+    let (mut is_plain, mut addresses, mut seen) = (false, Vec::new(), String::new());
     let mut source = block.into_iter();
     let tag = |html: String| Event::InlineHtml(html.into());
     while let Some(event) = source.next() {
@@ -194,8 +195,15 @@ pub fn render(
                     .map(|address| format!("<a class=\"code\" href=\"{}\">{code}</a>", escape(&address)));
                 events.push(tag(link.unwrap_or(code)));
             }
-            Event::Html(text) => events.push(Event::Html(in_html(book, links, &text).into())),
-            Event::InlineHtml(text) => events.push(tag(in_html(book, links, &text))),
+            Event::Html(text) => events.push(Event::Html(in_html(links, &text).into())),
+            Event::InlineHtml(text) => {
+                seen.push_str(&seen_in(book, &text));
+                events.push(tag(in_html(links, &text)));
+            }
+            Event::End(TagEnd::TableCell) => {
+                events.push(tag(std::mem::take(&mut seen)));
+                events.push(Event::End(TagEnd::TableCell));
+            }
             Event::Start(Tag::Table(columns)) => {
                 events.push(tag("<div class=\"wide\">".to_owned()));
                 events.push(Event::Start(Tag::Table(columns)));
@@ -213,10 +221,11 @@ pub fn render(
     let new = placed.map(|placed| place(placed, scenes)).unwrap_or_default();
     for scene in new {
         let (caption, look_for) = (book.edition.texts.scene, escape(book.recordings[&scene].look_for()));
-        out.push_str(&format!(
+        let _ = writeln!(
+            out,
             "<figure class=\"stepper\" id=\"scene-{scene}\" data-scene=\"{scene}\" tabindex=\"-1\">\
-             <figcaption><b>{caption} <code>{scene}</code>.</b> {look_for}</figcaption></figure>\n"
-        ));
+             <figcaption><b>{caption} <code>{scene}</code>.</b> {look_for}</figcaption></figure>"
+        );
     }
 }
 
@@ -250,26 +259,28 @@ fn fenced(book: &Book, fence: &str, text: &str) -> String {
     format!("<pre><code>{code}</code></pre>\n")
 }
 
-/// HTML of the document: its links lead to pages of the book, and a rule is linked to the steps that show it.
-fn in_html(book: &Book, links: &Links<'_>, text: &str) -> String {
+/// HTML of the document, with links that lead to pages of the book.
+fn in_html(links: &Links<'_>, text: &str) -> String {
     let mut parts = text.split("href=\"");
     let mut html = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (target, rest) = part.split_once('"').unwrap_or((part, ""));
-        html.push_str(&format!("href=\"{}\"{rest}", escape(&links.resolve(target).unwrap_or_default())));
-    }
-    if let Some(rule) =
-        text.split_once("id=\"rule-").and_then(|(_, rest)| rest.split('"').next()?.parse().ok())
-    {
-        let seen =
-            book.recordings.iter().filter_map(|(scene, recording)| Some((scene, recording.shows(rule)?)));
-        for (scene, step) in seen.take(2) {
-            let label =
-                book.edition.texts.seen_in.replace("{rule}", &rule.to_string()).replace("{scene}", scene);
-            html.push_str(&format!(
-                "<a class=\"seen\" href=\"#scene-{scene}\" data-step=\"{step}\" title=\"{label}\" aria-label=\"{label}\">▶</a>"
-            ));
-        }
+        let address = links.resolve(target).unwrap_or_default();
+        let _ = write!(html, "href=\"{}\"{rest}", escape(&address));
     }
     html
+}
+
+/// Links from the anchor of a rule to the first steps that show it.
+fn seen_in(book: &Book, anchor: &str) -> String {
+    let rule = anchor.split_once("id=\"rule-").and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
+    let Some(rule) = rule else { return String::new() };
+    let seen = book.recordings.iter().filter_map(|(scene, recording)| Some((scene, recording.shows(rule)?)));
+    let link = |(scene, step): (&String, usize)| {
+        let label = book.edition.texts.seen_in.replace("{rule}", &rule.to_string()).replace("{scene}", scene);
+        format!(
+            "<a class=\"seen\" href=\"#scene-{scene}\" data-step=\"{step}\" title=\"{label}\" aria-label=\"{label}\">▶</a>"
+        )
+    };
+    seen.take(2).map(link).collect()
 }

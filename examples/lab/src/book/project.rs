@@ -50,15 +50,15 @@ impl Project {
         let (owner, name) = span.rsplit_once("::").map_or(("", span), |(owner, name)| (owner, name));
         let owner = owner.trim_end_matches("::tests").rsplit("::").next().unwrap_or_default();
         // A plain word in small letters is more often a word of the text.
-        if owner.is_empty() && !name.starts_with(char::is_uppercase) {
+        if owner.is_empty() && !name.starts_with(char::is_uppercase) && !name.contains('_') {
             return None;
         }
-        let is_it = |item: &&Item| item.owner == owner || (owner.is_empty() && item.file.starts_with("src/"));
-        let mut items = self.items.get(name)?.iter().filter(is_it);
-        match (items.next(), items.next()) {
-            (Some(item), None) => Some((&item.file, item.line)),
-            _ => None,
-        }
+        let items = || self.items.get(name).into_iter().flatten();
+        let own =
+            items().filter(|item| item.file.starts_with("src/") && (owner.is_empty() || item.owner == owner));
+        let others = items().filter(|item| !item.file.starts_with("src/") && item.owner == owner);
+        let item = only(own).or_else(|| only(others))?;
+        Some((&item.file, item.line))
     }
 
     fn index(&mut self, file: &Path) -> Result<(), Failure> {
@@ -83,6 +83,11 @@ impl Project {
         }
         Ok(())
     }
+}
+
+/// The item, if there is one only.
+fn only<'a>(mut items: impl Iterator<Item = &'a Item>) -> Option<&'a Item> {
+    items.next().filter(|_| items.next().is_none())
 }
 
 /// The type that an `impl` is for: `impl<S: Session> Session for Telnet<S> {` is for `Telnet`.

@@ -281,7 +281,7 @@ if (data.dropped) {
   part("dropped").textContent = fill(texts.dropped, { count: data.dropped });
 }
 // The first key moment of each kind for each session. If there are more than 12, the most telling kinds stay.
-const TELLING = ["wait", "open", "interest", "error", "timeout", "pause", "refuse", "drain", "write", "state", "read", "turn", "rearm", "batch", "accept"];
+const TELLING = ["interest", "wait", "open", "error", "timeout", "pause", "refuse", "drain", "write", "turn", "state", "read", "rearm", "batch", "accept"];
 const moments = new Map();
 steps.forEach((step, index) => {
   const what = `${step.kind} ${step.session} ${step.state} ${step.interest}`;

@@ -84,12 +84,24 @@ impl Page {
         answer["result"]["value"].take()
     }
 
+    /// Gives the page the width of a phone's screen, for example.
+    pub fn resize(&mut self, width: u32) {
+        let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", &metrics);
+    }
+
     /// Fails if the page had an error, or asked for anything but itself.
     pub fn stands_alone(&mut self) {
-        // What happened before this call is then told.
         let own = self.run("location.href.split('#')[0]");
+        self.asks_only_for(own.as_str().expect("an address"));
+    }
+
+    /// Fails if the page had an error, or asked for an address that does not begin in this way.
+    pub fn asks_only_for(&mut self, address: &str) {
+        // What happened before this call is then told.
+        self.run("0");
         assert_eq!(self.errors, [""; 0]);
-        assert!(self.requests.iter().all(|request| own == request.as_str()), "{:?}", self.requests);
+        assert!(self.requests.iter().all(|request| request.starts_with(address)), "{:?}", self.requests);
     }
 
     fn call(&mut self, method: &str, parameters: &Value) -> Value {

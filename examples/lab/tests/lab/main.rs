@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod book;
 mod browser;
 #[path = "../../../../tests/it/harness/cargo.rs"]
 mod cargo;

@@ -1,0 +1,213 @@
+//! The book: its links, its weight, and its page in a browser.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::browser::Page;
+use crate::harness::{lab, run};
+
+/// The book, written once.
+static BOOK: LazyLock<PathBuf> = LazyLock::new(|| {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
+    // A page of an earlier run could hide that this one is missing.
+    let _ = fs::remove_dir_all(&out);
+    let finished = run(lab(&["book", "--out"]).arg(&out));
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    out
+});
+
+/// The text of every file of the book, by its path in it.
+fn files() -> BTreeMap<PathBuf, String> {
+    let (mut files, mut directories) = (BTreeMap::new(), vec![BOOK.clone()]);
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory of the book") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let text = fs::read_to_string(&path).expect("a text");
+                files.insert(path.strip_prefix(&*BOOK).expect("a file of the book").to_owned(), text);
+            }
+        }
+    }
+    files
+}
+
+/// The values of an attribute in a page, up to its scripts.
+fn values<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
+    let markup = page.split("<script").next().unwrap_or_default();
+    let parts = markup.split(name).skip(1);
+    let value = |part: &'a str| match part.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => part.split(['>', ' ']).next(),
+    };
+    parts.filter_map(value).collect()
+}
+
+fn joined(page: &Path, target: &str) -> PathBuf {
+    let mut path = PathBuf::new();
+    for part in page.parent().unwrap_or(Path::new("")).join(target).components() {
+        match part {
+            Component::ParentDir => _ = path.pop(),
+            part => path.push(part),
+        }
+    }
+    path
+}
+
+#[test]
+fn every_link_in_the_book_leads_to_a_place_in_it() {
+    let files = files();
+    let ids: BTreeMap<_, BTreeSet<&str>> =
+        files.iter().map(|(path, text)| (path, values(text, " id=").into_iter().collect())).collect();
+    let mut wrong = Vec::new();
+    for (path, text) in
+        files.iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "html"))
+    {
+        for target in values(text, " href=").into_iter().chain(values(text, " src=")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let page = if file.is_empty() { path.clone() } else { joined(path, file) };
+            let is_there = files.contains_key(&page) && (anchor.is_empty() || ids[&page].contains(anchor));
+            if !target.contains("://") && !is_there {
+                wrong.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_book_weighs_at_most_3_mb() {
+    let size: usize = files().values().map(String::len).sum();
+    assert!((500_000..=3_000_000).contains(&size), "{size} bytes");
+}
+
+#[test]
+fn each_rung_of_the_ladder_stands_beside_its_chapter_with_what_is_new() {
+    let index = fs::read_to_string(BOOK.join("index.html")).expect("the book is written");
+    let chapters: Vec<_> = index.split("<section ").collect();
+    for (number, name, before) in [(1, "google_get", None), (7, "loop_backpressure", Some("tiny_event_loop"))]
+    {
+        let chapter = chapters[number + 1];
+        assert!(chapter.contains(&format!("<h2 id=\"{number}-{name}")), "{number}");
+        assert!(chapter.contains(&format!("id=\"examples/{name}.rs:10\"")), "{number}");
+        let told = before.map(|before| format!("new against {before}."));
+        assert_eq!(chapter.contains("new against "), before.is_some());
+        assert!(told.is_none_or(|told| chapter.contains(&told)), "{number}");
+    }
+    let new = chapters[8].lines().filter(|line| line.contains("class=\"l new\"")).collect::<Vec<_>>();
+    assert!(new.iter().any(|line| line.contains("HIGH_WATER")), "{new:?}");
+    assert!(new.len() < 40, "{} lines are new", new.len());
+}
+
+#[test]
+fn a_language_without_an_edition_is_an_error() {
+    let finished = run(&mut lab(&["book", "--language", "tlh"]));
+    assert_eq!(finished.status, Some(2));
+    assert!(finished.stderr.contains("no edition in \"tlh\""), "{}", finished.stderr);
+}
+
+fn open() -> Page {
+    Page::open(&BOOK.join("index.html"))
+}
+
+fn text(page: &mut Page, selector: &str) -> String {
+    let value = page.run(&format!("document.querySelector('{selector}').textContent"));
+    value.as_str().expect("a text").to_owned()
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_book_opens_without_an_error_and_without_the_network() {
+    let mut page = open();
+    // Every picture is asked for, too.
+    page.run("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })");
+    assert_eq!(text(&mut page, "h1"), "The course");
+    assert!(page.run("document.querySelectorAll('.stepper svg').length").as_u64() > Some(5));
+    let own = format!("file://{}/", BOOK.display());
+    page.asks_only_for(&own);
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_recording_in_the_book_asks_before_it_shows_a_step() {
+    let mut page = open();
+    page.run("document.querySelector('#scene-slow-reader').focus()");
+    let told = "#scene-slow-reader .told";
+    let first = text(&mut page, told);
+    page.press(&["ArrowRight"]);
+    assert!(text(&mut page, told).starts_with("What happens now?"));
+    page.press(&["ArrowRight"]);
+    let second = text(&mut page, told);
+    assert!(second != first && !second.starts_with("What happens now?"), "{second}");
+    page.press(&["ArrowLeft"]);
+    assert_eq!(text(&mut page, told), first);
+    // The next moment is asked for, too.
+    page.press(&["m"]);
+    assert!(text(&mut page, told).starts_with("What happens now?"));
+    page.press(&["ArrowRight"]);
+    let moment = text(&mut page, told);
+    page.press(&["q", "ArrowRight"]);
+    assert_ne!(text(&mut page, told), moment, "without the quiz, each key is a step");
+    // A rule leads to the step that shows it.
+    page.run("document.querySelector('#rule-12 ~ .seen').click()");
+    let step =
+        page.run("document.querySelector('#rule-12 ~ .seen').dataset.step").as_str().map(str::to_owned);
+    let scene = text(&mut page, "figure:focus figcaption code, figure:target figcaption code");
+    let place = text(&mut page, &format!("#scene-{scene} .where"));
+    let number = step.and_then(|step| step.parse::<usize>().ok()).expect("a number") + 1;
+    assert!(place.starts_with(&format!("Step {number} of ")), "{place}");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_search_finds_words_in_the_text_and_in_programs() {
+    let mut page = open();
+    page.press(&["/"]);
+    assert_eq!(page.run("document.activeElement.id"), "search");
+    let mut find = |words: &str| -> (Value, Value) {
+        page.run(&format!("search.value = '{words}'; search.dispatchEvent(new Event('input'))"));
+        let first = page.run("document.querySelector('#results a')?.textContent");
+        (first, page.run("document.querySelectorAll('#results a').length"))
+    };
+    let (first, _) = find("delayed nagle");
+    assert!(first.as_str().is_some_and(|first| first.starts_with("4. thread_per_connection")), "{first}");
+    let (first, count) = find("pollfd::new pollin");
+    assert!(first.as_str().is_some_and(|first| first.starts_with("examples/poll_all.rs")), "{first}");
+    assert_eq!(count, 1);
+    assert_eq!(find("thiswordisnowhere").1, 0);
+    // A link of the results opens what is folded.
+    page.run("search.value = 'segments packets nagle'; search.dispatchEvent(new Event('input'))");
+    page.run("document.querySelector('#results a').click()");
+    page.run("unfold()");
+    let is_open = page.run("document.querySelector('main :target').closest('details').open");
+    assert_eq!(is_open, true);
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn nothing_is_wider_than_a_phone() {
+    for file in ["index.html", "src/connection.rs.html", "examples/lab/faults.md.html"] {
+        let mut page = Page::open(&BOOK.join(file));
+        page.resize(375);
+        let width = page.run("document.documentElement.scrollWidth");
+        assert!(width.as_u64() <= Some(375), "{file}: {width}");
+    }
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_contents_follow_the_text() {
+    let mut page = open();
+    page.run("document.getElementById('14-work-that-takes-time').scrollIntoView()");
+    page.run("follow()");
+    assert_eq!(text(&mut page, "#contents [aria-current]"), "14. Work that takes time");
+    let is_visible = page.run(
+        "(() => { const box = current.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; })()",
+    );
+    assert_eq!(is_visible, true);
+}
