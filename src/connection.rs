@@ -430,7 +430,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
         exchange.turn.goes_on = self.pause == Pause::Budget && cause != Cause::Woken;
         let ready = self.begin(cause, exchange)?;
-        let has_room = if ready.writable || !was_full {
+        let has_room = if !exchange.has_news {
+            true
+        } else if ready.writable || !was_full {
             self.flush(exchange)?
         } else {
             self.answer(exchange)?;
@@ -784,6 +786,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// How many bytes a call moved, or `None` if it would have blocked.
+    #[inline]
     fn outcome(
         &self,
         call: &'static str,
