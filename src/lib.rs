@@ -168,7 +168,7 @@
 //! assert_eq!(bob.received(), b"hello\n");
 //! ```
 //!
-//! The example `chat` does the same for ten thousand members: a line stands in its room once. A world that also moves when
+//! The example `chat` does the same for ten thousand members: a line stands in its room once. A world that moves even when
 //! nobody types, as a game's does, has [`Server::run_with_tick`].
 //!
 //! # Tests and layers

@@ -220,7 +220,7 @@ impl Server {
         self.acceptors.iter().map(Acceptor::local_addr).collect()
     }
 
-    /// A handle that controls the server, also from another thread.
+    /// A handle that controls the server, from this thread or another one.
     pub fn handle(&self) -> Handle {
         Handle::new(&self.wakes)
     }
