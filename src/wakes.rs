@@ -126,8 +126,8 @@ impl fmt::Debug for Shared {
 ///
 /// Any thread may use it, and other sessions may in their turns, before, during and after the server's life. A wake is a
 /// hint, as an event is: several wakes can be one turn. Sessions that are woken together have their turns in any order.
-/// A wake never blocks and never fails. A wake of a session that has
-/// ended does nothing, and never reaches the next session.
+/// A wake never blocks and never fails. A wake of a session that has ended does nothing, and never reaches the next
+/// session.
 ///
 /// The data that the session is woken for stands elsewhere: publish it first, then wake.
 ///
