@@ -176,7 +176,7 @@ fn the_search_finds_words_in_the_text_and_in_programs() {
     };
     let (first, _) = find("delayed nagle");
     assert!(first.as_str().is_some_and(|first| first.starts_with("4. thread_per_connection")), "{first}");
-    let (first, count) = find("pollfd::new pollin");
+    let (first, count) = find("pollfd::new interest");
     assert!(first.as_str().is_some_and(|first| first.starts_with("examples/poll_all.rs")), "{first}");
     assert_eq!(count, 1);
     assert_eq!(find("thiswordisnowhere").1, 0);
