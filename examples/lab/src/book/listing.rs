@@ -3,6 +3,8 @@
 use similar::{ChangeTag, TextDiff};
 use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet};
 
+use super::project::ending;
+
 /// One line of a program.
 pub struct Line {
     /// Its number, from 1. A removed line has none.
@@ -50,7 +52,7 @@ impl Highlighter {
 
     fn parse(&self, syntax: &SyntaxReference, text: &str) -> Vec<String> {
         let (mut state, mut stack) = (ParseState::new(syntax), ScopeStack::new());
-        let mut line_of = |line: &str| {
+        let line_of = |line: &str| {
             let changes = state.parse_line(line, &self.syntaxes).unwrap_or_default();
             let (mut pieces, mut at) = (Vec::<(&str, String)>::new(), 0);
             let ends = changes.iter().map(|(end, _)| *end).chain([line.len()]);
@@ -70,7 +72,7 @@ impl Highlighter {
             pieces.into_iter().map(|(class, text)| span(class, &text)).collect()
         };
         // A syntax is made for lines with their endings.
-        text.split_inclusive('\n').map(|line| line_of(line)).collect()
+        text.split_inclusive('\n').map(line_of).collect()
     }
 
     fn class(&self, stack: &ScopeStack) -> &'static str {
@@ -80,7 +82,7 @@ impl Highlighter {
 
     /// A program. What is new against the text before is marked, and what was there instead stands between.
     pub fn listing(&self, path: &str, text: &str, before: Option<&str>) -> Vec<Line> {
-        let language = path.rsplit('.').next().unwrap_or_default();
+        let language = ending(path);
         let new = self.lines(language, text).into_iter().zip(1..);
         let Some(before) = before else {
             return new.map(|(html, number)| Line { number: Some(number), is_new: false, html }).collect();

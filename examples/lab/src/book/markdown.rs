@@ -8,6 +8,7 @@ use std::rc::Rc;
 use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd, html};
 
 use super::listing::escape;
+use super::project::ending;
 use super::{Book, notes};
 
 /// Where the links of one document lead.
@@ -75,7 +76,7 @@ impl<'a> Links<'a> {
         }
         self.book.project.has_file(&path).then(|| {
             self.want(&path);
-            let ending = if path.ends_with(".svg") { "" } else { ".html" };
+            let ending = if ending(&path) == "svg" { "" } else { ".html" };
             format!("{up}{path}{ending}{hash}")
         })
     }
@@ -90,14 +91,14 @@ impl<'a> Links<'a> {
     fn of_code(&self, span: &str) -> Option<String> {
         let project = &self.book.project;
         if span.contains('/') && project.has_file(span) {
-            return self.from_root(span);
+            return self.of_path(span);
         }
         let (file, line) = project.find(span)?;
-        self.from_root(&format!("{file}#L{line}"))
+        self.of_path(&format!("{file}#L{line}"))
     }
 
     /// The address of a file that is named from the root of the project.
-    fn from_root(&self, path: &str) -> Option<String> {
+    fn of_path(&self, path: &str) -> Option<String> {
         self.resolve(&format!("{}{path}", "../".repeat(self.from.matches('/').count())))
     }
 }
@@ -248,10 +249,10 @@ fn fenced(book: &Book, fence: &str, text: &str) -> String {
                 "-" => "minus",
                 _ => "same",
             };
-            let lines = marks.iter().zip(lines);
-            lines
-                .map(|(mark, line)| format!("<span class=\"{}\">{mark}{line}\n</span>", class(*mark)))
-                .collect()
+            marks.iter().zip(lines).fold(String::new(), |mut code, (mark, line)| {
+                let _ = writeln!(code, "<span class=\"{}\">{mark}{line}", class(mark));
+                code + "</span>"
+            })
         }
         Some("sh" | "rust") => book.highlighter.lines(fence, text).join("\n"),
         _ => escape(text),

@@ -28,7 +28,7 @@ use clap::Args;
 use self::listing::{Highlighter, Line};
 use self::markdown::Links;
 use self::notes::{Chapter, Program};
-use self::project::Project;
+use self::project::{Project, ending};
 use self::texts::{EDITIONS, Edition};
 use crate::record::{Recording, for_script, play};
 use crate::support::{Failure, prepare, say, write};
@@ -86,7 +86,7 @@ impl Book {
         // The recordings name lines too.
         self.recordings.values().flat_map(Recording::files).for_each(|file| links.want(file));
         while let Some(path) = links.next() {
-            if path.ends_with(".svg") {
+            if ending(&path) == "svg" {
                 write(&out.join(&path), self.project.text(&path)?)?;
             } else {
                 write(&out.join(format!("{path}.html")), self.page(&path, &links)?)?;
@@ -131,14 +131,13 @@ impl Book {
     fn page(&self, path: &str, links: &Links<'_>) -> Result<String, Failure> {
         let text = self.project.text(path)?;
         let up = &"../".repeat(path.matches('/').count());
-        let is_document = Path::new(path).extension().is_some_and(|extension| extension == "md");
-        let (document, lines) = if is_document {
+        let (document, listing) = if ending(path) == "md" {
             (notes::document(self, &links.from(path), &text), Vec::new())
         } else {
             (String::new(), self.highlighter.listing(path, &text, None))
         };
         let (language, texts) = (self.edition.language, &self.edition.texts);
-        Ok(Page { language, texts, path, up, document, lines }.render().expect(FILLED))
+        Ok(Page { language, texts, path, up, document, listing }.render().expect(FILLED))
     }
 }
 
@@ -188,5 +187,5 @@ struct Page<'a> {
     /// The way to the book.
     up: &'a str,
     document: String,
-    lines: Vec<Line>,
+    listing: Vec<Line>,
 }

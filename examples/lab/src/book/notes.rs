@@ -6,7 +6,7 @@ use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag};
 
 use super::Book;
 use super::markdown::{self, Links};
-use super::project::Project;
+use super::project::{Project, ending};
 use crate::record::is_scene;
 
 /// A chapter in HTML.
@@ -87,7 +87,7 @@ pub fn programs(notes: &str, project: &Project) -> Vec<Program> {
         }
         for path in paths {
             let is_program =
-                path.starts_with("examples/") && path.ends_with(".rs") && project.has_file(&path);
+                path.starts_with("examples/") && ending(&path) == "rs" && project.has_file(&path);
             if is_program && programs.iter().all(|program| program.path != path) {
                 let before = if is_heading { rung.replace(path.clone()) } else { None };
                 programs.push(Program { path, chapter, before });
@@ -114,7 +114,7 @@ pub fn chapters(book: &Book, links: &Links<'_>, notes: &str) -> Vec<Chapter> {
             match level {
                 HeadingLevel::H1 => (last.title, last.slug) = (title, slug),
                 HeadingLevel::H2 => {
-                    chapters.push(Chapter { title, slug, sections: Vec::new(), html: String::new() })
+                    chapters.push(Chapter { title, slug, sections: Vec::new(), html: String::new() });
                 }
                 _ => last.sections.push((title, slug)),
             }
@@ -128,8 +128,8 @@ pub fn chapters(book: &Book, links: &Links<'_>, notes: &str) -> Vec<Chapter> {
 /// Any other document of the project.
 pub fn document(book: &Book, links: &Links<'_>, text: &str) -> String {
     let mut html = String::new();
-    markdown::blocks(text)
-        .into_iter()
-        .for_each(|block| markdown::render(book, links, block, &mut html, None));
+    for block in markdown::blocks(text) {
+        markdown::render(book, links, block, &mut html, None);
+    }
     html
 }

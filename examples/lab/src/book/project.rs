@@ -85,6 +85,11 @@ impl Project {
     }
 }
 
+/// The ending of a file's name: `rs`, for example.
+pub fn ending(path: &str) -> &str {
+    Path::new(path).extension().and_then(|ending| ending.to_str()).unwrap_or_default()
+}
+
 /// The item, if there is one only.
 fn only<'a>(mut items: impl Iterator<Item = &'a Item>) -> Option<&'a Item> {
     items.next().filter(|_| items.next().is_none())
