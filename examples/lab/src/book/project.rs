@@ -41,7 +41,8 @@ impl Project {
     }
 
     pub fn has_file(&self, path: &str) -> bool {
-        self.root.join(path).is_file()
+        // What is built is no part of the project.
+        !path.starts_with("target/") && self.root.join(path).is_file()
     }
 
     /// The file and the line of the item that a span of code names, if it is one item.

@@ -539,7 +539,7 @@ fn interest(rearm: bool, name: &str, before: Now, now: Now) -> Told {
         } else {
             "waits: Interest is WRITABLE only"
         };
-        (14, true, format!("The session of {name} {meaning}."))
+        (14, false, format!("The session of {name} {meaning}."))
     } else if read && !reads && output >= HIGH_WATER {
         let waits = match now.input {
             0 => String::new(),
