@@ -195,16 +195,17 @@ pub const SCENES: &[Scene] = &[
         server: chat_room,
         ..scene("slow-chat-client", |server| {
             let [mut ann, mut bob, mut cid] = members(server, [None, None, Some(8 * 1024)])?;
-            let all =
-                LONG_LINES * b"guest-1: \n".len() + LONG_LINES * 999 + SHORT_LINES * b"guest-1: x\n".len();
-            let bob = thread::spawn(move || bob.expect(all).and_then(|()| bob.finish()));
-            // The long lines fill the kernel's buffers, and the short ones the room.
-            ann.send(&[&[b'x'; 999], &b"\n"[..]].concat().repeat(LONG_LINES))?;
-            ann.send(&b"x\n".repeat(SHORT_LINES))?;
+            let mut say = |text: &str, count| {
+                ann.send(text.repeat(count).as_bytes())?;
+                // The other client keeps pace, so that it misses nothing.
+                bob.expect("guest-1: ".len() * count + text.len() * count)
+            };
+            // The long lines fill the kernel's buffers of cid, and the short ones the room.
+            say(&("x".repeat(999) + "\n"), 400)?;
+            (0..5).try_for_each(|_| say("x\n", 1000))?;
             thread::sleep(MOMENT);
             cid.expect_line("missed")?;
-            let bob = bob.join().expect("a client does not panic")?;
-            Ok(vec![ann.finish()?, bob, cid.finish()?])
+            [ann, bob, cid].into_iter().map(Client::finish).collect()
         })
     },
     Scene {
@@ -244,11 +245,6 @@ pub const SCENES: &[Scene] = &[
         })
     },
 ];
-
-/// How many lines of 1,000 bytes the members of a chat need to fill the kernel's buffers of one that does not read.
-const LONG_LINES: usize = 400;
-/// More lines than the room of a chat keeps.
-const SHORT_LINES: usize = 5000;
 
 fn chat_room(config: Config) -> Result<Recorded, Failure> {
     Recorded::start(config, |_| {
