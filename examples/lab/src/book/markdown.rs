@@ -56,7 +56,7 @@ impl<'a> Links<'a> {
         if target.contains("://") || target.starts_with('#') {
             return Some(target.to_owned());
         }
-        let up = "../".repeat(self.from.matches('/').count());
+        let up = self.up();
         let index =
             if self.from == self.book.edition.notes { String::new() } else { format!("{up}index.html") };
         let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
@@ -74,11 +74,21 @@ impl<'a> Links<'a> {
         if !self.book.project.has_file(&path) {
             path.push_str("/README.md");
         }
-        self.book.project.has_file(&path).then(|| {
-            self.want(&path);
-            let ending = if ending(&path) == "svg" { "" } else { ".html" };
-            format!("{up}{path}{ending}{hash}")
+        self.page(&path).map(|page| page + &hash)
+    }
+
+    /// The address of a file's page, or of a picture.
+    fn page(&self, path: &str) -> Option<String> {
+        self.book.project.has_file(path).then(|| {
+            self.want(path);
+            let ending = if ending(path) == "svg" { "" } else { ".html" };
+            format!("{}{path}{ending}", self.up())
         })
+    }
+
+    /// The way from the document to the book.
+    fn up(&self) -> String {
+        "../".repeat(self.from.matches('/').count())
     }
 
     /// The recording that a link or a picture names.
@@ -99,7 +109,7 @@ impl<'a> Links<'a> {
 
     /// The address of a file that is named from the root of the project.
     fn of_path(&self, path: &str) -> Option<String> {
-        self.resolve(&format!("{}{path}", "../".repeat(self.from.matches('/').count())))
+        self.resolve(&format!("{}{path}", self.up()))
     }
 }
 
@@ -121,8 +131,8 @@ pub fn blocks(text: &str) -> Vec<Vec<Event<'_>>> {
     blocks
 }
 
-/// The text of a heading, and the anchor that the code host gives it.
-pub fn heading(block: &[Event<'_>]) -> (String, String) {
+/// The text of a heading or another part, and the anchor that the code host gives a heading.
+pub fn text_of(block: &[Event<'_>]) -> (String, String) {
     let words = block.iter().filter_map(|event| match event {
         Event::Text(text) | Event::Code(text) => Some(&**text),
         _ => None,
@@ -141,7 +151,7 @@ pub fn render(
     out: &mut String,
     placed: Option<&mut Vec<String>>,
 ) {
-    let (_, slug) = heading(&block);
+    let (_, slug) = text_of(&block);
     let mut events = Vec::new();
     let mut scenes = Vec::new();
     let (mut is_plain, mut addresses, mut seen) = (false, Vec::new(), String::new());
@@ -155,15 +165,10 @@ pub fn render(
             }
             Event::End(TagEnd::Heading(level)) => events.push(tag(format!("</{level}>\n"))),
             Event::Start(Tag::CodeBlock(kind)) => {
-                let fence =
-                    if let CodeBlockKind::Fenced(fence) = kind { fence.into_string() } else { String::new() };
-                let mut text = String::new();
-                for event in source.by_ref().take_while(|event| !matches!(event, Event::End(_))) {
-                    if let Event::Text(part) = event {
-                        text.push_str(&part);
-                    }
-                }
-                events.push(tag(fenced(book, &fence, &text)));
+                let fence = if let CodeBlockKind::Fenced(fence) = &kind { fence } else { "" };
+                let parts = source.by_ref().take_while(|event| !matches!(event, Event::End(_)));
+                let (text, _) = text_of(&parts.collect::<Vec<_>>());
+                events.push(tag(fenced(book, fence, &text)));
             }
             Event::Start(Tag::Link { dest_url, .. }) => {
                 scenes.extend(links.scene(&dest_url));
@@ -177,24 +182,21 @@ pub fn render(
             }
             Event::Start(Tag::Image { dest_url, .. }) => {
                 let alt = source.by_ref().take_while(|event| !matches!(event, Event::End(TagEnd::Image)));
-                let (alt, _) = heading(&alt.collect::<Vec<_>>());
-                match (links.scene(&dest_url), links.resolve(&dest_url)) {
-                    (Some(scene), _) if placed.is_some() => scenes.push(scene),
-                    (_, Some(address)) => {
-                        events.push(tag(format!(
-                            "<img src=\"{address}\" alt=\"{}\" loading=\"lazy\">",
-                            escape(&alt)
-                        )));
-                    }
-                    _ => {}
+                let (alt, _) = text_of(&alt.collect::<Vec<_>>());
+                if let Some(scene) = links.scene(&dest_url).filter(|_| placed.is_some()) {
+                    scenes.push(scene);
+                } else if let Some(address) = links.page(&notes::path_from(&links.from, &dest_url)) {
+                    let alt = escape(&alt);
+                    events.push(tag(format!("<img src=\"{address}\" alt=\"{alt}\" loading=\"lazy\">")));
                 }
             }
             Event::Code(span) => {
-                let address = if is_plain || !addresses.is_empty() { None } else { links.of_code(&span) };
                 let code = format!("<code>{}</code>", escape(&span));
-                let link = address
-                    .map(|address| format!("<a class=\"code\" href=\"{}\">{code}</a>", escape(&address)));
-                events.push(tag(link.unwrap_or(code)));
+                let address = if is_plain || !addresses.is_empty() { None } else { links.of_code(&span) };
+                events.push(tag(match address {
+                    Some(address) => format!("<a class=\"code\" href=\"{}\">{code}</a>", escape(&address)),
+                    None => code,
+                }));
             }
             Event::Html(text) => events.push(Event::Html(in_html(links, &text).into())),
             Event::InlineHtml(text) => {

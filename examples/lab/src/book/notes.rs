@@ -77,7 +77,7 @@ pub fn programs(notes: &str, project: &Project) -> Vec<Program> {
         let is_heading = matches!(block[0], Event::Start(Tag::Heading { level: HeadingLevel::H2, .. }));
         if is_heading {
             chapter += 1;
-            let (title, _) = markdown::heading(&block);
+            let (title, _) = markdown::text_of(&block);
             paths.extend(title.split(['.', ':']).nth(1).map(|name| format!("examples/{}.rs", name.trim())));
         } else if chapter > 0 {
             paths.extend(block.iter().filter_map(|event| match event {
@@ -109,7 +109,7 @@ pub fn chapters(book: &Book, links: &Links<'_>, notes: &str) -> Vec<Chapter> {
     let mut placed = Vec::new();
     for block in blocks {
         if let Event::Start(Tag::Heading { level, .. }) = &block[0] {
-            let (title, slug) = markdown::heading(&block);
+            let (title, slug) = markdown::text_of(&block);
             let last = chapters.last_mut().expect("there is the introduction");
             match level {
                 HeadingLevel::H1 => (last.title, last.slug) = (title, slug),
