@@ -1,7 +1,7 @@
 //! Programs as lines of HTML, with colours and numbers.
 
 use similar::{ChangeTag, TextDiff};
-use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet};
+use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxSet};
 
 use super::project::ending;
 
@@ -47,10 +47,6 @@ impl Highlighter {
         let language = if language == "patch" { "diff" } else { language };
         let syntax = self.syntaxes.find_syntax_by_token(language);
         let syntax = syntax.unwrap_or_else(|| self.syntaxes.find_syntax_plain_text());
-        self.parse(syntax, text)
-    }
-
-    fn parse(&self, syntax: &SyntaxReference, text: &str) -> Vec<String> {
         let (mut state, mut stack) = (ParseState::new(syntax), ScopeStack::new());
         let line_of = |line: &str| {
             let changes = state.parse_line(line, &self.syntaxes).unwrap_or_default();

@@ -213,4 +213,21 @@ fn the_contents_follow_the_text() {
         "(() => { const box = current.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; })()",
     );
     assert_eq!(is_visible, true);
+    page.press(&["]"]);
+    page.run("follow()");
+    assert_eq!(text(&mut page, "#contents [aria-current]"), "15. Outgoing connections");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_switch_shows_what_the_rung_before_had_instead() {
+    let mut page = open();
+    let program = "document.getElementById('examples/loop_backpressure.rs')";
+    let shown = format!("getComputedStyle({program}.querySelector('.old')).display");
+    assert_eq!(page.run(&shown), "none");
+    page.run(&format!("{program}.querySelector('.removed').click()"));
+    assert_eq!(page.run(&shown), "block");
+    let removed = format!("[...{program}.querySelectorAll('.old')].map((line) => line.textContent).join('')");
+    let removed = page.run(&removed);
+    assert!(removed.as_str().is_some_and(|lines| lines.contains("!self.half_closed\n")), "{removed}");
 }
