@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd, html};
 
-use super::listing::escape;
+use super::listing::{escape, lines};
 use super::project::ending;
 use super::{Book, notes};
 
@@ -168,7 +168,7 @@ pub fn render(
                 let fence = if let CodeBlockKind::Fenced(fence) = &kind { fence } else { "" };
                 let parts = source.by_ref().take_while(|event| !matches!(event, Event::End(_)));
                 let (text, _) = text_of(&parts.collect::<Vec<_>>());
-                events.push(tag(fenced(book, fence, &text)));
+                events.push(tag(fenced(fence, &text)));
             }
             Event::Start(Tag::Link { dest_url, .. }) => {
                 scenes.extend(links.scene(&dest_url));
@@ -240,23 +240,22 @@ fn place(placed: &mut Vec<String>, scenes: Vec<String>) -> Vec<String> {
 }
 
 /// A block of code. The fence of a difference names two programs: its lines are Rust.
-fn fenced(book: &Book, fence: &str, text: &str) -> String {
+fn fenced(fence: &str, text: &str) -> String {
     let code = match fence.split(' ').next() {
         Some("diff") if fence.contains(".rs") => {
-            let (marks, lines): (Vec<_>, Vec<_>) =
+            let (marks, code): (Vec<_>, Vec<_>) =
                 text.lines().map(|line| line.split_at(line.len().min(1))).unzip();
-            let lines = book.highlighter.lines("rs", &(lines.join("\n") + "\n"));
             let class = |mark| match mark {
                 "+" => "plus",
                 "-" => "minus",
                 _ => "same",
             };
-            marks.iter().zip(lines).fold(String::new(), |mut code, (mark, line)| {
-                let _ = writeln!(code, "<span class=\"{}\">{mark}{line}", class(mark));
-                code + "</span>"
+            marks.iter().zip(lines("rs", &code.join("\n"))).fold(String::new(), |mut html, (mark, line)| {
+                let _ = writeln!(html, "<span class=\"{}\">{mark}{line}", class(mark));
+                html + "</span>"
             })
         }
-        Some("sh" | "rust") => book.highlighter.lines(fence, text).join("\n"),
+        Some("rust") => lines("rust", text).join("\n"),
         _ => escape(text),
     };
     format!("<pre><code>{code}</code></pre>\n")

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use askama::Template;
 use clap::Args;
 
-use self::listing::{Highlighter, Line};
+use self::listing::{Line, listing};
 use self::markdown::Links;
 use self::notes::{Chapter, Program};
 use self::project::{Project, ending};
@@ -60,7 +60,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 struct Book {
     edition: &'static Edition,
     project: Project,
-    highlighter: Highlighter,
     programs: Vec<Program>,
     recordings: BTreeMap<String, Recording>,
 }
@@ -75,7 +74,7 @@ impl Book {
         for name in notes::scenes(&notes) {
             recordings.insert(name.clone(), play(&name)?);
         }
-        Ok(Self { edition, project, highlighter: Highlighter::new(), programs, recordings })
+        Ok(Self { edition, project, programs, recordings })
     }
 
     fn write(&self, out: &Path) -> Result<(), Failure> {
@@ -123,7 +122,7 @@ impl Book {
         Ok(Shown {
             path: &program.path,
             before: program.before.as_deref().map_or("", notes::name_of),
-            lines: self.highlighter.listing(&program.path, &text, before.as_deref()),
+            lines: listing(&program.path, &text, before.as_deref()),
         })
     }
 
@@ -134,7 +133,7 @@ impl Book {
         let (document, listing) = if ending(path) == "md" {
             (notes::document(self, &links.from(path), &text), Vec::new())
         } else {
-            (String::new(), self.highlighter.listing(path, &text, None))
+            (String::new(), listing(path, &text, None))
         };
         let (language, texts) = (self.edition.language, &self.edition.texts);
         Ok(Page { language, texts, path, up, document, listing }.render().expect(FILLED))
