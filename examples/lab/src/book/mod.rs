@@ -10,9 +10,10 @@
 //! Nothing of the text is written here. A chapter names its program in its heading (`6. tiny_event_loop: …`), or by a link
 //! to a file of `examples`. A picture of a scene, or a link to it, puts the recording there.
 //!
-//! `notes.rs` reads the course, `markdown.rs` makes HTML of it, `listing.rs` shows programs, and `project.rs` knows where
-//! each item of the code is. `../record/stepper.js` shows the recordings, and `book.js` the rest.
+//! `notes.rs` reads the course, `markdown.rs` makes HTML of it, `listing.rs` shows programs, `links.rs` leads to the pages,
+//! and `project.rs` knows where each item of the code is. `../record/stepper.js` shows the recordings, and `book.js` the rest.
 
+mod links;
 mod listing;
 mod markdown;
 mod notes;
@@ -25,8 +26,8 @@ use std::path::{Path, PathBuf};
 use askama::Template;
 use clap::Args;
 
+use self::links::Links;
 use self::listing::{Line, listing};
-use self::markdown::Links;
 use self::notes::{Chapter, Program};
 use self::project::{Project, ending};
 use self::texts::{EDITIONS, Edition};

@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag};
 
 use super::Book;
-use super::markdown::{self, Links};
+use super::links::Links;
+use super::markdown;
 use super::project::{Project, ending};
 use crate::record::is_scene;
 
