@@ -175,6 +175,19 @@ fn a_server_by_chunks_fails_where_lines_are_promised() {
 }
 
 #[test]
+fn a_server_that_dies_is_told_as_dead_and_not_as_a_wrong_banner() {
+    let output =
+        lab(&["--server", &server("mortal", "exits-on-client")]).arg("--out").arg(out("mortal")).output();
+    let output = output.expect("the command runs");
+    let complaint = String::from_utf8(output.stderr).expect("it is text");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{complaint}");
+    assert!(
+        complaint.contains("the server has ended (exit status: 3)") && !complaint.contains("--banner"),
+        "{complaint}"
+    );
+}
+
+#[test]
 fn a_wrong_argument_ends_with_status_2() {
     for arguments in [
         ["--server", "no-command"],

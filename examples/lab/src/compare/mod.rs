@@ -76,7 +76,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = measure_all(arguments, occasion, contenders, &bench);
     bench.interrupt.release();
     tell(arguments, &report)?;
-    if report.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+    let objections = report.objections(own);
+    match report.interrupted {
+        true => Err(Failure::Interrupted),
+        false if objections.is_empty() => Ok(()),
+        false => Err(Failure::Judged(objections.join("\n"))),
+    }
 }
 
 /// Writes the files and shows the tables, each also when the other fails.

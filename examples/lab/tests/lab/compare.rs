@@ -16,7 +16,7 @@ use okloop::protocols::{BANNER, PREFIX};
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{Finished, Running, lab, lab_under, program, run, start};
+use crate::harness::{Finished, MARK, Running, lab, lab_under, listening, marked, program, run, start};
 
 /// The servers that come with the comparison, without the one that needs python3.
 const SERVERS: [&str; 7] = [
@@ -53,13 +53,17 @@ impl Comparison {
 
     /// Children inherit the environment, so the mark tells them from all other processes.
     fn marked(&self, mut command: Command, arguments: &[&str]) -> Command {
-        command.arg("--output").arg(&self.output).args(arguments).env("LABORATORY_MARK", &self.mark);
+        command.arg("--output").arg(&self.output).args(arguments).env(MARK, &self.mark);
         command
     }
 
     fn run(&self, arguments: &[&str]) -> Finished {
+        self.run_to(0, arguments)
+    }
+
+    fn run_to(&self, status: i32, arguments: &[&str]) -> Finished {
         let finished = run(&mut self.command(arguments));
-        assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+        assert_eq!(finished.status, Some(status), "{}", finished.stderr);
         finished
     }
 
@@ -74,14 +78,7 @@ impl Comparison {
 
     /// The processes of this run that are still there.
     fn left_over(&self) -> Vec<Pid> {
-        let processes = fs::read_dir("/proc").expect("Linux").filter_map(|entry| Some(entry.ok()?.path()));
-        let ours = processes.filter_map(|process| {
-            let environment = fs::read(process.join("environ")).unwrap_or_default();
-            let is_ours = environment.windows(self.mark.len()).any(|bytes| bytes == self.mark.as_bytes());
-            let id = process.file_name()?.to_str()?.parse().ok()?;
-            is_ours.then_some(Pid::from_raw(id))
-        });
-        ours.collect()
+        marked(&self.mark)
     }
 }
 
@@ -226,25 +223,28 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     // The kernel accepts for it, but no program sends a banner.
     let mute_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let mute = mute_listener.local_addr().expect("it is bound").to_string();
-    let finished = comparison.run(&[
-        FEW,
-        "--sessions=20",
-        "--active=5",
-        "--rounds=1",
-        "--seconds=0.05",
-        "--server=dies=false {port}",
-        "--server=cries=printf 'the \\033[31mroof <i>is on fire\\n\\n' >&2; exit 3; {port}",
-        "--server=missing=/no/such/server {port}",
-        "--server=deaf=sh -c 'sleep 60 & sleep 60' {port}",
-        // It goes to the background, twice.
-        "--server=daemon=setsid sh -c 'setsid sleep 60 & sleep 60' & : {port}",
-        "--connect",
-        &liar,
-        "--connect",
-        &mute,
-        "--connect",
-        &chatty,
-    ]);
+    let finished = comparison.run_to(
+        1,
+        &[
+            FEW,
+            "--sessions=20",
+            "--active=5",
+            "--rounds=1",
+            "--seconds=0.05",
+            "--server=dies=false {port}",
+            "--server=cries=printf 'the \\033[31mroof <i>is on fire\\n\\n' >&2; exit 3; {port}",
+            "--server=missing=/no/such/server {port}",
+            "--server=deaf=sh -c 'sleep 60 & sleep 60' {port}",
+            // It goes to the background, twice.
+            "--server=daemon=setsid sh -c 'setsid sleep 60 & sleep 60' & : {port}",
+            "--connect",
+            &liar,
+            "--connect",
+            &mute,
+            "--connect",
+            &chatty,
+        ],
+    );
 
     let results = comparison.results();
     for (server, reason) in [
@@ -266,6 +266,9 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
     for server in ["okloop", "tiny_event_loop"] {
         assert!(results_of(&results, server).iter().all(|result| result["failure"] == Value::Null));
     }
+    let complaints =
+        ["error: dies: died before it listened: ".to_owned(), format!("\n{liar}: wrong answer: ")];
+    assert!(complaints.iter().all(|complaint| finished.stderr.contains(complaint)), "{}", finished.stderr);
     let cries = &results_of(&results, "cries")[0]["last_words"];
     assert_eq!(cries, r#""the \u{1b}[31mroof <i>is on fire""#);
     assert!(!comparison.page().contains("<i>"), "the page is not the server's");
@@ -301,7 +304,7 @@ fn a_server_that_dies_between_two_rates_has_no_knee_and_the_others_have_theirs()
         OPEN.fetch_sub(1, Ordering::Relaxed);
     });
     let small = [FEW, "--sessions=1", "--rounds=1", "--seconds=0.05", "--connect", &mortal];
-    let finished = comparison.run(&small);
+    let finished = comparison.run_to(1, &small);
 
     let results = comparison.results();
     for server in ["okloop", "tiny_event_loop"] {
@@ -450,7 +453,7 @@ fn a_server_that_gets_no_more_threads_is_explained_with_the_limits() {
     // Room for the stacks of little more than a thousand threads.
     let threads = program("examples/thread_per_connection");
     let server = format!("--server=confined=ulimit -v 6000000 && exec {} {{port}}", threads.display());
-    comparison.run(&["--only=okloop", "--sessions=3000", "--rounds=1", "--seconds=0.05", &server]);
+    comparison.run_to(1, &["--only=okloop", "--sessions=3000", "--rounds=1", "--seconds=0.05", &server]);
     let results = comparison.results();
     let failure = results_of(&results, "confined")[0]["failure"].as_str().unwrap_or_default().to_owned();
     for text in ["refused: ", " threads, and the limits are kernel.threads-max ", "; vm.max_map_count "] {
@@ -493,7 +496,7 @@ fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
     let lab = lab_under("setpriv --reuid=65534 --regid=65534 --clear-groups", &["compare"]);
     let small = [FEW, "--sessions=5", "--rounds=1", "--seconds=0.05", &server];
     let finished = run(&mut comparison.marked(lab, &small));
-    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
+    assert_eq!(finished.status, Some(1), "{}", finished.stderr);
     assert!(
         finished.stderr.contains("Cannot be ended and are left behind: processes ["),
         "{}",
@@ -539,6 +542,21 @@ fn what_cannot_be_written_is_named_and_the_rest_is_written_and_shown() {
     assert_eq!(finished.status, Some(1));
     assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
     assert!(finished.stderr.contains(&*comparison.output.to_string_lossy()), "{}", finished.stderr);
+}
+
+#[test]
+fn the_servers_are_for_this_machine_alone() {
+    let comparison = Comparison::new("addresses");
+    let servers = "--only=okloop,threads_gathered,tokio_one_thread,tokio_all_threads";
+    let mut running =
+        start(&mut comparison.command(&[servers, "--sessions=1", "--rounds=1", "--seconds=0.05"]));
+    // All of them run then, beside each other.
+    running.complaint_with("/40: growing rates");
+    running.complaint_with("/40: growing rates");
+    let listeners: Vec<_> = comparison.left_over().into_iter().flat_map(listening).collect();
+    run_until(running, "/40: growing rates");
+    assert_eq!(listeners.len(), 4, "{listeners:?}");
+    assert!(listeners.iter().all(|address| address.ip().is_loopback()), "{listeners:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal::SIGINT;
 use quick_junit::{Report, TestCaseStatus};
 use serde_json::Value;
 
-use crate::harness::{Finished, eventually, lab, program, run, start};
+use crate::harness::{Finished, MARK, eventually, lab, marked, program, run, start};
 
 #[test]
 fn the_list_has_the_selected_cases_and_runs_none() {
@@ -107,6 +107,40 @@ fn ctrl_c_leaves_no_server_and_writes_the_cases_before_it() {
     let report = json("interrupted");
     assert_eq!(report["interrupted"], true);
     assert_eq!(verdicts(&report, 0), [("greeting", "passes")]);
+}
+
+#[test]
+fn a_server_that_goes_to_the_background_is_refused_and_ended() {
+    let mark = format!("faults-{}", std::process::id());
+    let server = format!(
+        "daemon=setsid sh -c '{} --port {{port}} & sleep 60' & : {{port}}",
+        program("okloop").display()
+    );
+    let finished = run(command("background", &["--server", &server]).env(MARK, &mark));
+    assert_eq!(finished.status, Some(1), "{}", finished.stdout);
+    assert!(finished.stderr.contains("(does it go to the background?)"), "{}", finished.stderr);
+    assert_eq!(marked(&mark), []);
+}
+
+#[test]
+fn what_cannot_be_written_is_told_before_a_server_starts() {
+    let directory = out("unwritable");
+    fs::create_dir_all(&directory).expect("a directory is made");
+    let [file, started] = ["file", "started"].map(|name| directory.join(name));
+    fs::write(&file, "").expect("a file is made");
+    let server = format!("--server=a=touch {}; {{port}}", started.display());
+    for option in ["--out", "--markdown"] {
+        let place = file.join("faults.md");
+        let mut command = lab(&["faults", &server, option]);
+        command.arg(&place);
+        if option != "--out" {
+            command.arg("--out").arg(&directory);
+        }
+        let finished = run(&mut command);
+        assert_eq!(finished.status, Some(1), "{}", finished.stderr);
+        assert!(finished.stderr.contains(&*file.to_string_lossy()), "{option}: {}", finished.stderr);
+        assert!(!started.exists(), "{option}");
+    }
 }
 
 #[test]

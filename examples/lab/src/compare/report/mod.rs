@@ -94,6 +94,18 @@ impl Report {
         write_all(directory, files.chain(pictures.map(Chart::file)))
     }
 
+    /// How the servers from this place on have failed, a line for each. What this machine lacks is no fault of theirs.
+    pub fn objections(&self, first: usize) -> Vec<String> {
+        let objection = |contender: usize| {
+            let cells = self.cells.iter().filter(|cell| cell.contender == contender);
+            let of_sweep = self.sweeps[contender].as_ref().and_then(|sweep| sweep.as_ref().err());
+            let mut failures = cells.filter_map(|cell| cell.failure.as_ref()).chain(of_sweep);
+            let failure = failures.find(|failure| failure.is_of_server())?;
+            Some(format!("{}: {failure}", self.contenders[contender].name))
+        };
+        (first..self.contenders.len()).filter_map(objection).collect()
+    }
+
     /// How many sessions sent lines to each server by the clock.
     fn swept_sessions(&self) -> usize {
         sweep::sessions(self.file_limit, self.contenders.len())
