@@ -19,11 +19,11 @@ impl Figure {
     /// Answers, or visits, in a second.
     pub const ANSWERS_PER_SECOND: Self = Self::new("answers_per_second", "answers/s", Unit::Whole).compared();
     /// The lines that were due in a second.
-    pub const OFFERED_PER_SECOND: Self = Self::new("offered_per_second", "offered/s", Unit::Whole);
+    pub const OFFERED_PER_SECOND: Self = Self::new("offered_per_second", "offered", Unit::Whole);
     /// Megabytes of a flood's text answered in a second.
     pub const MEGABYTES_PER_SECOND: Self = Self::new("megabytes_per_second", "MB/s", Unit::Whole).compared();
     /// Half of the answers took no longer.
-    pub const MEDIAN: Self = Self::new("latency_p50_us", "p50", Unit::Microseconds);
+    pub const MEDIAN: Self = Self::new("latency_p50_us", "p50", Unit::Microseconds).compared();
     /// 99 of 100 answers took no longer.
     pub const P99: Self = Self::new("latency_p99_us", "p99", Unit::Microseconds).compared();
     /// The slowest answer.

@@ -55,11 +55,17 @@ impl Bench {
                 "needs {needed} open files a process, the limit is {limit}"
             )));
         }
-        // To wake another processor costs more than an answer, in a virtual machine above all. One client and its server
-        // never work at the same time, so they share a processor. A machine may have only one, and they share it too.
-        let shared = (workload.kind == Kind::Typing).then(OwnProcessor::take).and_then(Result::ok);
+        // The kernel would put the server and the load on one processor or on two, by chance, and the figures would tell which.
+        // To wake another processor costs more than an answer, in a virtual machine above all, and one client and its server
+        // never work at the same time: they share one. In all other workloads the load has its own. A machine may have only
+        // one, and they share it then too.
+        let own = OwnProcessor::take().ok();
         let descendants = Descendants;
-        let server = self.start(contender, &workload.to_string())?;
+        let start = || self.start(contender, &workload.to_string());
+        let server = match &own {
+            Some(own) if workload.kind != Kind::Typing => own.beside(start)?,
+            _ => start()?,
+        };
         let (clients, flood) = workload.without_flood();
         let load = |workload| Load::new(server.address, workload, &self.sources, &self.interrupt);
         let (mut load, mut flood) = (load(&clients)?, flood.as_ref().map(load).transpose()?);
@@ -70,7 +76,7 @@ impl Bench {
         // Before the sessions are reset: otherwise thousands of threads would wake up for it.
         drop(server);
         drop(descendants);
-        drop(shared);
+        drop(own);
         figures
     }
 

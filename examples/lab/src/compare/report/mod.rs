@@ -18,7 +18,7 @@ use askama::Template;
 use self::charts::Chart;
 use self::sections::{Row, Section};
 use crate::compare::hdr;
-use crate::compare::rounds::Cell;
+use crate::compare::rounds::{Cell, Summary};
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
 use crate::support::{Candidate, Failure, Machine, output};
@@ -111,11 +111,16 @@ impl Report {
         sweep::sessions(self.file_limit, self.contenders.len())
     }
 
-    /// A knee as a share of the first server's; none if that one has no knee, or if the load set it.
-    fn knee_of_first(&self, sweep: &Sweep) -> Option<f64> {
-        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?.knee;
-        let of_first = first.rate.filter(|_| !first.is_limit_of_load)?;
-        Some(sweep.knee.rate? / of_first)
+    /// A knee as a share of the first server's, with the spread over the rounds; none if that one has no knee, or if the
+    /// load set it.
+    fn knee_of_first(&self, sweep: &Sweep) -> Option<Summary> {
+        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?;
+        let of_first = first.knee.rate.filter(|_| !first.knee.is_limit_of_load)?;
+        let share = sweep.knee.rate? / of_first;
+        // In one round both meet the same machine.
+        let shares =
+            sweep.knees.iter().zip(&first.knees).filter_map(|(knee, of_first)| Some((*knee)? / (*of_first)?));
+        Some(Summary { median: share, ..Summary::of(shares.collect()).unwrap_or(Summary::single(share)) })
     }
 
     /// The names and the texts of the open loop's files.

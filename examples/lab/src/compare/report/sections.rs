@@ -125,7 +125,8 @@ fn rates(report: &Report) -> Section {
     };
     let share = |sweep: &Sweep| {
         let mark = if sweep.knee.is_limit_of_load { AT_LEAST } else { "" };
-        report.knee_of_first(sweep).map_or("n/a".to_owned(), |share| format!("{mark}{:.0} %", 100.0 * share))
+        let shown = |share: Summary| format!("{mark}{:.0} %{}", 100.0 * share.median, spread(&share));
+        report.knee_of_first(sweep).map_or("n/a".to_owned(), shown)
     };
     let columns = || COMPARED.iter().flat_map(|&rate| [(rate, 0.5), (rate, 0.99)]);
     let figures = |sweep: &Sweep| {
@@ -216,7 +217,7 @@ const BULK_SENTENCE: &str = "One session sends as fast as the server takes it (a
     tiny_event_loop and poll_all write each answer of 1 KiB for itself. The others write many answers with one call: \
     compare the architectures by those.";
 const FAIRNESS_SENTENCE: &str = "One session sends as fast as the server takes it, while 20 active clients send a line \
-    every 10 ms each. The latency is theirs. Offered: the lines that were due; answered: those answered in time.";
+    every 10 ms each. The latency is theirs. Offered: the lines a second that were due; answered: those answered in time.";
 const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause there (0.95 processors or more), so the \
     server may be able to do more.";
 const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and the latency is that of a queue: about their \
@@ -225,8 +226,7 @@ const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and th
 const OPEN_LOOP_SENTENCE: &str = "sessions send lines by the clock, as a Poisson process (open loop). A session does \
     not wait for answers, and a latency counts from when its line was due. Knee: the rate at which half of the slices are \
     held; a slice is held if half of its lines are answered within 1 ms. The servers take turns slice by slice, so their \
-    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. The load has one processor for itself, the servers have the \
-    others. n/a: not held.";
+    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. n/a: not held.";
 const LATE_SENTENCE: &str = "\u{2265}: in most slices that were not held, the load sent half of the lines more than 250 µs late, so \
     the server may hold more.";
 
@@ -243,7 +243,7 @@ fn title_of(figure: Figure, kind: Kind) -> &'static str {
     match (figure, kind) {
         (Figure::ANSWERS_PER_SECOND, Kind::Churn) => "visits/s",
         (Figure::PROCESSOR_PER_ANSWER, Kind::Churn) => "CPU/visit",
-        (Figure::ANSWERS_PER_SECOND, Kind::Fairness) => "answered/s",
+        (Figure::ANSWERS_PER_SECOND, Kind::Fairness) => "answered",
         _ => figure.title,
     }
 }
@@ -251,14 +251,15 @@ fn title_of(figure: Figure, kind: Kind) -> &'static str {
 /// The median, with the spread where a reader compares the servers by it.
 fn text(cell: &Cell, figure: Figure) -> String {
     let Some(summary) = cell.summary(figure) else { return "n/a".to_owned() };
-    let Summary { median, .. } = summary;
     let mark = if is_limited(cell, figure) { AT_LEAST } else { "" };
-    let spread = if figure.is_compared && cell.runs.len() > 1 && median != 0.0 {
-        format!(" ±{:.0}%", summary.spread() * 100.0)
-    } else {
-        String::new()
-    };
-    format!("{mark}{}{spread}", figure.show(median))
+    let spread = if figure.is_compared && cell.runs.len() > 1 { spread(&summary) } else { String::new() };
+    format!("{mark}{}{spread}", figure.show(summary.median))
+}
+
+/// Nothing for a figure that was the same each time.
+fn spread(summary: &Summary) -> String {
+    let spread = summary.spread();
+    if spread > 0.0 { format!(" \u{b1}{:.0}%", spread * 100.0) } else { String::new() }
 }
 
 /// Whether the load set the limit, so that the server may be able to do more. Clients that send by the clock do not count:
