@@ -87,7 +87,7 @@ impl Side {
 
 impl Session for Side {
     fn sizes(&self) -> Sizes {
-        let mut sizes = Sizes::new(16 * 1024, PIPE);
+        let mut sizes = Sizes::new(PIPE, PIPE);
         sizes.independent = true;
         sizes
     }

@@ -19,6 +19,7 @@
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
 use std::time::Duration;
 
 use log::Level;
@@ -222,6 +223,10 @@ pub(crate) struct Clock {
 struct Exchange<'a> {
     input: BoxedBuffer,
     output: BoxedBuffer,
+    /// Something has happened since the session was asked for answers.
+    has_news: bool,
+    /// The session goes on when a write has made room.
+    wants_room: bool,
     turn: Turn,
     means: &'a Means,
 }
@@ -391,7 +396,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
             self.close(Reason::OutOfMemory);
             return Turn::default();
         };
-        let mut exchange = Exchange { input, output, turn: Turn::default(), means };
+        let has_news = !matches!(cause, Cause::Ready(_)) || !output[0].is_empty();
+        let mut exchange =
+            Exchange { input, output, has_news, wants_room: false, turn: Turn::default(), means };
         let result = panics::catch(self.peer, || self.advance(cause, &mut exchange));
         if let Err(reason) = result.unwrap_or(Err(Reason::ProtocolError)) {
             self.enter(State::Closed(reason));
@@ -419,6 +426,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             if let Some(session) = &mut self.session {
                 session.greet(&mut exchange.output[0]);
             }
+            exchange.has_news = true;
         }
         exchange.turn.goes_on = self.pause == Pause::Budget && cause != Cause::Woken;
         let ready = self.begin(cause, exchange)?;
@@ -438,12 +446,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 self.flush(exchange)?;
             }
         }
-        let is_idle = exchange.output[0].is_empty() && !self.can_read(exchange);
-        if ready.writable && !was_full && is_idle && self.is_answered() {
-            // No output was pending, so this event may be an error, which no read and no write will return.
-            self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
-        }
         if exchange.output[0].is_empty() {
+            if ready.writable && !was_full && self.is_answered() && !self.can_read(exchange) {
+                // No output was pending, so the event may be an error, which no read and no write will return.
+                self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
+            }
             self.advance_state(exchange)?;
         }
         self.reads = self.can_read(exchange);
@@ -500,7 +507,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             // A client that has to wait for the server is not idle. What it has sent may be there already.
             Cause::Timeout(Timeout::Idle) if self.reads => return Ok(Readiness::READABLE),
             Cause::Stop(_) | Cause::Timeout(Timeout::Idle | Timeout::Connect) => {}
-            Cause::Timeout(Timeout::Quiet) => self.stop_input(),
+            Cause::Timeout(Timeout::Quiet) => self.stop_input(exchange),
             Cause::Timeout(Timeout::Own) => match self.session.as_mut().map(Session::deadline) {
                 Some(AtDeadline::GoOn) => self.end_wait(),
                 _ => self.finish(Reason::Deadline, exchange),
@@ -521,7 +528,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// whether the socket may have room for more.
     fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         loop {
-            let wants_room = self.answer(exchange)?;
+            self.answer(exchange)?;
             if exchange.output[0].is_empty() {
                 return Ok(true);
             }
@@ -532,6 +539,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let result = exchange.output[0].write_to(&mut self.stream);
             let written = self.outcome("write", result, exchange)?;
             exchange.turn.written += written.unwrap_or(0);
+            exchange.has_news = true;
             // There is room again, and an independent session asks for it itself.
             if self.is_independent {
                 self.end_wait();
@@ -540,7 +548,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
             }
-            if !is_short && !wants_room {
+            if !is_short && !exchange.wants_room {
                 return Ok(true);
             }
         }
@@ -559,24 +567,25 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 Some(0) => {
                     match &mut self.state {
                         State::Lingering { has_input_ended, .. } => *has_input_ended = true,
-                        _ => self.end_input(EndOfInput::Client, Reason::Finished),
+                        _ => self.end_input(EndOfInput::Client, Reason::Finished, exchange),
                     }
-                    return self.answer(exchange).map(drop);
+                    return self.answer(exchange);
                 }
                 Some(count) => {
                     exchange.turn.read += count;
+                    exchange.has_news = true;
                     self.owes_answers = true;
                     self.answer(exchange)?;
                     if self.uses_up_drain_budget(count) {
-                        self.stop_input();
-                        return self.answer(exchange).map(drop);
+                        self.stop_input(exchange);
+                        return self.answer(exchange);
                     } else if until == Readable::UntilShort && count < most {
                         return Ok(());
                     }
                 }
                 None if self.is_draining() && !self.expects_input() => {
-                    self.stop_input();
-                    return self.answer(exchange).map(drop);
+                    self.stop_input(exchange);
+                    return self.answer(exchange);
                 }
                 None => return Ok(()),
             }
@@ -585,19 +594,21 @@ impl<T: Stream, S: Session> Connection<T, S> {
         Ok(())
     }
 
-    /// Lets the session answer its input, request by request, until the pending output reaches high water. Returns
-    /// whether it goes on when a write has made room.
-    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
+    /// Lets the session answer its input, request by request, until the pending output reaches high water.
+    fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
         if matches!(self.state, State::Lingering { .. }) {
             exchange.input[0].clear();
         }
+        if !mem::take(&mut exchange.has_news) {
+            return Ok(());
+        }
         let before = exchange.output[0].len();
-        let mut wants_room = self.is_independent;
+        exchange.wants_room = self.is_independent;
         while self.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
             let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {
-                wants_room = true;
+                exchange.wants_room = true;
                 break;
             }
             if exchange.turn.answers >= budgets.answers {
@@ -643,7 +654,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
-        Ok(wants_room)
+        Ok(())
     }
 
     /// Moves on from a state whose work is done: no output is pending.
@@ -687,17 +698,18 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// No more input follows for the protocol. `reason` is why the session ends when it has answered.
-    fn end_input(&mut self, end: EndOfInput, reason: Reason) {
+    fn end_input(&mut self, end: EndOfInput, reason: Reason, exchange: &mut Exchange<'_>) {
         self.enter(State::InputEnded(reason));
+        exchange.has_news = true;
         if let Some(session) = &mut self.session {
             session.end_of_input(end);
         }
     }
 
     /// The drain has read what it reads.
-    fn stop_input(&mut self) {
+    fn stop_input(&mut self, exchange: &mut Exchange<'_>) {
         if self.is_draining() {
-            self.end_input(EndOfInput::Stop, Reason::Drained);
+            self.end_input(EndOfInput::Stop, Reason::Drained, exchange);
         }
     }
 

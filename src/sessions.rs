@@ -393,11 +393,10 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
                 // However it ended.
                 reason = Reason::Refused;
             }
+            // First: a reader of the counters that sees this end sees the place free.
+            self.wakes.counters().set_open(self.open());
             self.wakes.counters().count_closed(reason);
             step!(reason.level(), Event::Closed { key, peer: connection.peer(), reason });
-        }
-        if count > 0 {
-            self.wakes.counters().set_open(self.open());
         }
         count
     }
@@ -452,7 +451,7 @@ impl<S: Session> Sessions<S> {
 /// session that was silent for just that long drains a second longer than it must.
 #[expect(clippy::cast_possible_truncation, reason = "the higher part is of no use")]
 fn ticks(time: Duration) -> u8 {
-    ((time.as_millis() / 250) as u8).max(1)
+    ((4 * time.as_secs() + u64::from(time.subsec_millis() / 250)) as u8).max(1)
 }
 
 #[cfg(test)]

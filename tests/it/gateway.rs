@@ -26,7 +26,7 @@ mod example;
 /// What one direction of a pair may hold in the gateway: an input buffer, the pipe, and an output buffer (bytes).
 ///
 /// The pipe is a vector, which may be twice as large as what it holds.
-const PER_DIRECTION: u64 = (16 + 2 * 64 + 128) * 1024;
+const PER_DIRECTION: u64 = (64 + 2 * 64 + 128) * 1024;
 
 /// What the test is to the gateway: the backend.
 struct Backend(TcpListener);

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 use okloop::Reason;
 use okloop::protocols::{BANNER, PREFIX};
@@ -233,7 +234,7 @@ fn drained(server: Process) -> Finished {
 
 /// Checks that these are the answers to the first bytes of `sent`, [`numbered_lines`]. Returns how many bytes.
 fn check_answers(sent: &[u8], answers: &[u8]) -> usize {
-    let answered = answers.iter().filter(|byte| !PREFIX.contains(byte)).count();
+    let answered = answers.len() - PREFIX.len() * memmem::find_iter(answers, PREFIX).count();
     chunks_of(&sent[..answered], answers);
     answered
 }

@@ -327,14 +327,14 @@ fn a_waker_that_ends_a_slow_reader_sends_all_of_its_pending_output() {
 fn wakes_do_not_keep_an_idle_client() {
     let (sender, wakers) = channel();
     let config = Config { idle_timeout: Some(Duration::from_millis(200)), ..loopback() };
+    let news = Arc::new(AtomicU64::new(0));
+    let said = Arc::clone(&news);
     let server = Embedded::run(bind(config), move |client| {
         sender.send(client.waker).expect("the test waits for it");
-        let mut starts = true;
+        let news = Arc::clone(&news);
         session_of(move |_, output| {
-            if !std::mem::take(&mut starts) {
-                output.push(b"news\n");
-            }
-            Step::Wait
+            (0..news.swap(0, Ordering::SeqCst)).for_each(|_| output.push(b"news\n"));
+            Step::NeedInput
         })
     });
     let mut client = Client::connect(server.port());
@@ -342,6 +342,7 @@ fn wakes_do_not_keep_an_idle_client() {
     let speaking = thread::spawn(move || {
         for _ in 0..50 {
             thread::sleep(Duration::from_millis(20));
+            said.fetch_add(1, Ordering::SeqCst);
             waker.wake();
         }
     });

@@ -419,6 +419,17 @@ mod drain {
     }
 
     #[test]
+    fn the_drain_ends_with_its_budget_although_no_event_follows() {
+        let budgets = Budgets { drain: 5, ..Budgets::DEFAULT };
+        let new_session = |_: &_| OkSession::new(Framing::Chunks);
+        let mut session = Scripted::start(Config::default(), budgets, wire(ROOMY), new_session);
+        session.receive(b"x");
+        session.stop();
+        session.receive(b"hello");
+        assert_eq!(session.state(), Some(State::Lingering));
+    }
+
+    #[test]
     fn a_half_closed_session_delivers_its_pending_output() {
         let mut session = stalled(Framing::Chunks);
         session.receive(b"hello\n");
@@ -686,7 +697,7 @@ mod waiting {
     /// The session is woken because its answer budget is used up. Before that turn it starts to wait.
     #[test]
     fn the_wake_for_a_used_up_answer_budget_does_not_end_a_wait() {
-        let budgets = Budgets { answers: 2, ..Budgets::DEFAULT };
+        let budgets = Budgets { answers: 1, ..Budgets::DEFAULT };
         let answer = |input: &mut [u8], output: &mut Buffer| match input {
             [] => Step::NeedInput,
             [b'a', ..] => echo(input, output),

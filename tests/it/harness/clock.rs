@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use okloop::{AtDeadline, Buffer, Session, Step, Timer};
 
-/// Says `tick` and a line ending after each period, and reads nothing.
+/// Says `tick` and a line ending after each period, and answers nothing.
 pub struct Clock {
     period: Duration,
     timer: Timer,
@@ -19,12 +19,11 @@ impl Clock {
 }
 
 impl Session for Clock {
-    fn answer(&mut self, _input: &mut [u8], output: &mut Buffer) -> Step {
-        if !mem::take(&mut self.is_due) {
-            return Step::Wait;
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        if mem::take(&mut self.is_due) {
+            output.push(b"tick\n");
         }
-        output.push(b"tick\n");
-        Step::More
+        Step::Consumed(input.len())
     }
 
     fn timer(&mut self) -> Timer {
