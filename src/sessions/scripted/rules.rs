@@ -81,7 +81,7 @@ impl<S: Session> Scripted<S> {
         let is_settling =
             state == State::Lingering && wire.is_delivered().is_ok_and(|known| known == Some(false));
         let asked = wire.asked.expect("it is registered");
-        let has_no_interest = wire.kernel() != Kernel::Epoll && !asked.readable;
+        let has_no_interest = !asked.readable && wire.kernel().no_interest().is_writable();
         let needs_writable = pending > 0 || is_settling || has_no_interest;
         assert_eq!(asked.writable, needs_writable, "an idle socket is always writable");
 

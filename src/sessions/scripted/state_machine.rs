@@ -25,11 +25,11 @@ const ROOMY: usize = 1 << 20;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const KERNELS: [Kernel; 3] = [Kernel::HERE, Kernel::Kqueue, Kernel::Iocp];
+const KERNELS: [Kernel; 3] = [Kernel::Epoll, Kernel::Kqueue, Kernel::Iocp];
 
 /// A socket that takes `room` bytes before the client reads.
 fn wire(room: usize) -> Wire {
-    Wire::new(Kernel::HERE, Rooms::wide(room))
+    Wire::new(Kernel::Epoll, Rooms::wide(room))
 }
 
 fn ok_session(framing: Framing, room: usize) -> Scripted<OkSession> {

@@ -392,7 +392,9 @@ impl Wire {
         let flags = match self.kernel {
             Kernel::Epoll => {
                 let is_hung_up = reset || has_ended && self.down.has_ended;
-                let priority = asked.priority && !self.marks.is_empty();
+                // On other systems, `READ` is without it.
+                let asks = asked.priority || asked.readable && Kernel::HERE != Kernel::Epoll;
+                let priority = asks && !self.marks.is_empty();
                 Flags {
                     readable: readable || priority,
                     read_closed: read_closed || is_hung_up,
