@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 
 use crate::compare::measure::OTHER_FILES;
+use crate::compare::workload::CHAT_CLIENTS;
 use crate::support::{Added, By, Candidate, Failure, candidates, words};
 
 /// What each server costs, as the sessions grow: the same load on each in turn, every answer checked
 ///
-/// It compares okloop with threads, poll(2), the smallest event loop, tokio and Python's asyncio. It prints tables, and
-/// writes a page with pictures and all figures.
+/// It compares okloop with threads, poll(2), the smallest event loop, tokio and Python's asyncio, and chats on four of
+/// them. It prints tables, and writes a page with pictures and all figures.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -26,7 +27,8 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     without: Vec<String>,
 
-    /// The numbers of sessions [default: 10,100,1000,10000, or up to 1000 with --quick]
+    /// The numbers of sessions [default: 10,100,1000,10000, or up to 1000 with --quick]. A chat has the greatest of them,
+    /// between 100 and 10,000 [default: 1000, or 100 with --quick]
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=1_000_000))]
     sessions: Vec<u32>,
 
@@ -53,6 +55,10 @@ pub struct Arguments {
     /// Also write what the project's documents show: the tables as Markdown, and pictures
     #[arg(long, value_name = "DIR")]
     pub publish: Option<PathBuf>,
+
+    /// Compare chats alone: the servers of --server and --connect send each line to all other clients
+    #[arg(long)]
+    chat: bool,
 
     /// A first impression within a minute: shorter measurements, and more rounds
     #[arg(long)]
@@ -81,6 +87,12 @@ impl Arguments {
         self.active as usize
     }
 
+    /// How many clients a chat has.
+    pub fn chat_clients(&self) -> usize {
+        let most = self.sessions.iter().max().map(|&sessions| sessions as usize);
+        most.unwrap_or(if self.quick { 100 } else { 1000 }).clamp(CHAT_CLIENTS.0, CHAT_CLIENTS.1)
+    }
+
     /// How often each measurement is repeated.
     pub fn rounds(&self) -> usize {
         self.rounds.map_or(if self.quick { 5 } else { 3 }, |rounds| rounds as usize)
@@ -98,11 +110,14 @@ impl Arguments {
         let is_wanted = |name: &String| {
             (self.only.is_empty() || self.only.contains(name)) && !self.without.contains(name)
         };
-        let mut of_the_project = candidates::of_the_project(By::Compare)?;
+        let mut of_the_project =
+            if self.chat { Vec::new() } else { candidates::of_the_project(By::Compare)? };
+        of_the_project.extend(candidates::of_the_project(By::CompareChats)?);
         of_the_project.sort_by_key(|contender| contender.name != "okloop");
         let mut contenders = candidates::select(of_the_project, &selected, is_wanted)?;
         let own = contenders.len();
-        contenders.extend(self.added.candidates(&candidates::okloop())?);
+        let added = self.added.candidates(&candidates::okloop())?;
+        contenders.extend(added.into_iter().map(|server| Candidate { is_chat: self.chat, ..server }));
         let mut names = HashSet::new();
         match contenders.iter().find(|contender| !names.insert(&contender.name)) {
             Some(twice) => Err(Failure::Usage(format!("two servers are called {}", twice.name))),

@@ -13,7 +13,7 @@ use crate::compare::family::{Family, Used};
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::kernel;
 use crate::compare::load::{Heard, Load};
-use crate::compare::workload::{BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
+use crate::compare::workload::{BESIDE_CHAT, BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
 use crate::support::load::Sources;
 use crate::support::load::schedule::regular;
 use crate::support::{
@@ -161,6 +161,9 @@ fn measure(
             Kind::Fairness => {
                 load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_FLOOD, time), true)?;
             }
+            Kind::Chat => {
+                load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_CHAT, Duration::MAX), true)?;
+            }
             _ => load.play(time)?,
         }
         flood.map_or(Ok(()), |flood| flood.join().expect("the load does not panic"))
@@ -170,8 +173,11 @@ fn measure(
     // at rest, and it has used its time for them.
     let heard = load.part()?;
     let streamed = flood.map(Load::part).transpose()?.unwrap_or(heard);
-    let used = Family::now().used().since(&before);
-
+    let after = Family::now();
+    let used = after.used().since(&before);
+    if let (Kind::Chat, Some(idle), Some(after)) = (workload.kind, idle, after.memory()) {
+        figures.note(Figure::GROWTH, (bytes(after) - bytes(idle)).max(0.0));
+    }
     figures.note(Figure::LOAD_PROCESSORS, own.as_secs_f64() / heard.time.as_secs_f64());
     figures.note_latency(&heard.latency);
     figures.note_speed(workload.kind, heard, streamed);
@@ -208,7 +214,12 @@ impl Figures {
 
     fn note_speed(&mut self, kind: Kind, heard: &Heard, flood: &Heard) {
         let seconds = heard.time.as_secs_f64();
-        if kind != Kind::Bulk {
+        if kind == Kind::Chat {
+            self.note(Figure::DELIVERIES_PER_SECOND, heard.delivered as f64 / seconds);
+            for (figure, times) in [(Figure::TO_HALF, &heard.to_half), (Figure::TO_LAST, &heard.to_last)] {
+                self.note(figure, times.value_at_quantile(0.5) as f64 / 1e3);
+            }
+        } else if kind != Kind::Bulk {
             self.note(Figure::ANSWERS_PER_SECOND, heard.answers as f64 / seconds);
         }
         if kind == Kind::Fairness {
@@ -228,6 +239,9 @@ impl Figures {
         let processor = used.0.map(in_microseconds);
         if matches!(kind, Kind::Bulk | Kind::Fairness) {
             self.note(Figure::PROCESSOR_PER_MEGABYTE, processor.map(|time| time / megabytes));
+        } else if kind == Kind::Chat {
+            let deliveries = (heard.delivered + heard.late_delivered) as f64;
+            self.note(Figure::PROCESSOR_PER_DELIVERY, processor.map(|time| time / deliveries));
         } else {
             self.note(Figure::PROCESSOR_PER_ANSWER, processor.map(|time| time / answers));
         }

@@ -182,7 +182,7 @@ impl Clients<'_> {
         loop {
             match self.sessions.turn(place, &mut self.answered) {
                 Ok(News::Nothing) => return,
-                Ok(News::Part | News::Streamed(_) | News::Left) => {}
+                Ok(News::Part | News::Streamed(_) | News::Heard { .. } | News::Left) => {}
                 Ok(News::Greeted) => {
                     self.in_flight -= 1;
                     self.tally.greeted += 1;

@@ -13,27 +13,43 @@ use crate::support::BANNER;
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 
 pub fn serve_on_one_thread(listener: StdListener) -> io::Result<()> {
-    serve(&Builder::new_current_thread().enable_all().build()?, listener)
+    serve_each(listener, converse)
 }
 
 pub fn serve_on_all_threads(listener: StdListener) -> io::Result<()> {
-    serve(&Builder::new_multi_thread().enable_all().build()?, listener)
+    serve(&Builder::new_multi_thread().enable_all().build()?, listener, converse)
 }
 
-fn serve(runtime: &Runtime, listener: StdListener) -> io::Result<()> {
+/// Gives each client a task, which is its session. All tasks run on one thread.
+pub fn serve_each<S: Future<Output = io::Result<()>> + Send + 'static>(
+    listener: StdListener,
+    new_session: impl FnMut(TcpStream) -> S + Send + 'static,
+) -> io::Result<()> {
+    serve(&Builder::new_current_thread().enable_all().build()?, listener, new_session)
+}
+
+fn serve<S: Future<Output = io::Result<()>> + Send + 'static>(
+    runtime: &Runtime,
+    listener: StdListener,
+    new_session: impl FnMut(TcpStream) -> S + Send + 'static,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // The accepting is a task too: it then runs on the same threads as the sessions.
-    runtime.block_on(runtime.spawn(accept(listener)))?
+    runtime.block_on(runtime.spawn(accept(listener, new_session)))?
 }
 
-async fn accept(listener: StdListener) -> io::Result<()> {
+async fn accept<S: Future<Output = io::Result<()>> + Send + 'static>(
+    listener: StdListener,
+    mut new_session: impl FnMut(TcpStream) -> S,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         match listener.accept().await {
             Ok((client, address)) => {
                 say(format_args!("Connected with {address}"));
+                let session = new_session(client);
                 tokio::spawn(async move {
-                    if let Err(error) = converse(client).await {
+                    if let Err(error) = session.await {
                         complain(format_args!("Session with {address} ended: {error}"));
                     }
                 });

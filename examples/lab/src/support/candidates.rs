@@ -15,6 +15,8 @@ pub struct Candidate {
     pub protocol: Protocol,
     /// An argument more in one case of `faults`: the case's name, and the argument.
     pub more: Option<(&'static str, &'static str)>,
+    /// Whether each line of a client goes to all others. The protocol then says nothing.
+    pub is_chat: bool,
 }
 
 /// Where a server comes from.
@@ -41,6 +43,7 @@ impl Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Compare,
+    CompareChats,
     Faults,
 }
 
@@ -58,7 +61,7 @@ const NUMBERED: Promise = (b"Type lines, then quit\n", b"{n}: ", Framing::WholeL
 const BOTH: &[By] = &[By::Compare, By::Faults];
 
 /// The project's servers, from the first rung of the ladder to the last.
-const SERVERS: [Listed; 16] = [
+const SERVERS: [Listed; 20] = [
     ("echo_once", "{here}/examples/echo_once {port}", ECHO, &[By::Faults]),
     (
         "one_at_a_time",
@@ -85,6 +88,10 @@ const SERVERS: [Listed; 16] = [
     ("tokio_one_thread", "{here}/lab serve tokio_one_thread {port}", OK, &[By::Compare]),
     ("tokio_all_threads", "{here}/lab serve tokio_all_threads {port}", OK, &[By::Compare]),
     ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, &[By::Compare]),
+    ("chat", "{here}/examples/chat {port}", ECHO, &[By::CompareChats]),
+    ("chat_threads", "{here}/lab serve chat_threads {port}", ECHO, &[By::CompareChats]),
+    ("chat_tokio", "{here}/lab serve chat_tokio {port}", ECHO, &[By::CompareChats]),
+    ("chat_asyncio", "python3 {serve}/asyncio_chat.py {port}", ECHO, &[By::CompareChats]),
 ];
 
 /// The time-out of 1 s for which one case need not wait for the default of 300 s.
@@ -105,6 +112,7 @@ pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
         origin: Origin::Command(command.split(' ').map(word).collect()),
         protocol: Protocol { end: end(name), ..protocol(promise) },
         more: (SHORT_TIMEOUT.0 == *name).then_some(SHORT_TIMEOUT.1),
+        is_chat: by == By::CompareChats,
     };
     Ok(listed.map(candidate).collect())
 }
@@ -156,7 +164,10 @@ impl Added {
     /// All of them, with this protocol.
     pub fn candidates(&self, protocol: &Protocol) -> Result<Vec<Candidate>, Failure> {
         let running = self.connect.iter().map(|place| Ok((place.clone(), self.running(place)?)));
-        let candidate = |(name, origin)| Candidate { name, origin, protocol: protocol.clone(), more: None };
+        let candidate = |(name, origin)| {
+            let protocol = protocol.clone();
+            Candidate { name, origin, protocol, more: None, is_chat: false }
+        };
         let added = self.servers.iter().cloned().map(Ok).chain(running);
         added.map(|added| added.map(candidate)).collect()
     }

@@ -86,6 +86,7 @@ fn result(report: &Report, cell: &Cell) -> Value {
         "active": workload.count(Role::Active) + workload.count(Role::Lines),
         "floods": workload.count(Role::Flood),
         "visitors": workload.count(Role::Visitor),
+        "never_read": workload.count(Role::NeverReads),
         "failure": cell.failure.as_ref().map(ToString::to_string),
         "last_words": cell.failure.as_ref().and_then(Failure::last_words),
         "median": figures(medians),

@@ -108,7 +108,7 @@ impl Report {
 
     /// How many sessions sent lines to each server by the clock.
     fn swept_sessions(&self) -> usize {
-        sweep::sessions(self.file_limit, self.contenders.len())
+        sweep::sessions(self.file_limit, self.contenders.iter().filter(|server| !server.is_chat).count())
     }
 
     /// A knee as a share of the first server's, with the spread over the rounds; none if that one has no knee, or if the

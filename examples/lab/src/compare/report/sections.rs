@@ -46,6 +46,7 @@ pub fn all(report: &Report) -> Vec<Section> {
         (Kind::Churn, "Churn", CHURN_SENTENCE, CHURN),
         (Kind::Bulk, "Bulk", BULK_SENTENCE, BULK),
         (Kind::Fairness, "Active clients beside a flood", FAIRNESS_SENTENCE, FAIRNESS),
+        (Kind::Chat, "Chat", CHAT_SENTENCE, CHAT),
     ];
     let mut sections = vec![workload(report, typing), memory(report), rates(report)];
     sections.extend(others.map(|table| workload(report, table)));
@@ -97,8 +98,8 @@ fn workload(report: &Report, (kind, title, sentence, figures): (Kind, &str, &str
     let mut rows = Vec::new();
     let mut last: Option<&Workload> = None;
     for cell in begun(report, kind) {
-        if kind == Kind::Typing && last != Some(&cell.workload) {
-            rows.push(Row::Heading(format!("{} sessions", thousands(cell.workload.sessions() as f64))));
+        if matches!(kind, Kind::Typing | Kind::Chat) && last != Some(&cell.workload) {
+            rows.push(Row::Heading(cell.workload.to_string()));
             last = Some(&cell.workload);
         }
         rows.push(row(report, cell, || figures.iter().map(|&figure| text(cell, figure)).collect()));
@@ -207,6 +208,15 @@ const FAIRNESS: &[Figure] = &[
     Figure::LOAD_PROCESSORS,
 ];
 
+const CHAT: &[Figure] = &[
+    Figure::DELIVERIES_PER_SECOND,
+    Figure::PROCESSOR_PER_DELIVERY,
+    Figure::TO_HALF,
+    Figure::TO_LAST,
+    Figure::P99,
+    Figure::GROWTH,
+];
+
 const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothing happens in the other sessions. It \
     shares a processor with the server, so that no figure has the cost of waking another one. \
     CPU/answer: the server's processor time. Opening: until all sessions have the banner. Switches: how often a thread \
@@ -218,6 +228,10 @@ const BULK_SENTENCE: &str = "One session sends as fast as the server takes it (a
     compare the architectures by those.";
 const FAIRNESS_SENTENCE: &str = "One session sends as fast as the server takes it, while 20 active clients send a line \
     every 10 ms each. The latency is theirs. Offered: the lines a second that were due; answered: those answered in time.";
+const CHAT_SENTENCE: &str = "Each line of a speaker goes to all other clients, and every line at every client is checked. \
+    A speaker goes on when all clients that read have its lines. Median and last: until half of the clients, or the last \
+    one, had all lines of a round. Command: the p99 of ten clients that send a command every 10 ms each. Growth: of the \
+    server's memory meanwhile.";
 const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause there (0.95 processors or more), so the \
     server may be able to do more.";
 const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and the latency is that of a queue: about their \
@@ -244,6 +258,7 @@ fn title_of(figure: Figure, kind: Kind) -> &'static str {
         (Figure::ANSWERS_PER_SECOND, Kind::Churn) => "visits/s",
         (Figure::PROCESSOR_PER_ANSWER, Kind::Churn) => "CPU/visit",
         (Figure::ANSWERS_PER_SECOND, Kind::Fairness) => "answered",
+        (Figure::P99, Kind::Chat) => "command",
         _ => figure.title,
     }
 }
@@ -269,6 +284,7 @@ fn is_limited(cell: &Cell, figure: Figure) -> bool {
     let is_speed = match cell.workload.kind {
         Kind::Typing | Kind::Crowd | Kind::Churn => figure == Figure::ANSWERS_PER_SECOND,
         Kind::Bulk | Kind::Fairness | Kind::Rates => figure == Figure::MEGABYTES_PER_SECOND,
+        Kind::Chat => figure == Figure::DELIVERIES_PER_SECOND,
     };
     busy && is_speed && cell.failure.is_none()
 }
