@@ -38,8 +38,10 @@ async fn converse(
     output.write_all(GREETING).await?;
     let mut input = BufReader::new(input);
     let name = format!("guest-{guest}: ");
-    let (mut line, mut pending) = (name.clone().into_bytes(), Vec::new());
+    let mut line = name.clone().into_bytes();
     loop {
+        // A client that has all lines has no buffer.
+        let mut pending = Vec::new();
         select! {
             read = input.read_until(b'\n', &mut line) => {
                 if read? == 0 {
@@ -71,7 +73,6 @@ async fn converse(
             }
         }
         output.write_all(&pending).await?;
-        pending.clear();
     }
 }
 

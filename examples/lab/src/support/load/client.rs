@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::chat::{Chat, Talk};
 use super::dialogue::Dialogue;
@@ -18,10 +18,6 @@ use crate::support::Failure;
 /// How far apart the texts of two clients begin (bytes): a server that mixes up two sessions is seen. It is a whole number
 /// of the text's lines.
 const APART: u64 = 64;
-/// The segments of a client that never reads (bytes): the least that every host takes (RFC 1122). With the segments of
-/// loopback, the kernel alone would hold some 3 MB for it.
-const SHORT_SEGMENT: u32 = 536;
-
 /// A client of the server under load.
 #[derive(Debug)]
 pub struct Client {
@@ -126,8 +122,8 @@ impl Client {
         part: Part,
         number: usize,
     ) -> Result<Self, Failure> {
-        let segment = (part == Part::NeverReads).then_some(SHORT_SEGMENT);
-        let stream = sources.connect(target, segment).map_err(|error| match error.kind() {
+        let prepare = if part == Part::NeverReads { take_little } else { |_: &Socket| Ok(()) };
+        let stream = sources.connect(target, prepare).map_err(|error| match error.kind() {
             ErrorKind::ConnectionRefused => Failure::Refused(error.to_string()),
             _ => Failure::System(format!("connect: {error}")),
         })?;
@@ -302,6 +298,16 @@ impl Client {
             }
         }
     }
+}
+
+/// Lets the kernel hold some 100 KB for a client that never reads. On loopback it would hold several MB, because the
+/// segments are long, and the window grows.
+fn take_little(socket: &Socket) -> io::Result<()> {
+    /// What every host takes (RFC 1122).
+    const SEGMENT: u32 = 536;
+    const RECEIVED: usize = 4096;
+    socket.set_tcp_mss(SEGMENT)?;
+    socket.set_recv_buffer_size(RECEIVED)
 }
 
 /// The bytes that a read or a write moved; `None` if it has to wait.
