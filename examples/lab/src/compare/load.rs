@@ -198,7 +198,7 @@ impl<'a> Load<'a> {
         }
         let mut lines = lines.peekable();
         let end = start + time;
-        while lines.peek().is_some_and(|line| line.due < time) || self.goes_on(start, end) {
+        while lines.peek().is_some_and(|line| line.due < time) || self.goes_on(end) {
             let now = Instant::now();
             while let Some(line) = lines.next_if(|line| start + line.due <= now) {
                 let due = start + line.due;
@@ -273,9 +273,9 @@ impl<'a> Load<'a> {
         self.places(Role::Active).try_for_each(|place| self.say(place, now))
     }
 
-    /// Whether the load plays on: until the time is over and enough lines were said.
-    fn goes_on(&self, start: Instant, end: Instant) -> bool {
-        let is_enough = self.round.said >= self.workload.least_lines || start.elapsed() > OPENING;
+    /// Whether the load plays on: until `end`, and until enough lines were said. A round that does not end is enough.
+    fn goes_on(&self, end: Instant) -> bool {
+        let is_enough = self.round.said >= self.workload.least_lines || self.round.began.elapsed() > PATIENCE;
         Instant::now() < end || !is_enough
     }
 

@@ -1,11 +1,13 @@
 //! `lab compare` measures small loads on real servers and on bad ones, and leaves no process behind.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +33,8 @@ const SERVERS: [&str; 7] = [
 /// Servers enough where a test is about something else.
 const FEW: &str = "--only=okloop,tiny_event_loop";
 const PICTURES: [&str; 6] = ["cpu", "memory", "rates", "fairness", "bulk", "churn"];
+/// The chats of the comparison, for tests that are about something else.
+const NO_CHAT: &str = "chat,chat_threads,chat_tokio,chat_asyncio";
 const WORKLOADS: [&str; 6] = ["typing", "typing", "crowd", "churn", "bulk", "fairness"];
 
 /// One run of the comparison, with a directory and a mark of its own.
@@ -107,6 +111,7 @@ fn sweep_of<'a>(results: &'a Value, server: &str) -> &'a Value {
 fn every_server_is_measured_under_every_load() {
     let comparison = Comparison::new("all");
     let arguments = ["--sessions", "1000,20", "--active", "8", "--rounds", "2", "--seconds", "0.05"];
+    let arguments = [&arguments[..], &["--without", NO_CHAT]].concat();
     // As `cargo run` starts it: it has cargo build the servers.
     let finished = run(comparison.command(&arguments).env("CARGO", env!("CARGO")));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
@@ -286,6 +291,110 @@ fn a_bad_server_has_a_row_that_says_so_and_the_others_go_on() {
 }
 
 #[test]
+fn a_chat_is_measured_with_one_speaker_with_several_and_beside_clients_that_never_read() {
+    const CHATS: [&str; 3] = ["chat", "chat_threads", "chat_tokio"];
+    let comparison = Comparison::new("chats");
+    let few = ["--chat", "--without=chat_asyncio", "--sessions=200", "--rounds=1", "--seconds=0.05"];
+    let finished = comparison.run(&few);
+    let results = comparison.results();
+    for server in CHATS {
+        let of_server = results_of(&results, server);
+        let loads = of_server.iter().map(|result| {
+            let number = |key: &str| result[key].as_u64().unwrap_or_default();
+            // Ten of the active clients send commands.
+            (&result["workload"], number("sessions"), number("active") - 10, number("never_read"))
+        });
+        let chat = &Value::from("chat");
+        assert_eq!(loads.collect::<Vec<_>>(), [(chat, 200, 1, 0), (chat, 200, 16, 0), (chat, 200, 16, 2)]);
+        for result in of_server {
+            assert_eq!(result["failure"], Value::Null, "{server}: {result:#}");
+            for figure in [
+                "deliveries_per_second",
+                "server_cpu_us_per_delivery",
+                "time_to_median_client_us",
+                "latency_p99_us",
+            ] {
+                assert!(result["median"][figure].as_f64() > Some(0.0), "{server}: {figure} in {result:#}");
+            }
+            let times = ["time_to_median_client_us", "time_to_last_client_us"];
+            let [median, last] = times.map(|figure| result["median"][figure].as_f64());
+            assert!(median <= last, "{result:#}");
+        }
+    }
+    // More than a thousand lines of a kilobyte, which the room keeps for two clients.
+    let growth = results_of(&results, "chat")[2]["median"]["memory_growth_bytes"].as_f64();
+    assert!(growth > Some(500_000.0) && growth < Some(8_000_000.0), "{growth:?}");
+    for text in ["CHAT", "-- 1 speaker, 200 clients --", "200 clients, 2 of them never read --"] {
+        assert!(finished.stdout.contains(text), "{text} in {}", finished.stdout);
+    }
+    let page = comparison.page();
+    let picture = figure(&page, "chat");
+    assert!(CHATS.iter().all(|server| picture.contains(&format!(">{server}: "))), "{picture}");
+    assert_eq!(results["open_loop"], Value::Array(Vec::new()), "a chat has no answers to offered lines");
+    assert_eq!(comparison.left_over(), []);
+}
+
+#[test]
+fn a_chat_that_loses_doubles_displaces_or_changes_a_line_is_found() {
+    type Change = fn(usize, &mut Vec<Vec<u8>>);
+    let bad: [(Change, &str); 4] = [
+        (
+            |nth, lines| lines.truncate(usize::from(nth != 20)),
+            "a line is lost: 99 clients did not get every line",
+        ),
+        (|_, lines| lines.push(lines[0].clone()), "a line twice"),
+        (|_, lines| lines.reverse(), "a line before an earlier one"),
+        (|_, lines| lines[0][70] ^= 1, "no speaker's line"),
+    ];
+    let servers = bad.map(|(change, reason)| (start_chat(change), reason));
+    let right = start_chat(|_, _| {});
+    let comparison = Comparison::new("bad-chats");
+    let small = ["--chat", "--only=chat", "--sessions=100", "--rounds=1", "--seconds=0.05"];
+    let added = servers.iter().map(|(server, _)| server).chain([&right]);
+    let added: Vec<_> = added.map(|server| format!("--connect={server}")).collect();
+    let arguments: Vec<&str> = small.into_iter().chain(added.iter().map(String::as_str)).collect();
+    comparison.run_to(1, &arguments);
+    let results = comparison.results();
+    for (server, reason) in &servers {
+        let of_server = results_of(&results, server);
+        let mut failures = of_server.iter().filter_map(|result| result["failure"].as_str());
+        assert!(failures.any(|failure| failure.contains(reason)), "{reason} in {of_server:#?}");
+    }
+    assert!(
+        results_of(&results, &right).iter().all(|result| result["failure"] == Value::Null),
+        "{results:#}"
+    );
+}
+
+/// A chat in which `change` sees the lines of each read before they go to all others, and how many reads there were before.
+fn start_chat(change: fn(usize, &mut Vec<Vec<u8>>)) -> String {
+    type Room = Mutex<(usize, BTreeMap<usize, TcpStream>)>;
+    let room: &Room = Box::leak(Box::default());
+    start_server(move |number, mut stream| {
+        let client = stream.try_clone().expect("a socket can be duplicated");
+        // A client that never reads delays the others, and misses lines.
+        let _ = client.set_write_timeout(Some(Duration::from_millis(1)));
+        let _ = stream.write_all(b"* Hello\n");
+        room.lock().expect("no holder panics").1.insert(number, client);
+        let mut input = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut input) {
+            let mut room = room.lock().expect("no holder panics");
+            if input[0] == b'/' {
+                let _ = stream.write_all(b"* None\n");
+                continue;
+            }
+            let line = |line: &[u8]| [b"guest: ", line].concat();
+            let mut lines: Vec<_> = input[..count].split_inclusive(|&byte| byte == b'\n').map(line).collect();
+            change(room.0, &mut lines);
+            room.0 += 1;
+            let others = room.1.iter_mut().filter(|(other, _)| **other != number);
+            others.for_each(|(_, client)| drop(client.write_all(&lines.concat())));
+        }
+        room.lock().expect("no holder panics").1.remove(&number);
+    })
+}
+
+#[test]
 fn a_server_that_dies_between_two_rates_has_no_knee_and_the_others_have_theirs() {
     static OPEN: AtomicUsize = AtomicUsize::new(0);
     static ANSWERED: AtomicUsize = AtomicUsize::new(0);
@@ -412,7 +521,7 @@ fn servers_are_selected_by_name_and_those_of_the_command_line_always_take_part()
     for (selection, expected) in [
         ("--only=tokio_one_thread,okloop", &["okloop", "tokio_one_thread", "mine"][..]),
         (
-            "--without=poll_all,asyncio,thread_per_connection,tokio_all_threads",
+            &format!("--without=poll_all,asyncio,thread_per_connection,tokio_all_threads,{NO_CHAT}"),
             &["okloop", "tiny_event_loop", "threads_gathered", "tokio_one_thread", "mine"],
         ),
     ] {
@@ -615,12 +724,13 @@ fn wrong_arguments_end_in_one_line_and_status_2() {
 #[ignore = "needs chromium"]
 fn a_browser_draws_every_picture() {
     let comparison = Comparison::new("browser");
-    comparison.run(&[FEW, "--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
+    let few = "--only=okloop,tiny_event_loop,chat,chat_tokio";
+    comparison.run(&[few, "--sessions=10,20,40", "--active=5", "--rounds=2", "--seconds=0.05"]);
     let mut page = Page::open(&comparison.output.join("report.html"));
     page.stands_alone();
     let page = page.run("document.documentElement.outerHTML");
     let page = page.as_str().expect("a text");
-    for picture in PICTURES {
+    for picture in PICTURES.into_iter().chain(["chat"]) {
         let figure = figure(page, picture);
         assert!(figure.contains("</svg>"), "{picture} is parsed as a picture: {figure}");
         let marks = ["<polyline", "<circle", "<rect"].map(|mark| figure.matches(mark).count());

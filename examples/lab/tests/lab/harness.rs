@@ -35,7 +35,8 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--package", "okloop", "--bin", "okloop", "--profile", profile]);
-    for example in ["thread_per_connection", "poll_all", "tiny_event_loop"] {
+    let examples = ["thread_per_connection", "poll_all", "tiny_event_loop", "chat", "gateway", "line_server"];
+    for example in examples {
         cargo.args(["--example", example]);
     }
     cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml")]);

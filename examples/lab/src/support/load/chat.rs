@@ -163,3 +163,77 @@ fn wrong(what: &str, line: &[u8]) -> Failure {
     const MOST: usize = 80;
     Failure::WrongAnswer(format!("{what}: \"{}\"", line[..line.len().min(MOST)].escape_ascii()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TALK: Talk = Talk { speakers: 2, lines: 2, length: 100 };
+
+    /// What a chat sends when this speaker has said this line.
+    fn sent(speaker: usize, number: u32) -> Vec<u8> {
+        [b"guest-9: ", &line(speaker, number, TALK.length)[..]].concat()
+    }
+
+    /// A greeted client that has heard these lines.
+    fn after(number: usize, lines: &[(usize, u32)]) -> Result<(Chat, News), Failure> {
+        let mut chat = Chat::new(number, TALK);
+        assert_eq!(chat.hear(b"* Hello\n", &mut Vec::new()), Ok(News::Greeted));
+        let bytes: Vec<u8> = lines.iter().flat_map(|&(speaker, number)| sent(speaker, number)).collect();
+        let news = chat.hear(&bytes, &mut Vec::new())?;
+        Ok((chat, news))
+    }
+
+    #[test]
+    fn a_client_has_a_round_when_it_has_all_lines_of_the_others() {
+        for (number, lines, has_all) in [
+            (5, &[(0, 1), (1, 1), (0, 2)][..], false),
+            (5, &[(0, 1), (1, 1), (0, 2), (1, 2)], true),
+            (0, &[(1, 1), (1, 2)], true),
+        ] {
+            let (_, news) = after(number, lines).unwrap();
+            assert_eq!(news, News::Heard { lines: lines.len() as u64, has_all }, "{number} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn lost_doubled_displaced_and_own_lines_are_wrong() {
+        for (number, lines, reason) in [
+            (5, &[(0, 1), (0, 3)][..], "a line before an earlier one"),
+            (5, &[(0, 2), (0, 1)], "a line before an earlier one"),
+            (5, &[(0, 1), (1, 1), (0, 1)], "a line twice"),
+            (1, &[(1, 1)], "its own line"),
+            (5, &[(2, 1)], "no speaker's line"),
+        ] {
+            let failure = after(number, lines).unwrap_err().to_string();
+            assert!(failure.starts_with(&format!("wrong answer: {reason}: ")), "{failure}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_line_is_checked_and_a_line_may_come_in_pieces() {
+        let right = sent(0, 1);
+        for at in [12, 40, 80, right.len() - 2] {
+            let mut wrong = right.clone();
+            wrong[at] ^= 1;
+            let (mut chat, _) = after(5, &[(1, 1)]).unwrap();
+            assert!(chat.hear(&wrong, &mut Vec::new()).is_err(), "byte {at}");
+            let (mut chat, _) = after(5, &[(1, 1)]).unwrap();
+            assert_eq!(chat.hear(&right[..at], &mut Vec::new()), Ok(News::Part));
+            assert_eq!(
+                chat.hear(&right[at..], &mut Vec::new()),
+                Ok(News::Heard { lines: 1, has_all: false })
+            );
+        }
+    }
+
+    #[test]
+    fn a_notice_answers_a_command_and_is_wrong_without_one() {
+        let (mut chat, _) = after(5, &[(1, 1)]).unwrap();
+        assert_eq!(chat.say(Instant::now()), COMMAND);
+        let mut answered = Vec::new();
+        assert_eq!(chat.hear(b"* None\n", &mut answered), Ok(News::Answered));
+        assert_eq!((answered.len(), chat.unanswered()), (1, 0));
+        assert!(chat.hear(b"* 7 lines missed\n", &mut Vec::new()).is_err());
+    }
+}
