@@ -8,6 +8,7 @@ use clap::{Args, value_parser};
 
 use crate::compare::measure::OTHER_FILES;
 use crate::compare::workload::CHAT_CLIENTS;
+use crate::compare::{HOSTS, PORTS};
 use crate::support::{Added, By, Candidate, Failure, candidates, words};
 
 /// What each server costs, as the sessions grow: the same load on each in turn, every answer checked
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=1_000_000))]
     sessions: Vec<u32>,
 
-    /// Add as many sessions as the limit of open files allows
+    /// Add as many sessions as the limit of open files and the load's ports (320,000) allow
     #[arg(long)]
     to_limit: bool,
 
@@ -75,7 +76,9 @@ impl Arguments {
             (true, false) => vec![10, 100, 1000, 10_000],
         };
         if self.to_limit {
-            sessions.extend(usize::try_from(file_limit.saturating_sub(OTHER_FILES)));
+            let ports = HOSTS.1 as usize * PORTS.len();
+            let files = usize::try_from(file_limit.saturating_sub(OTHER_FILES));
+            sessions.push(files.map_or(ports, |files| files.clamp(1, ports)));
         }
         sessions.sort_unstable();
         sessions.dedup();
@@ -123,5 +126,28 @@ impl Arguments {
             Some(twice) => Err(Failure::Usage(format!("two servers are called {}", twice.name))),
             None => Ok((contenders, own)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::support::server::BILLION;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn no_limit_of_open_files_asks_for_more_sessions_than_the_load_has_ports() {
+        let arguments = Command::parse_from(["compare", "--to-limit", "--sessions=10"]).arguments;
+        assert_eq!(arguments.sessions(1024), [10, 984]);
+        assert_eq!(arguments.sessions(BILLION), [10, 320_000]);
+        assert_eq!(arguments.sessions(u64::MAX), [10, 320_000]);
+        assert_eq!(arguments.sessions(8), [1, 10]);
     }
 }

@@ -17,7 +17,7 @@
 //!   fleet ──┬──────────────────────► fleet-client 0 ═══════════╗        ╔══► okloop 0
 //!           ├──────────────────────► fleet-client 1 ═══════════╬═ port ═╬══► okloop 1
 //!           │        …                      …                  ║        ║        …
-//!           └─ SIGUSR1, SIGTERM, log ────────────────────────────────────────► okloop N
+//!           └─ metrics over HTTP, SIGTERM ───────────────────────────────────► okloop N
 //! ```
 //!
 //! Read `show` next, which is the run in its order; then `plan` (what so many sessions need), `server` and `crowd` (both

@@ -75,10 +75,12 @@ fn row(report: &Report, cell: &Cell, figures: impl FnOnce() -> Vec<String>) -> R
 
 fn memory(report: &Report) -> Section {
     let figures = |cell: &Cell| {
-        let parts = MEMORY.map(|figure| Some(cell.summary(figure)?.median));
-        let sum = parts.into_iter().sum::<Option<f64>>();
-        let shown = |number: Option<f64>| number.map_or("n/a".to_owned(), |number| MEMORY[0].show(number));
-        parts.into_iter().chain([sum]).map(shown).collect()
+        let sums =
+            cell.runs.iter().map(|run| MEMORY.iter().map(|&figure| run.of(figure)).sum::<Option<f64>>());
+        let sum = sums.collect::<Option<_>>().and_then(Summary::of);
+        let shown = |sum: Summary| format!("{}{}", MEMORY[0].show(sum.median), spread(&sum));
+        let parts = MEMORY.iter().map(|&figure| text(cell, figure));
+        parts.chain([sum.map_or("n/a".to_owned(), shown)]).collect()
     };
     let sessions = fullest(report).next().map_or(0, |cell| cell.workload.sessions());
     let heads = MEMORY.map(|figure| figure.title);
@@ -132,7 +134,9 @@ fn rates(report: &Report) -> Section {
     let columns = || COMPARED.iter().flat_map(|&rate| [(rate, 0.5), (rate, 0.99)]);
     let figures = |sweep: &Sweep| {
         let latencies = columns().map(|(rate, quantile)| latency(sweep, rate, quantile));
-        [knee(sweep.knee), share(sweep)].into_iter().chain(latencies).collect()
+        let knees = Summary::of(sweep.knees.iter().flatten().copied().collect());
+        let knee = knee(sweep.knee) + &knees.as_ref().map_or(String::new(), spread);
+        [knee, share(sweep)].into_iter().chain(latencies).collect()
     };
     let swept = report.contenders.iter().zip(&report.sweeps);
     let rows = swept.filter_map(|(contender, sweep)| {
