@@ -377,23 +377,24 @@ fn start_chat(change: fn(usize, &mut Vec<Vec<u8>>)) -> String {
     let room: &Room = Box::leak(Box::default());
     start_server(move |number, mut stream| {
         let client = stream.try_clone().expect("a socket can be duplicated");
-        // A client that never reads delays the others, and misses lines.
-        let _ = client.set_write_timeout(Some(Duration::from_millis(1)));
+        // A client that never reads leaves the room.
+        let _ = client.set_write_timeout(Some(Duration::from_millis(200)));
         let _ = stream.write_all(b"* Hello\n");
         room.lock().expect("no holder panics").1.insert(number, client);
         let mut input = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut input) {
             let mut room = room.lock().expect("no holder panics");
             if input[0] == b'/' {
-                let _ = stream.write_all(b"* None\n");
+                let commands = input[..count].iter().filter(|byte| **byte == b'\n').count();
+                let _ = stream.write_all(&b"* None\n".repeat(commands));
                 continue;
             }
             let line = |line: &[u8]| [b"guest: ", line].concat();
             let mut lines: Vec<_> = input[..count].split_inclusive(|&byte| byte == b'\n').map(line).collect();
             change(room.0, &mut lines);
             room.0 += 1;
-            let others = room.1.iter_mut().filter(|(other, _)| **other != number);
-            others.for_each(|(_, client)| drop(client.write_all(&lines.concat())));
+            let lines = lines.concat();
+            room.1.retain(|&other, client| other == number || client.write_all(&lines).is_ok());
         }
         room.lock().expect("no holder panics").1.remove(&number);
     })
