@@ -176,24 +176,14 @@ impl Verdict {
     /// All of them, in the order of a legend.
     pub const ALL: [Self; 4] = [Self::Passes, Self::Fails, Self::NotApplicable, Self::CouldNotRun];
 
-    /// In a table, and in a sentence after the server's name.
-    pub fn texts(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Passes => ("✓", "passes"),
-            Self::Fails => ("✗", "fails"),
-            Self::NotApplicable => ("–", "not applicable"),
-            Self::CouldNotRun => ("?", "could not be run"),
-        }
-    }
-
     /// In a table.
     pub fn sign(self) -> &'static str {
-        self.texts().0
+        ["✓", "✗", "–", "?"][self as usize]
     }
 
-    /// In a sentence.
+    /// In a sentence, after the server's name.
     pub fn words(self) -> &'static str {
-        self.texts().1
+        ["passes", "fails", "not applicable", "could not be run"][self as usize]
     }
 
     /// In a style sheet.
