@@ -100,6 +100,7 @@ impl Buffer {
     ///
     /// If they do not fit: ask [`Buffer::free`] first. A session need not ask as long as it keeps to its largest answer
     /// ([`Sizes`](crate::Sizes)).
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.free(), "push({}) with {} bytes free", bytes.len(), self.free());
         if self.pages.len() - self.end < bytes.len() {
@@ -233,10 +234,12 @@ impl Pool {
     /// # Errors
     ///
     /// If no buffer is spare and the system has no memory for a new one.
+    #[inline]
     pub fn take(&mut self) -> io::Result<BoxedBuffer> {
-        if let Some(buffer) = self.spare.pop() {
-            return Ok(buffer);
-        }
+        self.spare.pop().map_or_else(|| self.new_buffer(), Ok)
+    }
+
+    fn new_buffer(&self) -> io::Result<BoxedBuffer> {
         let mut single = Vec::new();
         single.try_reserve_exact(1)?;
         single.push(Buffer::with_capacity(self.capacity)?);
@@ -244,6 +247,7 @@ impl Pool {
     }
 
     /// Takes the buffer back if it is empty. Otherwise the connection keeps it.
+    #[inline]
     pub fn put_back(&mut self, buffer: BoxedBuffer) -> Option<BoxedBuffer> {
         if !buffer[0].is_empty() {
             return Some(buffer);

@@ -1,97 +1,29 @@
-//! One connection's state machine, over any [`Stream`].
-//!
-//! ```text
-//!   New ── greeted ─► Open ── the client's end ──────────────────► InputEnded ── all answered ─┐
-//!                     │  │                                          ▲       ▲                  │
-//!                     │  └─ stop ─► Draining ── the client's end ───┘       │                  │
-//!                     │                └── nothing more is on its way ──────┘                  │
-//!                     │                                                                        ▼
-//!                     └─ Step::Close, a time-out, Waker::end ────────────────────────────► Finishing
-//!                                                                                              │
-//!                           Closed ◄── the client has everything, and has ended ── Lingering ◄─┘ no pending output
-//! ```
-//!
-//! An error, or the server's end, leads from every state to Closed. A refused client starts in Finishing. An outgoing
-//! connection starts in Connecting, before New. The protocol is called in Open, Draining and
-//! `InputEnded`.
+//! One connection's state machine, over any [`Stream`]. Its picture is in `connection/state.rs`.
 //!
 //! A connection knows no `Poll`, no slab, no clock and no other connection. The loop calls [`Connection::turn`] when the
 //! socket may be ready, and asks [`Connection::interest`] what to wait for next.
 
-use std::io::{self, ErrorKind, Read, Write};
+mod state;
+mod turn;
+
+use std::io::{self, ErrorKind};
 use std::mem;
-use std::time::Duration;
 
 use log::Level;
 use mio::Interest;
 
+use self::state::{OutputEnd, Pause, State};
+use self::turn::Exchange;
+pub(crate) use self::turn::{Clock, Means, Notes, Stream, Turn};
 use crate::address::Address;
-use crate::buffer::{BoxedBuffer, Buffer, Pool};
-use crate::config::Budgets;
+use crate::buffer::{BoxedBuffer, Buffer};
 use crate::panics;
-use crate::readiness::{Kernel, READ, Readable, Readiness};
+use crate::readiness::{READ, Readable, Readiness};
 use crate::reason::{Reason, Timeout};
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
-use crate::socket::Socket;
-use crate::trace::{self, Cause, Event, step};
-
-/// What a connection needs from its socket. The tests use a scripted one.
-pub(crate) trait Stream: Read + Write {
-    /// Whether the connection is open now. The error says why it has failed.
-    fn is_connected(&self) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    /// Ends our direction of the stream: the client reads what was written, then the end of input.
-    fn shutdown_write(&mut self) -> io::Result<()>;
-
-    /// Whether the client's kernel has everything, after the shutdown. `None`: the system cannot tell.
-    fn is_delivered(&self) -> io::Result<Option<bool>>;
-
-    /// Lets the connection fail with `TimedOut` if the client's kernel takes nothing for this long.
-    fn limit_delivery(&self, timeout: Duration);
-
-    /// The kernel whose rules hold for it.
-    fn kernel(&self) -> Kernel {
-        Kernel::HERE
-    }
-}
-
-impl Stream for Socket {
-    fn is_connected(&self) -> io::Result<bool> {
-        Self::is_connected(self)
-    }
-
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        Self::shutdown_write(self)
-    }
-
-    fn is_delivered(&self) -> io::Result<Option<bool>> {
-        Self::is_delivered(self)
-    }
-
-    fn limit_delivery(&self, timeout: Duration) {
-        Self::limit_delivery(self, timeout);
-    }
-}
-
-/// What all connections of a server share.
-#[derive(Debug)]
-pub(crate) struct Means {
-    pub input: Pool,
-    pub output: Pool,
-    pub budgets: Budgets,
-    /// [`Config::write_timeout`](crate::Config::write_timeout).
-    pub write_timeout: Option<Duration>,
-}
-
-impl Means {
-    /// Makes the buffers of the next connections large enough.
-    fn make_room_for(&mut self, sizes: Sizes) {
-        self.input.grow(sizes.request);
-        self.output.grow(self.budgets.high_water.saturating_add(sizes.answer));
-    }
-}
+#[cfg(test)]
+use crate::trace;
+use crate::trace::{Cause, Event, step};
 
 /// One connection: its socket, its protocol's session, its buffers, and its state.
 #[derive(Debug)]
@@ -120,115 +52,6 @@ pub(crate) struct Connection<T, S> {
     reads: bool,
     /// What the loop notes of it. The connection does not look at it.
     pub notes: Notes,
-}
-
-/// What the loop notes of a connection. It stands in the connection because there it costs no memory.
-#[derive(Debug, Default)]
-#[cfg_attr(test, derive(Clone))]
-pub(crate) struct Notes {
-    /// What the kernel reports. `None` before the first turn.
-    pub interest: Option<Interest>,
-    /// Whether the server has opened it itself.
-    pub is_outgoing: bool,
-    /// When it last read something, in a unit of the loop's. 0 is never.
-    pub last_read: u8,
-}
-
-/// Whether the session is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
-enum Pause {
-    No,
-    /// It waits for an answer that is made elsewhere ([`Step::Wait`]).
-    Wait,
-    /// The last turn used up its answer budget, and the loop wakes it. It is not called before: if it began to wait now,
-    /// that wake would look like the one that it waits for.
-    Budget,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
-enum OutputEnd {
-    /// The session does not know its client yet ([`Step::Introduce`]), and says nothing.
-    NotBegun,
-    Open,
-    /// The pending output goes first.
-    Wanted,
-    Done,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
-enum State {
-    /// An outgoing connection is not open yet.
-    Connecting,
-    /// The protocol has not greeted yet.
-    New,
-    /// The session reads and answers.
-    Open,
-    /// The server stops. The session reads and answers what the client had sent, at most this many bytes more.
-    Draining {
-        budget: u32,
-        /// The client had just sent something, so more may be on its way.
-        has_just_read: bool,
-        /// The client was held back, and what it could not send starts its way only when we read.
-        was_held_back: bool,
-    },
-    /// No more input follows: the client has ended its direction (`Finished`), or the drain has (`Drained`). The session
-    /// answers what it has.
-    InputEnded(Reason),
-    /// The protocol has said everything. The pending output is sent, and nothing is read.
-    Finishing(Reason),
-    /// The server has ended its direction. It reads and discards what the client still sends. A close with unread input
-    /// would make the kernel send a reset, which can destroy our last bytes on their way (RFC 1122, 4.2.2.13; RFC 2525,
-    /// 2.17). The connection is over when the client's kernel has everything and the client has ended its direction.
-    Lingering {
-        reason: Reason,
-        has_input_ended: bool,
-        /// The client's kernel has everything, or ours cannot tell.
-        is_delivered: bool,
-    },
-    Closed(Reason),
-}
-
-/// What one turn of a connection did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "facts of a turn, each on its own")]
-pub(crate) struct Turn {
-    /// Bytes read.
-    pub read: usize,
-    /// Bytes written.
-    pub written: usize,
-    /// The socket may still be ready, but its edge is used up: the connection must be re-armed.
-    pub stopped_early: bool,
-    /// The answer budget is used up, and unanswered input has no edge: the connection must be woken again.
-    pub goes_on: bool,
-    /// What the session wants with its own deadline.
-    pub timer: Timer,
-    answers: usize,
-    /// The answers to all that the client has sent have left.
-    has_paid: bool,
-    /// Reading was stopped before this turn, and goes on now.
-    has_resumed: bool,
-}
-
-/// A time-out that runs after a turn, and whether it starts again if it is running already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Clock {
-    pub timeout: Timeout,
-    pub restarts: bool,
-}
-
-/// The buffers of one turn, and what the turn may use and has done.
-struct Exchange<'a> {
-    input: BoxedBuffer,
-    output: BoxedBuffer,
-    /// Something has happened since the session was asked for answers.
-    has_news: bool,
-    /// The session goes on when a write has made room.
-    wants_room: bool,
-    turn: Turn,
-    means: &'a Means,
 }
 
 impl<T: Stream, S: Session> Connection<T, S> {
@@ -345,7 +168,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     pub fn input_clock(&self, turn: Turn) -> Option<Clock> {
         let (timeout, restarts) = match self.state {
             State::Open if !self.owes_answers => (Timeout::Idle, turn.read > 0 || turn.has_paid),
-            State::Draining { was_held_back, .. } if self.expects_input() && self.reads => {
+            State::Draining { was_held_back, .. } if self.state.expects_input() && self.reads => {
                 (Timeout::Quiet, was_held_back && (turn.read > 0 || turn.has_resumed))
             }
             _ => return None,
@@ -430,13 +253,15 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
         exchange.turn.goes_on = self.pause == Pause::Budget && cause != Cause::Woken;
         let ready = self.begin(cause, exchange)?;
-        let has_room = if ready.writable || !was_full {
+        let has_room = if !exchange.has_news {
+            true
+        } else if ready.writable || !was_full {
             self.flush(exchange)?
         } else {
             self.answer(exchange)?;
             false
         };
-        let until = if self.is_draining() { Readable::UntilBlocked } else { ready.readable };
+        let until = if self.state.is_draining() { Readable::UntilBlocked } else { ready.readable };
         if until != Readable::No && self.can_read(exchange) {
             self.read(until, exchange)?;
             if cause == Cause::Timeout(Timeout::Idle) && exchange.turn.read == 0 && self.can_read(exchange) {
@@ -447,7 +272,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             }
         }
         if exchange.output[0].is_empty() {
-            if ready.writable && !was_full && self.is_answered() && !self.can_read(exchange) {
+            if ready.writable && !was_full && self.state.is_answered() && !self.can_read(exchange) {
                 // No output was pending, so the event may be an error, which no read and no write will return.
                 self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
             }
@@ -455,7 +280,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
         self.reads = self.can_read(exchange);
         let (turn, expects_input, is_answered) =
-            (&mut exchange.turn, self.expects_input(), self.is_answered());
+            (&mut exchange.turn, self.state.expects_input(), self.state.is_answered());
         turn.has_resumed = self.reads && !did_read;
         if let State::Draining { was_held_back, .. } = &mut self.state {
             *was_held_back |= !self.reads;
@@ -576,14 +401,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     exchange.has_news = true;
                     self.owes_answers = true;
                     self.answer(exchange)?;
-                    if self.uses_up_drain_budget(count) {
+                    if self.state.uses_up_drain_budget(count) {
                         self.stop_input(exchange);
                         return self.answer(exchange);
                     } else if until == Readable::UntilShort && count < most {
                         return Ok(());
                     }
                 }
-                None if self.is_draining() && !self.expects_input() => {
+                None if self.state.is_draining() && !self.state.expects_input() => {
                     self.stop_input(exchange);
                     return self.answer(exchange);
                 }
@@ -604,7 +429,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
         let before = exchange.output[0].len();
         exchange.wants_room = self.is_independent;
-        while self.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
+        while self.state.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
             let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {
@@ -708,14 +533,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
 
     /// The drain has read what it reads.
     fn stop_input(&mut self, exchange: &mut Exchange<'_>) {
-        if self.is_draining() {
+        if self.state.is_draining() {
             self.end_input(EndOfInput::Stop, Reason::Drained, exchange);
         }
     }
 
     /// The protocol is called no more, but for a last word if the server ends the session.
     fn finish(&mut self, reason: Reason, exchange: &mut Exchange<'_>) {
-        if !self.is_answered() {
+        if !self.state.is_answered() {
             return;
         }
         let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
@@ -735,33 +560,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
-    /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
-    fn uses_up_drain_budget(&mut self, count: usize) -> bool {
-        let State::Draining { budget, has_just_read, .. } = &mut self.state else { return false };
-        *has_just_read = true;
-        *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
-        *budget == 0
-    }
-
     fn has_pending_output(&self) -> bool {
         self.pending_output() > 0
-    }
-
-    fn is_draining(&self) -> bool {
-        matches!(self.state, State::Draining { .. })
-    }
-
-    /// While draining: whether more may be on its way. The session is then read for a quiet time.
-    fn expects_input(&self) -> bool {
-        matches!(
-            self.state,
-            State::Draining { has_just_read: true, .. } | State::Draining { was_held_back: true, .. }
-        )
-    }
-
-    /// Whether the protocol is called in this state.
-    fn is_answered(&self) -> bool {
-        matches!(self.state, State::Open | State::Draining { .. } | State::InputEnded(_))
     }
 
     /// Backpressure: a session does not read while pending output is above high water, while its request fills the input
@@ -784,6 +584,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     /// How many bytes a call moved, or `None` if it would have blocked.
+    #[inline]
     fn outcome(
         &self,
         call: &'static str,
@@ -806,21 +607,6 @@ impl<T: Stream, S: Session> Connection<T, S> {
             // The kernel has counted: the client took nothing for this long.
             (State::Lingering { is_delivered: false, .. }, ErrorKind::TimedOut) => Reason::WriteTimeout,
             _ => Reason::of(error),
-        }
-    }
-}
-
-impl From<State> for trace::State {
-    fn from(state: State) -> Self {
-        match state {
-            State::Connecting => Self::Connecting,
-            State::New => Self::New,
-            State::Open => Self::Open,
-            State::Draining { .. } => Self::Draining,
-            State::InputEnded(_) => Self::InputEnded,
-            State::Finishing(_) => Self::Finishing,
-            State::Lingering { .. } => Self::Lingering,
-            State::Closed(_) => Self::Closed,
         }
     }
 }

@@ -168,7 +168,7 @@
 //! assert_eq!(bob.received(), b"hello\n");
 //! ```
 //!
-//! The example `chat` does the same for ten thousand members: a line stands in its room once. A world that also moves when
+//! The example `chat` does the same for ten thousand members: a line stands in its room once. A world that moves even when
 //! nobody types, as a game's does, has [`Server::run_with_tick`].
 //!
 //! # Tests and layers
@@ -234,11 +234,12 @@
 //! 1. `session.rs`: the trait between the loop and a protocol. `protocols/ok.rs`: the protocol of the command. Neither
 //!    knows a socket or a clock.
 //! 2. `buffer.rs`: the byte queue for both directions, and the pool that idle sessions return theirs to.
-//! 3. `readiness.rs` and `connection.rs`: what an event says, and the state machine of one connection.
+//! 3. `readiness.rs`: what an event says. `connection/state.rs`, `connection/turn.rs` and `connection.rs`: the state
+//!    machine of one connection.
 //! 4. `deadlines.rs` and `caught_up.rs`: the time-outs in the order in which they are due, and the time up to which the
 //!    loop has handled everything.
-//! 5. `acceptor.rs`: a listening socket, and what each accept error means. `wakes.rs`: what reaches the loop from other
-//!    sessions and threads.
+//! 5. `acceptor.rs`: a listening socket, and what each accept error means. `wakes.rs`, `requests.rs` and `handle.rs`: what
+//!    reaches the loop from other sessions and threads.
 //! 6. `sessions.rs`: the table of all sessions. `server.rs`: the loop, which joins all of these. After it, only details
 //!    are left:
 //! 7. `config.rs` (settings and limits), `reason.rs` and `stats.rs` (why sessions ended, and how many), `socket.rs`,
@@ -273,11 +274,13 @@ mod connection;
 pub mod conversation;
 mod deadlines;
 mod error;
+mod handle;
 mod listen;
 mod panics;
 pub mod protocols;
 mod readiness;
 mod reason;
+mod requests;
 mod server;
 mod session;
 mod sessions;
@@ -291,9 +294,11 @@ pub use buffer::Buffer;
 pub use client::{Client, Origin};
 pub use config::Config;
 pub use error::StartError;
+pub use handle::Handle;
 pub use panics::log_panics;
 pub use reason::Reason;
+pub use requests::ConnectQueueFull;
 pub use server::{Ending, Server};
 pub use session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
 pub use stats::{ParseStatsError, Stats};
-pub use wakes::{ConnectQueueFull, Handle, Waker};
+pub use wakes::Waker;

@@ -23,6 +23,7 @@ use crate::caught_up::CaughtUp;
 use crate::client::{Client, Origin};
 use crate::config::{CONNECT_BUDGET, Config, EVENTS};
 use crate::error::StartError;
+use crate::handle::Handle;
 use crate::listen;
 use crate::readiness::{Kernel, Readiness};
 use crate::reason::Reason;
@@ -31,7 +32,7 @@ use crate::sessions::{Now, Sessions};
 use crate::socket::{self, Listener, Socket};
 use crate::stats::{Counters, Stats};
 use crate::trace::{Cause, Event, step};
-use crate::wakes::{Handle, Wakes};
+use crate::wakes::Wakes;
 
 /// The tokens from the top down: the waker, the listeners, the watched sources. The token of a session is its key in the
 /// slab, which counts from 0.
@@ -219,9 +220,9 @@ impl Server {
         self.acceptors.iter().map(Acceptor::local_addr).collect()
     }
 
-    /// A handle that controls the server, also from another thread.
+    /// A handle that controls the server, from this thread or another one.
     pub fn handle(&self) -> Handle {
-        self.wakes.handle()
+        Handle::new(&self.wakes)
     }
 
     /// Serves until it is stopped. Returns how it ended, and the counters. Sessions that are still open then are closed.
@@ -506,7 +507,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             if !self.sessions.may_connect() {
                 return;
             }
-            let Some(connect) = self.sessions.wakes.next_connect() else { return };
+            let Some(connect) = self.sessions.wakes.requests().next_connect() else { return };
             if let Err(error) = self.sessions.connect(connect, &mut self.new_session, now) {
                 warn!("No connection to {}: {error}", connect.0);
             }
@@ -532,15 +533,15 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
 
     /// Does what the operator or another thread has asked for.
     fn handle_requests(&mut self) {
-        let Some(requests) = self.sessions.wakes.requests() else { return };
-        step!(Event::Requested { stop: requests.stop, stop_now: requests.stop_now, report: requests.report });
-        if requests.report {
+        let Some(asked) = self.sessions.wakes.requests().take() else { return };
+        step!(Event::Requested { stop: asked.stop, stop_now: asked.stop_now, report: asked.report });
+        if asked.report {
             info!("{}", self.sessions.wakes.counters().read());
             self.sessions.report_waiting(self.now);
         }
-        if requests.stop_now {
+        if asked.stop_now {
             self.phase = Phase::Over(Ending::Forced);
-        } else if requests.stop && self.phase == Phase::Serving {
+        } else if asked.stop && self.phase == Phase::Serving {
             step!(
                 Level::Info,
                 Event::Stopping { open: self.sessions.open(), timeout: self.config.drain_timeout }

@@ -152,6 +152,18 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         if has_no_memory { Err(ErrorKind::OutOfMemory.into()) } else { Ok(key) }
     }
 
+    /// Adds a session whose outgoing connection was begun.
+    fn begin(&mut self, key: usize, (socket, peer): (T, Address), session: S, now: Now<'_>) {
+        step!(Level::Debug, Event::ConnectStarted { key, peer });
+        let mut connection = Connection::connect(socket, peer, session, &mut self.means);
+        connection.notes.is_outgoing = true;
+        self.outgoing += 1;
+        self.connecting += usize::from(connection.is_connecting());
+        self.insert(connection);
+        self.wakes.counters().set_open(self.open());
+        self.turn(key, Cause::Ready(Readiness::NONE), now);
+    }
+
     /// Makes a session. `None` if this panics: the client is gone then.
     fn make(&self, key: usize, peer: Address, new_session: impl FnOnce() -> S) -> Option<S> {
         let session = panics::catch(peer, new_session);
@@ -422,16 +434,7 @@ impl<S: Session> Sessions<S> {
         let new_session = || new_session(Client::new(peer, origin, waker, result.as_ref().ok()));
         let Some(mut session) = self.make(key, peer, new_session) else { return Ok(()) };
         match result {
-            Ok(socket) => {
-                step!(Level::Debug, Event::ConnectStarted { key, peer });
-                let mut connection = Connection::connect(socket, peer, session, &mut self.means);
-                connection.notes.is_outgoing = true;
-                self.outgoing += 1;
-                self.connecting += usize::from(connection.is_connecting());
-                self.insert(connection);
-                self.wakes.counters().set_open(self.open());
-                self.turn(key, Cause::Ready(Readiness::NONE), now);
-            }
+            Ok(socket) => self.begin(key, (socket, peer), session, now),
             Err(error) => {
                 step!(Level::Debug, Event::CallFailed { peer, call: "connect", error: error.to_string() });
                 panics::catch(peer, || {

@@ -225,7 +225,7 @@ pub enum Cause {
     Stop(bool),
 }
 
-/// The states of a session. `connection.rs` has the picture.
+/// The states of a session. `connection/state.rs` has the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[non_exhaustive]
 pub enum State {

@@ -1,5 +1,5 @@
 //! What reaches the loop from outside the network: a session that is woken, by another session or by another thread, and
-//! what a [`Handle`] asks for.
+//! what handles ask for ([`Requests`]).
 //!
 //! A wake carries no data. It sets a mark at the session's key, and the loop gives the session a turn. Many wakes before
 //! that turn are one turn. The marked keys form a list, through the marks themselves, so there is no queue that could be
@@ -15,19 +15,17 @@
 //! one's, so one of them always sees the other: the loop notes that it sleeps and then looks at the list; a thread changes
 //! the list and then looks whether the loop sleeps.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use mio::{Registry, Token};
 
-use crate::config::CONNECT_QUEUE;
-use crate::stats::{Counters, Stats};
+use crate::requests::Requests;
+use crate::stats::Counters;
 
 /// Keys are below this. Linux allows 2^30 open files at most.
 pub(crate) const MOST_KEYS: usize = NO_KEY as usize;
@@ -66,11 +64,7 @@ pub(crate) struct Shared {
     first: AtomicU32,
     /// The loop sleeps, or is about to, and has not been woken yet.
     is_asleep: AtomicBool,
-    requests: AtomicU8,
-    /// A stop was asked for, and stays so.
-    is_stopping: AtomicBool,
-    /// Outgoing connections that are asked for, at most [`CONNECT_QUEUE`].
-    connects: Mutex<VecDeque<(SocketAddr, u64)>>,
+    pub requests: Requests,
     waker: mio::Waker,
     pub counters: Counters,
 }
@@ -113,18 +107,8 @@ impl Shared {
         self.wake_loop();
     }
 
-    /// No holder of the lock leaves the list half changed.
-    fn lock_connects(&self) -> MutexGuard<'_, VecDeque<(SocketAddr, u64)>> {
-        self.connects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ask(&self, request: u8) {
-        self.requests.fetch_or(request, SeqCst);
-        self.wake_loop();
-    }
-
     /// A system call only if the loop sleeps, and only the first of all that wake it.
-    fn wake_loop(&self) {
+    pub fn wake_loop(&self) {
         if self.is_asleep.load(SeqCst) && self.is_asleep.swap(false, SeqCst) {
             // It does not fail for an open descriptor (eventfd(2)).
             let _ = self.waker.wake();
@@ -141,8 +125,9 @@ impl fmt::Debug for Shared {
 /// Wakes one session: the loop gives it a turn, and calls its [`answer`](crate::Session::answer).
 ///
 /// Any thread may use it, and other sessions may in their turns, before, during and after the server's life. A wake is a
-/// hint, as an event is: several wakes can be one turn. It never blocks and never fails. A wake of a session that has
-/// ended does nothing, and never reaches the next session.
+/// hint, as an event is: several wakes can be one turn. Sessions that are woken together have their turns in any order.
+/// A wake never blocks and never fails. A wake of a session that has ended does nothing, and never reaches the next
+/// session.
 ///
 /// The data that the session is woken for stands elsewhere: publish it first, then wake.
 ///
@@ -233,114 +218,6 @@ impl fmt::Debug for Waker {
     }
 }
 
-const STOP: u8 = 1;
-const STOP_NOW: u8 = 2;
-const REPORT: u8 = 4;
-const CONNECT: u8 = 8;
-
-/// What the loop is asked to do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Requests {
-    /// To stop after a drain.
-    pub stop: bool,
-    /// To stop immediately.
-    pub stop_now: bool,
-    /// To log the counters.
-    pub report: bool,
-}
-
-/// Too many outgoing connections are asked for and not begun yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectQueueFull;
-
-impl fmt::Display for ConnectQueueFull {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("too many outgoing connections wait")
-    }
-}
-
-impl std::error::Error for ConnectQueueFull {}
-
-/// Controls a server while it runs, from any thread, and from the turns of its sessions. It may outlive the server.
-///
-/// ```
-/// use std::thread;
-///
-/// use okloop::protocols::{Framing, OkSession};
-/// use okloop::{Config, Ending, Server};
-///
-/// let server = Server::bind(Config { host: "127.0.0.1".to_owned(), port: 0, ..Config::default() })?;
-/// let handle = server.handle();
-/// let running = thread::spawn(move || server.run(|_client| OkSession::new(Framing::Lines)));
-/// println!("{} sessions are open", handle.stats().open);
-/// handle.stop();
-/// let (ending, stats) = running.join().expect("the loop does not panic")?;
-/// assert_eq!((ending, stats.accepted), (Ending::Drained, 0));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Handle {
-    shared: Arc<Shared>,
-}
-
-impl Handle {
-    /// Stops the server in order: it closes the listening sockets, lets the sessions answer what has arrived, and waits
-    /// until they end, at most [`Config::drain_timeout`](crate::Config::drain_timeout). A second call changes nothing.
-    pub fn stop(&self) {
-        self.shared.is_stopping.store(true, Relaxed);
-        self.shared.ask(STOP);
-    }
-
-    /// Ends the server immediately, even while it drains: pending output is lost.
-    pub fn stop_now(&self) {
-        self.shared.is_stopping.store(true, Relaxed);
-        self.shared.ask(STOP_NOW);
-    }
-
-    /// Whether the server was asked to stop. For a health check: it takes no more clients.
-    pub fn is_stopping(&self) -> bool {
-        self.shared.is_stopping.load(Relaxed)
-    }
-
-    /// Lets the server log its counters, and the ten sessions whose pending output has made no progress for longest: the
-    /// client's address, how much output, and for how long. Without [`Config::write_timeout`](crate::Config::write_timeout)
-    /// the loop does not count this time, and names no session.
-    pub fn report(&self) {
-        self.shared.ask(REPORT);
-    }
-
-    /// Opens an outgoing connection. The loop makes a session for it with the same factory that makes those of its clients,
-    /// and gives it the tag ([`Origin::Outgoing`](crate::Origin::Outgoing)). The session may hand out its
-    /// [`waker`](crate::Client::waker), with which another session can end it, even while it connects. When the connection
-    /// is open, [`greet`](crate::Session::greet) is called, and all goes on as for an accepted one.
-    ///
-    /// A failure reaches the session ([`connect_failed`](crate::Session::connect_failed)).
-    ///
-    /// The address is an IP address: to ask a name server takes time. A thread may do it.
-    ///
-    /// When the server stops, it drains its outgoing connections after all accepted ones have ended.
-    ///
-    /// # Errors
-    ///
-    /// If [`CONNECT_QUEUE`] connections are asked for and not begun yet.
-    pub fn connect(&self, address: SocketAddr, tag: u64) -> Result<(), ConnectQueueFull> {
-        let mut connects = self.shared.lock_connects();
-        if connects.len() >= CONNECT_QUEUE {
-            return Err(ConnectQueueFull);
-        }
-        connects.push_back((address, tag));
-        drop(connects);
-        self.shared.ask(CONNECT);
-        Ok(())
-    }
-
-    /// The counters. The loop goes on meanwhile, so they may be of slightly different moments. After the server's end they
-    /// are its last ones.
-    pub fn stats(&self) -> Stats {
-        self.shared.counters.read()
-    }
-}
-
 /// The loop's end of handles and wakers.
 #[derive(Debug)]
 pub(crate) struct Wakes {
@@ -356,18 +233,21 @@ impl Wakes {
             blocks: [const { OnceLock::new() }; BLOCKS],
             first: AtomicU32::new(NO_KEY),
             is_asleep: AtomicBool::new(false),
-            requests: AtomicU8::new(0),
-            is_stopping: AtomicBool::new(false),
-            connects: Mutex::default(),
+            requests: Requests::default(),
             waker: mio::Waker::new(registry, token)?,
             counters: Counters::default(),
         };
         Ok(Self { shared: Arc::new(shared), rest: NO_KEY })
     }
 
-    /// A handle for another thread.
-    pub fn handle(&self) -> Handle {
-        Handle { shared: Arc::clone(&self.shared) }
+    /// What the handles and the wakers share with the loop.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What the handles have asked for.
+    pub fn requests(&self) -> &Requests {
+        &self.shared.requests
     }
 
     /// The server's counters.
@@ -460,10 +340,9 @@ impl Wakes {
     /// the loop can do now. It cannot begin another outgoing connection unless `may_connect`.
     pub fn fall_asleep(&mut self, may_connect: bool) -> bool {
         self.shared.is_asleep.store(true, SeqCst);
-        let ignored = if may_connect { 0 } else { CONNECT };
         let may_sleep = self.rest == NO_KEY
             && self.shared.first.load(SeqCst) == NO_KEY
-            && self.shared.requests.load(SeqCst) & !ignored == 0;
+            && self.shared.requests.is_empty(may_connect);
         if !may_sleep {
             self.wake_up();
         }
@@ -473,29 +352,6 @@ impl Wakes {
     /// `poll` has returned.
     pub fn wake_up(&self) {
         self.shared.is_asleep.store(false, Release);
-    }
-
-    /// The next outgoing connection that is asked for: its address and its tag.
-    pub fn next_connect(&self) -> Option<(SocketAddr, u64)> {
-        if self.shared.requests.load(Relaxed) & CONNECT == 0 {
-            return None;
-        }
-        let mut connects = self.shared.lock_connects();
-        let next = connects.pop_front();
-        if connects.is_empty() {
-            self.shared.requests.fetch_and(!CONNECT, SeqCst);
-        }
-        next
-    }
-
-    /// What was asked for since the last call, if anything.
-    pub fn requests(&self) -> Option<Requests> {
-        if self.shared.requests.load(Relaxed) & !CONNECT == 0 {
-            return None;
-        }
-        let asked = self.shared.requests.fetch_and(CONNECT, SeqCst);
-        let is_asked = |request| asked & request != 0;
-        Some(Requests { stop: is_asked(STOP), stop_now: is_asked(STOP_NOW), report: is_asked(REPORT) })
     }
 }
 

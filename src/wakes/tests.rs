@@ -5,6 +5,8 @@ use std::time::Duration;
 use mio::{Events, Poll};
 
 use super::*;
+use crate::handle::Handle;
+use crate::requests::Asked;
 
 const WAKER: Token = Token(7);
 
@@ -111,15 +113,15 @@ fn only_a_loop_that_sleeps_is_woken_with_an_event_and_only_once() {
     assert!(!wakes.fall_asleep(true), "there is something to do");
     assert_eq!(all_woken(&mut wakes), [(0, false)]);
     assert!(wakes.fall_asleep(true));
-    let handle = wakes.handle();
+    let handle = Handle::new(&wakes);
     for _ in 0..3 {
         session.wake();
         handle.report();
     }
     assert_eq!(count(&mut poll), 1);
     wakes.wake_up();
-    assert_eq!(wakes.requests(), Some(Requests { report: true, ..Requests::default() }));
-    assert_eq!(wakes.requests(), None);
+    assert_eq!(wakes.requests().take(), Some(Asked { report: true, ..Asked::default() }));
+    assert_eq!(wakes.requests().take(), None);
 }
 
 /// The loop sleeps whenever it may, and each thread waits until its last wake has arrived. So a lost wake hangs the test.

@@ -9,15 +9,19 @@ const LIBRARY: &[&str] = &[
     "lib",
     // The loop, and what a test has in its place.
     "server",
+    "handle",
     "sessions",
     "conversation",
     // One connection.
     "connection",
+    "connection/state",
+    "connection/turn",
     // What they are made of.
     "listen",
     "acceptor",
     "client",
     "wakes",
+    "requests",
     "deadlines",
     "caught_up",
     // The protocols and layers.
@@ -99,7 +103,9 @@ fn imports(directory: &Path) -> BTreeSet<(String, String)> {
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             let from_root = line.split("crate::").skip(1).map(|rest| (Path::new(""), rest));
             let from_parent = line.strip_prefix("use super::").map(|rest| (folder, rest));
-            for (start, rest) in from_root.chain(from_parent) {
+            let from_own =
+                line.trim_start_matches("pub(crate) ").strip_prefix("use self::").map(|rest| (&*path, rest));
+            for (start, rest) in from_root.chain(from_parent).chain(from_own) {
                 let targets = paths(rest).into_iter().map(|rest| module(directory, start, rest));
                 let others = targets.filter(|target| *target != path);
                 imports.extend(others.map(|target| (name(&path), name(&target))));

@@ -69,6 +69,9 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
+        if happening == Happening::Open {
+            self.accepted = self.now;
+        }
         if happening != Happening::Wake {
             return self.wire.happen(happening);
         }
@@ -130,6 +133,10 @@ impl Write for Socket {
 }
 
 impl Stream for Socket {
+    fn is_connected(&self) -> io::Result<bool> {
+        self.0.borrow_mut().call().is_connected()
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.0.borrow_mut().call().shutdown()
     }
@@ -181,7 +188,8 @@ impl<S: Session> Scripted<S> {
         Self::start(Config::default(), Budgets::DEFAULT, wire, |_| session)
     }
 
-    /// A server after it has accepted its only client. `new_session` may keep the world.
+    /// A server after it has accepted its only client, or has begun its only outgoing connection. `new_session` may keep
+    /// the world.
     fn start(
         config: Config,
         budgets: Budgets,
@@ -223,7 +231,14 @@ impl<S: Session> Scripted<S> {
         };
         let client = (Socket(Rc::clone(&world)), Address::Unix);
         let now = Now { time: now, registry: scripted.poll.registry() };
-        scripted.sessions.admit(client, new_session, now).expect("there is memory for one session");
+        let is_open = world.borrow().wire.is_open;
+        if is_open {
+            scripted.sessions.admit(client, new_session, now).expect("there is memory for one session");
+        } else {
+            let waker = scripted.sessions.wakes.waker(KEY).expect("there is memory for a mark");
+            let session = new_session(waker, &client.0);
+            scripted.sessions.begin(KEY, client, session, now);
+        }
         scripted.end_iteration();
         scripted
     }
@@ -283,7 +298,7 @@ impl<S: Session> Scripted<S> {
         if mem::take(&mut self.is_stopping) {
             self.extend_promise();
             let now = Now { time: self.now, registry: self.poll.registry() };
-            self.sessions.turn_to_drain(0, false, now);
+            self.sessions.turn_to_drain(0, self.sessions.has_only_outgoing(), now);
         }
         self.end_iteration();
     }

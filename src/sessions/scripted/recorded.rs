@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Record {
     /// How much the server had read when it told the session that no more follows, and whether its stop was the reason.
     pub ended_at: Option<usize>,
     pub is_stopped: bool,
+    /// Whether it was told that its outgoing connection could not be opened.
+    pub has_failed: bool,
     /// Why the server has ended it, and how long the client had been silent.
     pub ending: Option<(Reason, Duration)>,
     /// What it was told last.
@@ -76,7 +79,9 @@ impl<S> Recorded<S> {
     /// Calls the session, and notes what it has appended.
     fn note<R>(&mut self, output: &mut Buffer, call: impl FnOnce(&mut S, &mut Buffer) -> R) -> R {
         let pending = output.len();
+        let is_open = self.world.borrow().wire.is_open;
         self.record(|record| {
+            record.expect(is_open, "a session is not called before its connection is open");
             record.expect(!record.is_over, "a session that is over is not called again");
             record.is_over = true;
         });
@@ -170,12 +175,23 @@ impl<S: Session> Session for Recorded<S> {
         record.ending = Some((reason, silence));
     }
 
+    fn connect_failed(&mut self, error: &io::Error) {
+        self.session.connect_failed(error);
+        self.record(|record| {
+            record.expect(record.said.is_empty(), "a session that has greeted is connected");
+            record.expect(!record.has_failed, "a session is told once that its connection failed");
+            record.has_failed = true;
+        });
+    }
+
     fn closed(&mut self, reason: Reason) {
         self.session.closed(reason);
         self.record(|record| {
             let is_mistaken = record.is_over && !record.has_closed;
             record.expect(!is_mistaken, "a session that has made a mistake is not called again");
             record.expect(record.closed.is_none(), "a session is told once that it is over");
+            let is_told = record.has_failed == (reason == Reason::ConnectFailed);
+            record.expect(is_told, "a session is told why its connection could not be opened");
             record.closed = Some(reason);
         });
     }

@@ -82,7 +82,7 @@ impl<S: Session> Scripted<S> {
             state == State::Lingering && wire.is_delivered().is_ok_and(|known| known == Some(false));
         let asked = wire.asked.expect("it is registered");
         let has_no_interest = !asked.readable && wire.kernel().no_interest().is_writable();
-        let needs_writable = pending > 0 || is_settling || has_no_interest;
+        let needs_writable = pending > 0 || is_settling || has_no_interest || state == State::Connecting;
         assert_eq!(asked.writable, needs_writable, "an idle socket is always writable");
 
         // Nothing is left to do, and so no edge and no wake is lost.
@@ -99,7 +99,10 @@ impl<S: Session> Scripted<S> {
                 assert!(!has_input, "input waits, and no event will tell");
                 assert!(!is_delivered || !wire.up.is_end_read, "nothing is left to wait for");
             }
-            State::Connecting | State::New | State::Closed => panic!("{state:?} is over after a turn"),
+            State::Connecting => {
+                assert!(!wire.is_open && wire.failure.is_none(), "an attempt that is over waits");
+            }
+            State::New | State::Closed => panic!("{state:?} is over after a turn"),
         }
         if is_asked(state) {
             assert!(pending > 0 || record.needs_input || record.waits, "the session could say more");
@@ -118,7 +121,9 @@ impl<S: Session> Scripted<S> {
         );
 
         // No client keeps its place for ever.
-        if pending > 0 {
+        if state == State::Connecting {
+            assert!(is_running(Timeout::Connect), "no limit for an attempt");
+        } else if pending > 0 {
             assert!(
                 is_running(Timeout::Write) || is_running(Timeout::Linger),
                 "no limit for a client that does not read"
@@ -144,6 +149,11 @@ impl<S: Session> Scripted<S> {
             "the session is told: {:?}",
             record.closed
         );
+        if !wire.is_open {
+            let is_cancelled = [Reason::Ended, Reason::Drained].contains(&reason);
+            assert!(is_cancelled || reason == Reason::ConnectFailed, "it was never open: {reason:?}");
+            return;
+        }
         match reason {
             Reason::Finished | Reason::Closed | Reason::Drained => {
                 assert!(!wire.has_reset_client, "a reset destroys the last answers");

@@ -189,6 +189,8 @@ struct Case {
     protocol: Protocol,
     kernel: Kernel,
     rooms: Rooms,
+    /// Whether the server opens the connection.
+    is_outgoing: bool,
     /// How many bytes the client sends at most.
     bytes: usize,
     /// How many times something is published at most.
@@ -204,7 +206,10 @@ impl Case {
         let mut steps = Vec::new();
         let mut add = |is_possible: bool, step: Step| steps.extend(is_possible.then_some(step));
 
-        let is_up = wire.failure.is_none();
+        let is_opening = !wire.is_open && wire.failure.is_none();
+        add(is_opening, Step::Happens(Happening::Open));
+        add(is_opening, Step::Happens(Happening::Refuse));
+        let is_up = wire.is_open && wire.failure.is_none();
         let (carries, acks) = (is_up && up.can_move(), is_up && down.can_move());
         add(carries, Step::Happens(Happening::Carry(1)));
         add(acks, Step::Happens(Happening::Ack(1)));
@@ -236,10 +241,13 @@ impl Case {
     /// before the iteration and after it.
     fn possible_steps_meanwhile(&self, state: &Moment, calls: usize) -> Vec<Step> {
         let (world, mut steps) = (&state.world, Vec::new());
-        let is_up = world.wire.failure.is_none();
+        let is_opening = !world.wire.is_open && world.wire.failure.is_none();
+        let is_up = world.wire.is_open && world.wire.failure.is_none();
         for call in 0..calls {
             let mut add =
                 |is_possible: bool, it| steps.extend(is_possible.then_some(Step::Meanwhile(call, it)));
+            add(is_opening, Happening::Open);
+            add(is_opening, Happening::Refuse);
             add(is_up && world.wire.up.can_move(), Happening::Carry(1));
             add(is_up && world.wire.down.can_move(), Happening::Ack(1));
             add(is_up && self.end == End::Abrupt, Happening::Reset);
@@ -286,6 +294,7 @@ impl Search {
             idle_timeout: Some(3 * TICK),
             write_timeout: Some(3 * TICK),
             linger_timeout: 2 * TICK,
+            connect_timeout: 3 * TICK,
             ..Config::default()
         };
         let budgets =
@@ -300,7 +309,8 @@ impl Search {
             has_client_ended: false,
             timer: None,
         };
-        let server = Scripted::start(config, budgets, Wire::new(case.kernel, case.rooms), new_session);
+        let new_wire = if case.is_outgoing { Wire::outgoing } else { Wire::new };
+        let server = Scripted::start(config, budgets, new_wire(case.kernel, case.rooms), new_session);
         let (numbers, origins, successors) = (HashMap::new(), Vec::new(), Vec::new());
         Self { case, server, is_kicked: false, numbers, origins, successors, iterated: HashMap::new() }
     }
@@ -406,7 +416,10 @@ impl Search {
         }
         *world.borrow_mut() = World { waker: Some(waker), ..state.world.clone() };
         sessions.table.clear();
-        sessions.table.insert(state.connection.clone());
+        let connection = state.connection.clone();
+        sessions.outgoing = usize::from(connection.notes.is_outgoing);
+        sessions.connecting = usize::from(connection.is_connecting());
+        sessions.table.insert(connection);
         for &(timeout, due) in &state.due {
             sessions.deadlines.start(KEY, timeout, due).expect("there is memory for a time-out");
         }
@@ -544,10 +557,13 @@ fn search_all(kernel: Kernel, depth: usize) {
     for protocol in [Echo, Pairs, Quit, Parts, Job, Push, Relay] {
         let published = usize::from([Job, Push, Relay].contains(&protocol));
         for end in [End::None, End::Abrupt, End::Kick] {
-            let case = Case { protocol, kernel, rooms, bytes: 2, published, end };
-            let (states, schedules, _) = Search::new(case).run(depth);
-            all_states += states;
-            all_schedules += schedules;
+            // What comes after the start is the same for all protocols.
+            for is_outgoing in [false, true].into_iter().take(if protocol == Relay { 2 } else { 1 }) {
+                let case = Case { protocol, kernel, rooms, is_outgoing, bytes: 2, published, end };
+                let (states, schedules, _) = Search::new(case).run(depth);
+                all_states += states;
+                all_schedules += schedules;
+            }
         }
     }
     eprintln!("{kernel:?}: {all_states} states, {all_schedules:.1e} schedules of up to {depth} steps");

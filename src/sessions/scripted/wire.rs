@@ -52,6 +52,10 @@ pub enum Happening {
     Wake,
     /// The next read or write fails with this error.
     Fail(ErrorKind),
+    /// The outgoing connection is open now.
+    Open,
+    /// Nobody listens at the other end of the outgoing connection.
+    Refuse,
 }
 
 /// How many bytes the four queues hold.
@@ -134,6 +138,8 @@ pub struct Wire {
     pub up: Direction,
     pub down: Direction,
     marks: VecDeque<usize>,
+    /// An accepted connection is open from the start.
+    pub is_open: bool,
     pub has_client_closed: bool,
     /// Why the connection has failed: the client has reset it, or the server's kernel has given up.
     pub failure: Option<ErrorKind>,
@@ -200,6 +206,11 @@ const WRITABLE: Asked = Asked { readable: false, writable: true, priority: false
 const BOTH: Asked = Asked { readable: true, writable: true, priority: false };
 
 impl Wire {
+    /// An outgoing connection that is not open yet. Its "client" is the server that it goes to.
+    pub fn outgoing(kernel: Kernel, rooms: Rooms) -> Self {
+        Self { is_open: false, ..Self::new(kernel, rooms) }
+    }
+
     /// A connection over which nothing was sent.
     pub fn new(kernel: Kernel, rooms: Rooms) -> Self {
         Self {
@@ -207,6 +218,7 @@ impl Wire {
             up: Direction::new(rooms.client_send, rooms.receive),
             down: Direction::new(rooms.send, rooms.client_receive),
             marks: VecDeque::new(),
+            is_open: true,
             has_client_closed: false,
             failure: None,
             has_reset_client: false,
@@ -231,6 +243,12 @@ impl Wire {
         match happening {
             Happening::Fail(error) => self.mistakes.push_back(error),
             _ if self.failure.is_some() => {}
+            Happening::Refuse if !self.is_open => self.end(ErrorKind::ConnectionRefused),
+            Happening::Open if !self.is_open => {
+                self.is_open = true;
+                self.became_ready(WRITABLE);
+            }
+            _ if !self.is_open => {}
             Happening::Reset => self.end(ErrorKind::ConnectionReset),
             Happening::Close if self.down.unread() > 0 => self.end(ErrorKind::ConnectionReset),
             Happening::GiveUp if self.limit.is_some() => self.end(ErrorKind::TimedOut),
@@ -250,7 +268,12 @@ impl Wire {
             Happening::Read(most) => drop(self.down.take(most)),
             Happening::Carry(most) => self.carry(most),
             Happening::Ack(most) => self.ack(most),
-            Happening::Send(_) | Happening::Urgent | Happening::Wake | Happening::GiveUp => {}
+            Happening::Send(_)
+            | Happening::Urgent
+            | Happening::Wake
+            | Happening::GiveUp
+            | Happening::Open
+            | Happening::Refuse => {}
         }
     }
 
@@ -294,12 +317,12 @@ impl Wire {
     pub fn close(&mut self) {
         self.is_closed = true;
         let is_all_read = self.up.has_ended && self.up.read == self.up.bytes.len();
-        self.has_reset_client = self.failure.is_none() && !is_all_read;
+        self.has_reset_client = self.is_open && self.failure.is_none() && !is_all_read;
     }
 
     fn is_writable(&self) -> bool {
         let free = self.down.free();
-        self.down.has_ended || free > 0 && free >= self.down.send_room / 3
+        self.is_open && (self.down.has_ended || free > 0 && free >= self.down.send_room / 3)
     }
 
     /// Whether a write would move something, or return an error.
@@ -483,6 +506,11 @@ impl Wire {
             self.became_ready(WRITABLE);
         }
         Ok(())
+    }
+
+    /// Whether an outgoing connection is open, or why it has failed.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        self.failure.map_or(Ok(self.is_open), |failure| Err(failure.into()))
     }
 
     /// Whether the client's kernel has everything. Only epoll's kernel can tell.
