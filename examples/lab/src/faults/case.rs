@@ -88,13 +88,6 @@ impl Play {
     }
 }
 
-impl Case {
-    /// Whether it is the first of its group.
-    pub fn is_first(&self) -> bool {
-        self.number.ends_with(".1")
-    }
-}
-
 /// All cases, in the order of the page.
 pub fn all() -> Vec<Case> {
     const WELL_FORMED: &str = "the page is well-formed";
@@ -138,6 +131,16 @@ pub enum Stop {
     NotApplicable(String),
     /// The case has no verdict, for a reason that is not the server's.
     CannotRun(String),
+}
+
+impl Stop {
+    /// The same, with a change of the failure if it is one.
+    pub fn change(mut self, change: impl FnOnce(&mut Failure)) -> Self {
+        if let Self::Fails(failure) = &mut self {
+            change(failure);
+        }
+        self
+    }
 }
 
 /// What was expected, and what came.

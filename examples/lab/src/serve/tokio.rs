@@ -5,23 +5,16 @@ use std::net::TcpListener as StdListener;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use crate::support::BANNER;
 
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 
-pub fn serve_on_one_thread(listener: StdListener) -> io::Result<()> {
-    serve(&Builder::new_current_thread().enable_all().build()?, listener)
-}
-
-pub fn serve_on_all_threads(listener: StdListener) -> io::Result<()> {
-    serve(&Builder::new_multi_thread().enable_all().build()?, listener)
-}
-
-fn serve(runtime: &Runtime, listener: StdListener) -> io::Result<()> {
+pub fn serve(mut runtime: Builder, listener: StdListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let runtime = runtime.enable_all().build()?;
     // The accepting is a task too: it then runs on the same threads as the sessions.
     runtime.block_on(runtime.spawn(accept(listener)))?
 }
