@@ -1,6 +1,6 @@
 //! Clients that are slow or want much, beside others that must not notice.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -125,8 +125,9 @@ fn beside_flood(trial: &Trial, typists: &[Client<'_>]) -> Checked<Duration> {
     let floods = (0..6).map(|_| Client::greeted(trial)).collect::<Result<Vec<_>, _>>()?;
     let ended_early = AtomicBool::new(false);
     let stop = AtomicBool::new(false);
-    let end = &|result: std::io::Result<usize>| {
-        let over = !result.is_ok_and(|count| count > 0);
+    let end = &|result: io::Result<usize>| {
+        // A flood may have to wait for the server.
+        let over = result.map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |count| count == 0);
         if over && !stop.load(Ordering::Relaxed) {
             ended_early.store(true, Ordering::Relaxed);
         }
