@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
@@ -100,32 +100,26 @@ impl Server {
 
     /// Waits until clients can connect.
     pub fn wait_until_listening(&mut self, interrupt: &Interrupt) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        while self.metrics.is_none() {
-            interrupt.check()?;
-            match self.started.recv_timeout(Interrupt::TICK) {
-                Err(RecvTimeoutError::Disconnected) => return Err(self.died(self.wait_for_end(interrupt)?)),
-                Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => return Err(self.silent()),
-                started => self.metrics = started.ok(),
-            }
+        let started = interrupt.until(PATIENCE, |left| match self.started.recv_timeout(left) {
+            Err(RecvTimeoutError::Timeout) => None,
+            started => Some(started.ok()),
+        });
+        self.metrics = started?.ok_or_else(|| self.silent())?;
+        match self.metrics {
+            Some(_) => Ok(()),
+            None => Err(self.died(self.wait_for_end(interrupt)?)),
         }
-        Ok(())
     }
 
     /// Asks the process how many sessions are open.
     pub fn open_sessions(&mut self, interrupt: &Interrupt) -> Result<u64, Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            interrupt.check()?;
-            if let Some(open) = self.metrics.and_then(|metrics| open_sessions(metrics).ok()) {
-                self.open = Some(open);
-                return Ok(open);
-            }
-            if Instant::now() > deadline {
-                return Err(self.silent());
-            }
-            self.death().map_or(Ok(()), Err)?;
-        }
+        let ask = |_| {
+            let open = self.metrics.and_then(|metrics| open_sessions(metrics).ok());
+            open.map(Ok).or_else(|| self.death().map(Err))
+        };
+        let open = interrupt.until(PATIENCE, ask)?.ok_or_else(|| self.silent())??;
+        self.open = Some(open);
+        Ok(open)
     }
 
     /// Tells the process to drain and to end, and waits for its end. Status 0 says that every session ended in order.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::select;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{self, Receiver, Sender};
@@ -19,9 +20,9 @@ const HISTORY: usize = 4096;
 /// A line, with its speaker's number.
 type Line = (u64, Arc<[u8]>);
 
-pub fn serve(listener: TcpListener) -> io::Result<()> {
+pub fn serve(runtime: Builder, listener: TcpListener) -> io::Result<()> {
     let (room, mut guests) = (broadcast::channel(HISTORY).0, 0);
-    tasks::serve_each(listener, move |client| {
+    tasks::serve_each(runtime, listener, move |client| {
         guests += 1;
         converse(client, guests, room.clone(), room.subscribe())
     })

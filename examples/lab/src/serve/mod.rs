@@ -17,6 +17,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use ::tokio::runtime::Builder;
 use clap::{Args, ValueEnum};
 use socket2::{Domain, Socket, Type};
 
@@ -64,10 +65,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let listener = listen(arguments.port).map_err(Failure::system(format!("Port {}", arguments.port)))?;
     match arguments.model {
         Model::ThreadsGathered => threads::serve(&listener),
-        Model::TokioOneThread => tokio::serve_on_one_thread(listener),
-        Model::TokioAllThreads => tokio::serve_on_all_threads(listener),
+        Model::TokioOneThread => tokio::serve(Builder::new_current_thread(), listener),
+        Model::TokioAllThreads => tokio::serve(Builder::new_multi_thread(), listener),
         Model::ChatThreads => chat_threads::serve(&listener),
-        Model::ChatTokio => chat_tokio::serve(listener),
+        Model::ChatTokio => chat_tokio::serve(Builder::new_current_thread(), listener),
     }
     .map_err(Failure::system("The server"))
 }

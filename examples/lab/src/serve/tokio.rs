@@ -5,35 +5,25 @@ use std::net::TcpListener as StdListener;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use crate::support::BANNER;
 
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 
-pub fn serve_on_one_thread(listener: StdListener) -> io::Result<()> {
-    serve_each(listener, converse)
+pub fn serve(runtime: Builder, listener: StdListener) -> io::Result<()> {
+    serve_each(runtime, listener, converse)
 }
 
-pub fn serve_on_all_threads(listener: StdListener) -> io::Result<()> {
-    serve(&Builder::new_multi_thread().enable_all().build()?, listener, converse)
-}
-
-/// Gives each client a task, which is its session. All tasks run on one thread.
+/// Gives each client a task, which is its session.
 pub fn serve_each<S: Future<Output = io::Result<()>> + Send + 'static>(
-    listener: StdListener,
-    new_session: impl FnMut(TcpStream) -> S + Send + 'static,
-) -> io::Result<()> {
-    serve(&Builder::new_current_thread().enable_all().build()?, listener, new_session)
-}
-
-fn serve<S: Future<Output = io::Result<()>> + Send + 'static>(
-    runtime: &Runtime,
+    mut runtime: Builder,
     listener: StdListener,
     new_session: impl FnMut(TcpStream) -> S + Send + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let runtime = runtime.enable_all().build()?;
     // The accepting is a task too: it then runs on the same threads as the sessions.
     runtime.block_on(runtime.spawn(accept(listener, new_session)))?
 }

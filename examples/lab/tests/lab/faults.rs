@@ -74,17 +74,21 @@ fn a_server_that_runs_already_is_not_asked_for_its_process() {
     let mut server = server.spawn().expect("the server starts");
     let address = format!("127.0.0.1:{port}");
     eventually("the server listens", || TcpStream::connect(&address).is_ok());
-    let finished = faults("connect", &["--connect", &address, "--only", "greeting,idle,sigterm"]);
+    let finished = faults("connect", &["--connect", &address, "--only", "greeting,after-a-crowd,sigterm"]);
     let runs_on = server.try_wait().is_ok_and(|status| status.is_none());
     server.kill().and_then(|()| server.wait()).expect("the child is ours to end");
     assert!(runs_on);
     assert_eq!(finished.status, Some(0), "{}{}", finished.stdout, finished.stderr);
 
     let report = json("connect");
-    let expected = [("greeting", "passes"), ("idle", "not-applicable"), ("sigterm", "not-applicable")];
+    let expected =
+        [("greeting", "passes"), ("after-a-crowd", "not-applicable"), ("sigterm", "not-applicable")];
     assert_eq!(verdicts(&report, 0), expected);
     let why = report["cases"][1]["findings"][0]["why"].as_str();
     assert_eq!(why, Some("it needs the server's process, and only an address is known"));
+    // A group has its title even if its first case did not run.
+    let page = fs::read_to_string(out("connect").join("faults.html")).expect("the page is there");
+    assert_eq!(page.matches("class=\"group\"").count(), 3);
 }
 
 #[test]

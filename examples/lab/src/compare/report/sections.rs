@@ -143,7 +143,7 @@ fn rates(report: &Report) -> Section {
         let figures = sweep.as_ref()?.as_ref().map(figures).map_err(ToString::to_string);
         Some(Row::Server(contender.name.clone(), figures))
     });
-    let heads = columns().map(|(rate, quantile)| format!("p{:.0}, {}k/s", quantile * 100.0, rate / 1e3));
+    let heads = columns().map(|(rate, quantile)| format!("p{:.0} {}k/s", quantile * 100.0, rate / 1e3));
     let first = report.contenders.first().map_or("the first", |first| &first.name);
     let of_first = format!("of {}", shortened(first));
     let is_limited = report.sweeps.iter().flatten().flatten().any(|sweep| sweep.knee.is_limit_of_load);
