@@ -44,12 +44,12 @@ fn converse(mut client: &TcpStream, guest: u64, room: &Room) -> io::Result<()> {
     let mut line = format!("guest-{guest}: ").into_bytes();
     let start = line.len();
     while input.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-        room.with(|clients| match line[start] {
-            b'/' => client.write_all(NO_COMMANDS),
-            _ => {
-                say(&line, guest, clients);
-                Ok(())
+        room.with(|clients| {
+            if line[start] == b'/' {
+                return client.write_all(NO_COMMANDS);
             }
+            say(&line, guest, clients);
+            Ok(())
         })?;
         line.truncate(start);
     }

@@ -68,7 +68,7 @@ async fn converse(
             match lines.try_recv() {
                 Ok(next) => take(Ok(next), guest, &mut pending)?,
                 Err(TryRecvError::Lagged(missed)) => {
-                    take(Err(RecvError::Lagged(missed)), guest, &mut pending)?
+                    take(Err(RecvError::Lagged(missed)), guest, &mut pending)?;
                 }
                 Err(_) => break,
             }

@@ -105,7 +105,7 @@ impl Chat {
         let of_others = (0..self.talk.speakers).filter(|&speaker| speaker != self.number);
         let mut heard = of_others.map(|speaker| self.heard[speaker]);
         let Some(first) = heard.next() else { return true };
-        first as usize % self.talk.lines == 0 && heard.all(|count| count == first)
+        (first as usize).is_multiple_of(self.talk.lines) && heard.all(|count| count == first)
     }
 
     /// Takes a whole line. Returns whether it is a speaker's.
