@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use memchr::memchr_iter;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use okloop::protocols::{BANNER, PREFIX};
@@ -390,7 +391,7 @@ fn start_chat(change: fn(usize, &mut Vec<Vec<u8>>)) -> String {
         while let Ok(count @ 1..) = stream.read(&mut input) {
             let mut room = room.lock().expect("no holder panics");
             if input[0] == b'/' {
-                let commands = input[..count].iter().filter(|byte| **byte == b'\n').count();
+                let commands = memchr_iter(b'\n', &input[..count]).count();
                 let _ = stream.write_all(&b"* None\n".repeat(commands));
                 continue;
             }
