@@ -560,6 +560,17 @@ fn the_server_on_asyncio_greets_and_answers_as_okloop_does() {
     assert_converses(&format!("asyncio=python3 {script} {{port}}"));
 }
 
+#[test]
+#[ignore = "needs python3"]
+fn the_chat_on_asyncio_delivers_every_line() {
+    let comparison = Comparison::new("asyncio-chat");
+    comparison.run(&["--chat", "--only=chat_asyncio", "--sessions=100", "--rounds=1", "--seconds=0.05"]);
+    let results = comparison.results();
+    let of_chat = results_of(&results, "chat_asyncio");
+    assert_eq!(of_chat.len(), 3);
+    assert!(of_chat.iter().all(|result| result["failure"] == Value::Null), "{results:#}");
+}
+
 fn assert_converses(server: &str) {
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-conversation");
     let mut faults = lab(&["faults", "--only", "conversation", "--server", server]);
