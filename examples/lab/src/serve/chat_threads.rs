@@ -16,8 +16,10 @@ use super::{GREETING, INPUT, NO_COMMANDS, threads};
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The sockets of all clients, by their numbers.
+type Clients = BTreeMap<u64, Arc<TcpStream>>;
+
 #[derive(Clone, Default)]
-struct Room(Arc<Mutex<BTreeMap<u64, TcpStream>>>);
+struct Room(Arc<Mutex<Clients>>);
 
 pub fn serve(listener: &TcpListener) -> io::Result<()> {
     let (room, mut guests) = (Room::default(), 0);
@@ -25,19 +27,19 @@ pub fn serve(listener: &TcpListener) -> io::Result<()> {
         guests += 1;
         let (room, guest) = (room.clone(), guests);
         move || {
-            let result = converse(&client, guest, &room);
+            let result = converse(&Arc::new(client), guest, &room);
             room.with(|clients| clients.remove(&guest));
             result
         }
     })
 }
 
-fn converse(mut client: &TcpStream, guest: u64, room: &Room) -> io::Result<()> {
+fn converse(socket: &Arc<TcpStream>, guest: u64, room: &Room) -> io::Result<()> {
+    let mut client = &**socket;
     client.set_nodelay(true)?;
     client.set_write_timeout(Some(PATIENCE))?;
-    let socket = client.try_clone()?;
     room.with(|clients| {
-        clients.insert(guest, socket);
+        clients.insert(guest, Arc::clone(socket));
         client.write_all(GREETING)
     })?;
     let mut input = BufReader::with_capacity(INPUT, client);
@@ -57,9 +59,9 @@ fn converse(mut client: &TcpStream, guest: u64, room: &Room) -> io::Result<()> {
 }
 
 /// Writes the line to all others. The thread of a client that does not take it then reads the end of its session.
-fn say(line: &[u8], guest: u64, clients: &mut BTreeMap<u64, TcpStream>) {
+fn say(line: &[u8], guest: u64, clients: &mut Clients) {
     clients.retain(|&other, client| {
-        let has_failed = other != guest && client.write_all(line).is_err();
+        let has_failed = other != guest && (&**client).write_all(line).is_err();
         if has_failed {
             // It fails only if the session has ended already.
             let _ = client.shutdown(Shutdown::Both);
@@ -70,7 +72,7 @@ fn say(line: &[u8], guest: u64, clients: &mut BTreeMap<u64, TcpStream>) {
 
 impl Room {
     /// No two threads write to one client at the same time.
-    fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<u64, TcpStream>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Clients) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
