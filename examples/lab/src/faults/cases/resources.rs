@@ -117,7 +117,8 @@ fn memory_limit(trial: &Trial) -> Outcome {
     let mut other = Client::greeted(trial)?;
     other.ask(b"before\n")?;
     let mut ended = 0;
-    let (process, files) = (trial.guard()?.id(), trial.look(usage::open_files)?);
+    let process = trial.guard()?.id();
+    let (files, threads) = (trial.look(usage::open_files)?, trial.look(usage::threads)?);
     limit(trial, Resource::AS, trial.look(usage::address_space)? + MORE)?;
     // The last allocation that fails is sometimes a session's and sometimes the server's.
     for _ in 0..3 {
@@ -137,7 +138,10 @@ fn memory_limit(trial: &Trial) -> Outcome {
             thread::sleep(Duration::from_millis(10));
         }
         // A server that leaks files is not what this case is about either.
-        let _ = trial.eventually(|| Ok(usage::open_files(process).is_none_or(|open| open <= files)))?;
+        let _ = trial.eventually(|| {
+            let has_left = usage::open_files(process).is_none_or(|open| open <= files);
+            Ok(has_left && usage::threads(process).is_none_or(|running| running <= threads))
+        })?;
         thread::sleep(Duration::from_millis(100));
         if answer.is_err() {
             // There was no memory for this session either.
