@@ -27,11 +27,9 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
             "many-in-one",
             "reads-slowly",
             "stalled-readers",
-            "flood",
             "crowd",
             "few-open-files",
             "no-files-left",
-            "memory-limit",
             "idle",
         ],
     ),
@@ -45,35 +43,15 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
     ("closes-at-half-close", &["half-close", "half-close-early", "data-and-end"], &STREAMS),
     ("closes-early-half-close", &["half-close-early"], &[]),
     ("misses-the-end", &["data-and-end"], &["half-close-early"]),
-    (
-        "exits-on-lost-client",
-        &["reset-in-queue"],
-        &["reset-mid-answer", "reset-unread", "flood", "memory-limit"],
-    ),
-    (
-        "exits-on-write-error",
-        &["reset-mid-answer"],
-        &["reset-in-queue", "reset-unread", "flood", "memory-limit"],
-    ),
-    (
-        "exits-on-read-error",
-        &["reset-unread"],
-        &["reset-in-queue", "reset-mid-answer", "flood", "memory-limit"],
-    ),
+    ("exits-on-lost-client", &["reset-in-queue"], &["reset-mid-answer", "reset-unread"]),
+    ("exits-on-write-error", &["reset-mid-answer"], &["reset-in-queue", "reset-unread"]),
+    ("exits-on-read-error", &["reset-unread"], &["reset-in-queue", "reset-mid-answer"]),
     ("lingers-shortly", &["polite-close"], &[]),
     ("no-keepalive", &["vanished"], &[]),
     (
         "buffers-all",
         &["never-reads", "stalled-readers"],
-        &[
-            "polite-close",
-            "few-open-files",
-            "no-files-left",
-            "memory-limit",
-            "ten-thousand",
-            "sigterm",
-            "sigterm-twice",
-        ],
+        &["polite-close", "few-open-files", "no-files-left", "ten-thousand", "sigterm", "sigterm-twice"],
     ),
     ("closes-slow-readers", &["reads-slowly"], &["stalled-readers"]),
     ("few-writers", &["stalled-readers"], &[]),
@@ -88,7 +66,7 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
     ("five-thousand", &["ten-thousand"], &[]),
     ("polls", &["idle"], &[]),
     ("leaks-files", &["after-a-crowd"], &[]),
-    ("leaks-memory", &["after-a-crowd"], &["memory-limit"]),
+    ("leaks-memory", &["after-a-crowd"], &[]),
     ("no-signals", &["sigterm", "sigterm-twice", "stop-behind-window"], &[]),
     ("forgets-the-window", &["stop-behind-window"], &[]),
     ("second-signal-kills", &["sigterm-twice"], &[]),
@@ -100,6 +78,9 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
     ("waits-for-log", &["stdout-unread"], &[]),
     ("logs-to-client", &["no-standard-streams"], &[]),
 ];
+
+/// Cases that each of them may fail on a busy machine: times decide, and what an allocator keeps at the limit.
+const BUSY: [&str; 2] = ["flood", "memory-limit"];
 
 /// Cases in which much is sent, which the kernel cuts as it likes.
 const STREAMS: [&str; 13] = [
@@ -181,7 +162,7 @@ fn each_broken_server_fails_no_other_case() {
     let run = Run::of("matrix", &servers, &["--patience", "3"]);
     for (name, must, may) in MUTANTS {
         let failed = &run.failed[name];
-        let allowed = |case: &String| must.contains(&case.as_str()) || may.contains(&case.as_str());
+        let allowed = |case: &String| [must, may, &BUSY].iter().any(|cases| cases.contains(&case.as_str()));
         assert!(must.iter().all(|case| failed.contains(*case)), "{name} fails {failed:?}");
         assert!(failed.iter().all(allowed), "{name} fails {failed:?}");
     }

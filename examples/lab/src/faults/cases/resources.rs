@@ -117,7 +117,6 @@ fn memory_limit(trial: &Trial) -> Outcome {
     let mut other = Client::greeted(trial)?;
     other.ask(b"before\n")?;
     let mut ended = 0;
-    let (process, files) = (trial.guard()?.id(), trial.look(usage::open_files)?);
     limit(trial, Resource::AS, trial.look(usage::address_space)? + MORE)?;
     // The last allocation that fails is sometimes a session's and sometimes the server's.
     for _ in 0..3 {
@@ -136,16 +135,20 @@ fn memory_limit(trial: &Trial) -> Outcome {
         while waiting_clients(trial.server.address) > 0 && Instant::now() < trial.deadline {
             thread::sleep(Duration::from_millis(10));
         }
-        // A server that leaks files is not what this case is about either.
-        let _ = trial.eventually(|| Ok(usage::open_files(process).is_none_or(|open| open <= files)))?;
         thread::sleep(Duration::from_millis(100));
+        // On a busy machine its memory is free a little later.
+        let mut served = Ok(());
+        trial.eventually(|| {
+            served = trial.serves_the_next();
+            Ok(served.is_ok())
+        })?;
+        served?;
         if answer.is_err() {
             // There was no memory for this session either.
             ended += 1;
             other = Client::greeted(trial)?;
         }
         other.ask(b"are you still there?\n")?;
-        trial.serves_the_next()?;
     }
     Ok(Some(format!("beside the crowd, {} of 3 sessions were answered", 3 - ended)))
 }
