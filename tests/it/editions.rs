@@ -94,6 +94,11 @@ fn a_difference_between_the_editions_is_found() {
     for (text, mistake, complaint) in [
         ("8888", "8889", "One loop: the figures are 8889, not 8888: Port 8888 takes"),
         ("另一段。\n\n", "", "One loop: a code block sh, not a paragraph: The other paragraph."),
+        (
+            "，`poll` 等待所有客户端。\n\n另一段。",
+            "。",
+            "One loop: one is too many or missing: Port 8888 takes",
+        ),
         ("cargo run", "cargo test", "One loop: the code is not the same: cargo run"),
         ("# <a", "## <a", "a heading h2 #one-loop stands in the place of a heading h1 #one-loop"),
         (
@@ -173,27 +178,30 @@ impl Section {
 
     fn compare(&self, chinese: &Self) -> Vec<String> {
         let heading = self.0.first().map_or("", |block| &block.text);
-        let complain = |what: String, english: &Block| format!("{heading}: {what}: {}", english.first_line());
-        let pairs = zip(&self.0, &chinese.0);
-        let same = pairs.take_while(|(english, chinese)| english.kind == chinese.kind);
-        let mut wrong: Vec<_> = same
-            .flat_map(|(english, chinese)| {
-                english.compare(chinese).into_iter().map(|what| complain(what, english))
-            })
-            .collect();
+        let complain = |what: &str, english: &Block| format!("{heading}: {what}: {}", english.first_line());
+        let kinds = |section: &Self| section.0.iter().map(|block| block.kind.clone()).collect::<Vec<_>>();
+        if kinds(self) == kinds(chinese) {
+            let pairs = zip(&self.0, &chinese.0);
+            let complaints = |(english, chinese): (&Block, &Block)| {
+                english.compare(chinese).iter().map(|what| complain(what, english)).collect::<Vec<_>>()
+            };
+            return pairs.flat_map(complaints).collect();
+        }
         // One block too many moves all others, so only the first of them is named.
-        let nothing = Block { kind: "nothing".to_owned(), ..Block::default() };
-        let longer = self.0.len().max(chinese.0.len());
-        let different = (0..longer)
-            .map(|place| (self.0.get(place).unwrap_or(&nothing), chinese.0.get(place).unwrap_or(&nothing)))
-            .find(|(english, chinese)| english.kind != chinese.kind);
-        wrong.extend(different.map(|(english, chinese)| {
-            // The text of a row is in its cells.
-            let next = self.0.iter().skip_while(|block| !std::ptr::eq(*block, english));
-            let named = next.into_iter().find(|block| !block.text.trim().is_empty()).unwrap_or(english);
-            complain(format!("{}, not {}", chinese.kind, english.kind), named)
-        }));
-        wrong
+        let is_same = |(english, chinese): &(&Block, &Block)| {
+            english.kind == chinese.kind && english.compare(chinese).is_empty()
+        };
+        let place = zip(&self.0, &chinese.0).take_while(is_same).count();
+        let [kind, of_chinese] =
+            [self, chinese].map(|section| section.0.get(place).map_or("nothing", |block| &block.kind));
+        let what = if kind == of_chinese {
+            "one is too many or missing"
+        } else {
+            &format!("{of_chinese}, not {kind}")
+        };
+        // The text of a row is in its cells.
+        let named = self.0[place.min(self.0.len())..].iter().find(|block| !block.first_line().is_empty());
+        vec![complain(what, named.unwrap_or(&Block::default()))]
     }
 }
 
