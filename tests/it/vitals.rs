@@ -37,10 +37,20 @@ impl Vitals {
 
     /// The time that all its threads have spent on a processor.
     pub fn processor_time(&self) -> Duration {
-        let nanoseconds =
-            |schedstat: &str| schedstat.split(' ').next().and_then(|time| time.parse::<u64>().ok());
-        let times = self.of_each_thread("schedstat");
-        Duration::from_nanos(times.iter().map(|text| nanoseconds(text).expect("a time comes first")).sum())
+        self.scheduled(1)
+    }
+
+    /// The same, and the time that they have waited for a processor. A thread that spins does one or the other.
+    pub fn wanted_processor_time(&self) -> Duration {
+        self.scheduled(2)
+    }
+
+    /// The sum of the first numbers of the threads' `schedstat`: the time on a processor, and the time before it.
+    fn scheduled(&self, numbers: usize) -> Duration {
+        let nanoseconds = |text: &String| {
+            text.split(' ').take(numbers).map(|time| time.parse::<u64>().expect("a time")).sum::<u64>()
+        };
+        Duration::from_nanos(self.of_each_thread("schedstat").iter().map(nanoseconds).sum())
     }
 
     /// How many times a thread of it has gone to sleep. It was awake before each of them.

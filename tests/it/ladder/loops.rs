@@ -239,9 +239,14 @@ fn at_the_same_time(names: impl IntoIterator<Item = &'static str>, test: impl Fn
     thread::scope(|scope| names.into_iter().for_each(|name| _ = scope.spawn(move || test(name))));
 }
 
-/// Waits until the server uses hardly any processor time. A server that spins never does so.
+/// Waits until the server wants hardly any processor time. A server that spins never does so.
 fn comes_to_rest(name: &str, server: &Process) {
-    let rests = || busy_time_in(Duration::from_millis(200), server) < Duration::from_millis(20);
+    let vitals = Vitals::of(server);
+    let rests = || {
+        let before = vitals.wanted_processor_time();
+        thread::sleep(Duration::from_millis(200));
+        vitals.wanted_processor_time().saturating_sub(before) < Duration::from_millis(20)
+    };
     eventually(&format!("{name} comes to rest"), rests);
 }
 
