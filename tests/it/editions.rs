@@ -2,7 +2,9 @@
 //! order of headings, paragraphs, items, rows and fold-outs; and in each of them the figures, the code and the links.
 //!
 //! Code stands in both to the letter. A picture, which is a code block `text`, may have its words translated. It has
-//! as many lines, and the same words with a figure, a `_`, a `::` or more than one capital.
+//! as many lines, and the same words with a figure, a `_`, a `::` or more than one capital. Fonts do not agree on the
+//! width of a Chinese character. So all lines of a picture have as many of them left of a column, with U+3000, the wide
+//! space, where a word is shorter.
 
 use std::fs;
 use std::iter::zip;
