@@ -249,6 +249,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             if let Some(session) = &mut self.session {
                 session.greet(&mut exchange.output[0]);
             }
+            self.check_answer(exchange.output[0].len());
             exchange.has_news = true;
         }
         exchange.turn.goes_on = self.pause == Pause::Budget && cause != Cause::Woken;
@@ -443,12 +444,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
             exchange.turn.answers += 1;
             let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
             let step = session.answer(input.unread_mut(), output);
-            if self.output_end != OutputEnd::Open && output.len() > pending {
+            let appended = output.len().saturating_sub(pending);
+            self.check_answer(appended);
+            if self.output_end != OutputEnd::Open && appended > 0 {
                 return Err(Reason::ProtocolError);
             }
             match step {
                 Step::Consumed(count) if count > 0 => input.consume(count),
-                Step::More if output.len() > pending => {}
+                Step::More if appended > 0 => {}
                 Step::NeedInput | Step::Consumed(_) => {
                     match self.state {
                         State::InputEnded(reason) => self.finish(reason, exchange),
@@ -547,11 +550,23 @@ impl<T: Stream, S: Session> Connection<T, S> {
         let has_room = output.free() >= self.largest_answer as usize;
         let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
         if let (Some(session), true) = (&mut self.session, may_speak) {
+            let pending = output.len();
             session.ending(reason, output);
+            self.check_answer(output.len().saturating_sub(pending));
         }
         input.clear();
         self.end_wait();
         self.enter(State::Finishing(reason));
+    }
+
+    /// A session that says more than it has stated would fail only when its client reads slowly. It shall fail always.
+    #[inline]
+    fn check_answer(&self, bytes: usize) {
+        let most = self.largest_answer as usize;
+        assert!(
+            bytes <= most || self.is_independent,
+            "an answer of {bytes} bytes, and Sizes::answer is {most}"
+        );
     }
 
     fn end_wait(&mut self) {

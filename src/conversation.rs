@@ -20,8 +20,8 @@ use crate::session::{Session, Timer};
 use crate::trace::Cause;
 use crate::wakes::Wakes;
 
-/// Drives a session as a server does, with a client that reads everything. The test says what the client sends, in which
-/// pieces, and looks at what it gets.
+/// Drives a session as a server does. The test says what the client sends, in which pieces, and looks at what it gets. The
+/// client reads everything, unless the test makes it [stop](Conversation::stop_reading).
 ///
 /// ```
 /// use okloop::conversation::Conversation;
@@ -125,6 +125,31 @@ impl<S: Session> Conversation<S> {
     pub fn end_input(&mut self) {
         self.connection.stream_mut().has_ended = true;
         self.read();
+    }
+
+    /// The client reads no more. The kernel takes `room` more bytes for it. The rest is pending output, and at high water
+    /// the session is not called ([`HIGH_WATER`](crate::config::HIGH_WATER)).
+    ///
+    /// ```
+    /// # use okloop::conversation::Conversation;
+    /// # use okloop::protocols::{Framing, OkSession};
+    /// let mut conversation = Conversation::start(OkSession::new(Framing::Lines));
+    /// conversation.received();
+    /// conversation.stop_reading(2);
+    /// conversation.send(b"hello\n");
+    /// assert_eq!(conversation.received(), b"OK");
+    /// conversation.go_on_reading();
+    /// assert_eq!(conversation.received(), b"...hello\n");
+    /// ```
+    pub fn stop_reading(&mut self, room: usize) {
+        self.turn_woken();
+        self.connection.stream_mut().room = Some(room);
+    }
+
+    /// The client reads everything again.
+    pub fn go_on_reading(&mut self) {
+        self.connection.stream_mut().room = None;
+        self.turn(Cause::Ready(Readiness { writable: true, ..Readiness::READABLE }));
     }
 
     /// Somebody wakes the session.
@@ -237,12 +262,14 @@ impl<S: Session> Conversation<S> {
     }
 }
 
-/// The server's end of a connection whose client reads everything.
+/// The server's end of a connection.
 #[derive(Debug, Default)]
 struct Pipe {
     arrived: VecDeque<u8>,
     has_ended: bool,
     written: Vec<u8>,
+    /// How many more bytes the kernel takes. `None`: the client reads everything.
+    room: Option<usize>,
     is_shut_down: bool,
 }
 
@@ -257,7 +284,9 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.written.write(bytes)
+        let count = bytes.len().min(self.room.unwrap_or(usize::MAX));
+        self.room = self.room.map(|room| room - count);
+        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { self.written.write(&bytes[..count]) }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -98,9 +98,8 @@
 //! - **A session never blocks.** It shares its thread with all others.
 //! - **Input is limited** to the largest request, 16 KiB by default ([`Session::sizes`]). A longer request ends the
 //!   session.
-//! - **Output is limited** to the largest answer for each call, 32 KiB by default. Above that, [`Buffer::push`] panics,
-//!   and the panic ends this session only ([more](Session#a-session-that-goes-wrong)). An answer that is larger goes out in
-//!   parts: [`Step::More`].
+//! - **Output is limited** to the largest answer for each call, 32 KiB by default. A session that appends more ends, alone
+//!   ([more](Session#a-session-that-goes-wrong)). An answer that is larger goes out in parts: [`Step::More`].
 //! - **A session is written to in its own turn only.** Others leave something for it, and wake it ([`Waker`]).
 //!
 //! # Sessions that talk
@@ -117,8 +116,8 @@
 //! use okloop::conversation::Conversation;
 //! use okloop::{Buffer, Client, Session, Step, Waker};
 //!
-//! /// What a member keeps for news (bytes). A member whose client does not read misses the rest.
-//! const MOST_NEWS: usize = 4096;
+//! /// What a member keeps for news (bytes). What it has not taken by then is lost.
+//! const MOST_NEWS: usize = 32 * 1024;
 //!
 //! /// The members, by the numbers of their sessions: each with its waker and its news.
 //! type Room = RefCell<BTreeMap<u64, (Waker, Vec<u8>)>>;
@@ -168,8 +167,17 @@
 //! assert_eq!(bob.received(), b"hello\n");
 //! ```
 //!
-//! The example `chat` does the same for ten thousand members: a line stands in its room once. A world that moves even when
-//! nobody types, as a game's does, has [`Server::run_with_tick`].
+//! **How much must a member keep?** The turn of a woken session comes after the batch of events, and in each iteration only
+//! [`WAKE_BUDGET`](config::WAKE_BUDGET) of them get theirs. So between two turns of one member every other one can have
+//! several, and in each it can answer many requests. Keep at least a few requests of every member that may speak. A member
+//! whose client does not read falls behind any limit: drop what it misses, and tell it how much.
+//!
+//! **To let others have their turns**, a session wakes itself and returns [`Step::Wait`]. All woken sessions have a turn
+//! before one of them has two. What it has not consumed, it is given again. Do this after some requests that wake others.
+//! Otherwise one client that sends a thousand lines in one packet fills the room before anybody takes a line.
+//!
+//! The example `chat` does both for ten thousand members: a line stands in its room once. A world that moves even when
+//! nobody types, as a game's does, has [`Server::run_with_tick`]. Its tick may wake sessions.
 //!
 //! # Tests and layers
 //!
@@ -198,11 +206,15 @@
 //! - **An end in order.** After [`Step::Close`] the client gets all pending output, although it may still be sending. A
 //!   session keeps its place until the client's kernel has everything.
 //! - **Drain.** [`Handle::stop`] closes the listening sockets, lets the sessions answer what the clients had sent, and
-//!   waits until they end, at most [`Config::drain_timeout`].
+//!   waits until they end, at most [`Config::drain_timeout`]. A session's last word is
+//!   [`ending`](Session::ending) with [`Reason::Drained`].
 //! - **Counters.** [`Stats`] counts sessions, bytes, and why each session ended ([`Reason`]).
 //!
-//! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. The command `okloop` does so, with
-//! [`Server::watch`] and without a second thread. The log goes through the [log] crate, to the logger that the program sets
+//! The limit of open files is the program's too: it bounds the sessions, and the library does not raise it.
+//!
+//! Signals belong to the program: catch SIGTERM, and call [`Handle::stop`]. With the crate `ctrlc` and its feature
+//! `termination`, this is `ctrlc::set_handler(move || handle.stop())`. The command `okloop` does it with [`Server::watch`],
+//! without a second thread. The log goes through the [log] crate, to the logger that the program sets
 //! up. The logger must not block, and neither must the report of a panic: [`log_panics`].
 //!
 //! # The way of a byte

@@ -56,7 +56,7 @@ pub enum Step {
     /// The session has appended a part of its answer, and took no input. The loop calls `answer` again when there is room
     /// for another part. A session sends an answer of any length in this way. A step that appends nothing is a mistake.
     More,
-    /// The session needs more input before it can go on. The loop calls again when more has arrived, or when the session
+    /// The session needs more input before it can go on. It may have appended something. The loop calls again when more has arrived, or when the session
     /// is woken. After the end of input this ends the session: it has answered everything.
     NeedInput,
     /// Another session, a thread or a deadline makes the answer. The loop does not read from the client and does not call
@@ -82,11 +82,11 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sizes {
-    /// The longest request (bytes, below 4 GiB). The input of [`Session::answer`] never holds more. A session that needs more input
-    /// when it has this much ends with [`Reason::RequestTooLarge`]. Default: 16 KiB.
+    /// The longest request (bytes, below 4 GiB). The input of [`Session::answer`] never holds more. A session that needs
+    /// more input when it has this much ends with [`Reason::RequestTooLarge`]. Default: 16 KiB.
     pub request: usize,
-    /// The most that one call of a session's method appends (bytes, below 4 GiB). Before each call of [`Session::answer`], the output
-    /// buffer has at least this much room. Default: 32 KiB.
+    /// The most that one call of a session's method appends (bytes, below 4 GiB). A session that appends more has made a
+    /// mistake. Before each call of [`Session::answer`], the output buffer has at least this much room. Default: 32 KiB.
     pub answer: usize,
     /// Whether the session is read and called even if its client does not read. By default it is not: with much pending
     /// output (64 KiB, [`HIGH_WATER`](crate::config::HIGH_WATER)) the loop leaves the client's input in the kernel. A
@@ -202,7 +202,7 @@ pub enum AtDeadline {
 /// A session ends alone, with [`Reason::ProtocolError`], after each of these mistakes:
 ///
 /// - One of its methods panics, or what makes it does.
-/// - It appends more than its largest answer, and [`Buffer::push`] panics.
+/// - It appends more than its largest answer in one call ([`Sizes::answer`]).
 /// - It consumes more than its input.
 /// - It returns [`Step::More`] without having appended anything.
 /// - It returns [`Step::EndOutput`] twice, or appends something after it.
@@ -217,7 +217,10 @@ pub enum AtDeadline {
 ///
 /// The session is dropped with its connection: after the batch of events in which it has ended, and after
 /// [`closed`](Session::closed). So no method of another session is running then. A session that has entered something that
-/// sessions share leaves it in its `Drop`, because `closed` is not called after a panic.
+/// sessions share leaves it in its `Drop`, because `closed` is not called after a panic. Between the session's last answer
+/// and its drop, its pending output is sent, and the client ends its direction. This can take as long as
+/// [`write_timeout`](crate::Config::write_timeout). If others shall not see it meanwhile, it also leaves where it returns
+/// [`Step::Close`], and in [`ending`](Session::ending).
 pub trait Session {
     /// How large the requests and answers are. The loop asks once, at the start.
     fn sizes(&self) -> Sizes {
@@ -263,7 +266,8 @@ pub trait Session {
 
     /// The server ends the session: the last word. The reason is one of [`Reason::Drained`], [`Reason::RequestTooLarge`],
     /// [`Reason::IdleTimeout`], [`Reason::Deadline`] and [`Reason::Ended`]. HTTP says 408 or 413 here, TLS sends its
-    /// `close_notify`. It is not called if the output has no room for the largest answer.
+    /// `close_notify`. It is not called while much output is pending, because there is no room for the largest answer: a
+    /// client that does not read gets no last word.
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
         let _ = (reason, output);
     }
@@ -273,8 +277,8 @@ pub trait Session {
         let _ = reason;
     }
 
-    /// What happens to the session's own deadline. The loop asks after each turn of the session, so a session that starts
-    /// its deadline must do so once, not in each answer of this method.
+    /// What happens to the session's own deadline. The loop asks after each turn of the session, even after the first one,
+    /// in which it greets. So a session that starts its deadline must do so once, not in each answer of this method.
     ///
     /// A protocol reads no clock. It says how long, and the loop counts.
     fn timer(&mut self) -> Timer {

@@ -126,7 +126,8 @@ impl fmt::Debug for Shared {
 ///
 /// Any thread may use it, and other sessions may in their turns, before, during and after the server's life. A wake is a
 /// hint, as an event is: several wakes can be one turn. Sessions that are woken together have their turns in any order.
-/// A wake never blocks and never fails. A wake of a session that has ended does nothing, and never reaches the next
+/// A wake runs nothing of the session itself, so the caller may hold a borrow or a lock that the session needs. It never
+/// blocks and never fails. A wake of a session that has ended does nothing, and never reaches the next
 /// session.
 ///
 /// The data that the session is woken for stands elsewhere: publish it first, then wake.
@@ -187,7 +188,8 @@ impl Waker {
     }
 
     /// Ends the session in order, with [`Reason::Ended`](crate::Reason::Ended): its pending output is sent, its last word
-    /// too ([`ending`](crate::Session::ending)), and its input is read no more.
+    /// too ([`ending`](crate::Session::ending)), and its input is read no more. As after a wake, it has to wait for its
+    /// turn. Before it, the session may still be called for other reasons.
     pub fn end(&self) {
         self.shared.wake(self.key, self.generation, END);
     }

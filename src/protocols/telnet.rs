@@ -64,6 +64,17 @@ const LONGEST_SUBNEGOTIATION: u16 = 1024;
 /// lines. Only `DO TIMING-MARK` is granted. Debian's client sends it after Ctrl-C, and shows nothing before the reply.
 ///
 /// The reply to a command comes after the answers to the input before the command, as RFC 860 requires.
+///
+/// | from the client | to the inner session | | from the inner session | to the client |
+/// |---|---|---|---|---|
+/// | CR LF | CR LF | | LF | CR LF |
+/// | CR NUL | CR LF | | CR LF | CR LF |
+/// | CR alone, backspace, DEL | as it is | | CR alone | as it is |
+/// | 255 255 | 255 | | 255 | 255 255 |
+/// | a command | nothing | | | |
+///
+/// So the inner session ends its lines with LF, and takes the CR of a client's line off. Its largest answer is its own: the
+/// layer has room for twice as much.
 #[derive(Debug)]
 pub struct Telnet<S> {
     inner: S,

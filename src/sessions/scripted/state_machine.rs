@@ -961,6 +961,21 @@ fn each_mistake_of_a_session_ends_it_alone_and_it_is_not_called_again() {
     }
 }
 
+/// Its client reads everything, so the buffer has room for far more.
+#[test]
+fn an_answer_that_is_larger_than_stated_ends_the_session() {
+    for (length, end) in [(10, None), (11, Some(Reason::ProtocolError))] {
+        let answer = move |input: &mut [u8], output: &mut Buffer| {
+            output.push(&vec![b'x'; if input.is_empty() { 0 } else { length }]);
+            Step::Consumed(input.len())
+        };
+        let given = Given { sizes: Sizes::new(10, 10), ..Given::new(answer) };
+        let mut session = Scripted::open(given, wire(ROOMY));
+        session.receive(b"x");
+        assert_eq!(session.closed, end, "{length}");
+    }
+}
+
 #[test]
 fn an_answer_in_parts_is_asked_for_when_there_is_room() {
     const PARTS: usize = 1000;
