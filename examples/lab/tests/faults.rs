@@ -25,15 +25,15 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
         &["greeting"],
         &[
             "many-in-one",
+            "reads-slowly",
             "stalled-readers",
             "crowd",
             "few-open-files",
             "no-files-left",
-            "memory-limit",
             "idle",
         ],
     ),
-    ("waits-for-newline", &["no-newline", "split-request"], &[]),
+    ("waits-for-newline", &["no-newline", "split-request"], &["stop-behind-window"]),
     ("ascii-only", &["not-text"], &[]),
     ("ignores-empty-lines", &["split-request", "byte-by-byte"], &STREAMS),
     ("fifty-lines", &["many-in-one"], &STREAMS),
@@ -43,15 +43,15 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
     ("closes-at-half-close", &["half-close", "half-close-early", "data-and-end"], &STREAMS),
     ("closes-early-half-close", &["half-close-early"], &[]),
     ("misses-the-end", &["data-and-end"], &["half-close-early"]),
-    ("exits-on-lost-client", &["reset-in-queue"], &["reset-mid-answer", "reset-unread", "memory-limit"]),
-    ("exits-on-write-error", &["reset-mid-answer"], &["reset-in-queue", "reset-unread", "memory-limit"]),
-    ("exits-on-read-error", &["reset-unread"], &["reset-in-queue", "reset-mid-answer", "memory-limit"]),
+    ("exits-on-lost-client", &["reset-in-queue"], &["reset-mid-answer", "reset-unread"]),
+    ("exits-on-write-error", &["reset-mid-answer"], &["reset-in-queue", "reset-unread"]),
+    ("exits-on-read-error", &["reset-unread"], &["reset-in-queue", "reset-mid-answer"]),
     ("lingers-shortly", &["polite-close"], &[]),
     ("no-keepalive", &["vanished"], &[]),
     (
         "buffers-all",
         &["never-reads", "stalled-readers"],
-        &["few-open-files", "no-files-left", "memory-limit", "ten-thousand", "sigterm", "sigterm-twice"],
+        &["polite-close", "few-open-files", "no-files-left", "ten-thousand", "sigterm", "sigterm-twice"],
     ),
     ("closes-slow-readers", &["reads-slowly"], &["stalled-readers"]),
     ("few-writers", &["stalled-readers"], &[]),
@@ -66,7 +66,7 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
     ("five-thousand", &["ten-thousand"], &[]),
     ("polls", &["idle"], &[]),
     ("leaks-files", &["after-a-crowd"], &[]),
-    ("leaks-memory", &["after-a-crowd"], &["memory-limit"]),
+    ("leaks-memory", &["after-a-crowd"], &[]),
     ("no-signals", &["sigterm", "sigterm-twice", "stop-behind-window"], &[]),
     ("forgets-the-window", &["stop-behind-window"], &[]),
     ("second-signal-kills", &["sigterm-twice"], &[]),
@@ -78,6 +78,9 @@ const MUTANTS: [(&str, &[&str], &[&str]); 41] = [
     ("waits-for-log", &["stdout-unread"], &[]),
     ("logs-to-client", &["no-standard-streams"], &[]),
 ];
+
+/// Cases that each of them may fail on a busy machine: times decide, and what an allocator keeps at the limit.
+const BUSY: [&str; 2] = ["flood", "memory-limit"];
 
 /// Cases in which much is sent, which the kernel cuts as it likes.
 const STREAMS: [&str; 13] = [
@@ -159,7 +162,7 @@ fn each_broken_server_fails_no_other_case() {
     let run = Run::of("matrix", &servers, &["--patience", "3"]);
     for (name, must, may) in MUTANTS {
         let failed = &run.failed[name];
-        let allowed = |case: &String| must.contains(&case.as_str()) || may.contains(&case.as_str());
+        let allowed = |case: &String| [must, may, &BUSY].iter().any(|cases| cases.contains(&case.as_str()));
         assert!(must.iter().all(|case| failed.contains(*case)), "{name} fails {failed:?}");
         assert!(failed.iter().all(allowed), "{name} fails {failed:?}");
     }
@@ -172,6 +175,19 @@ fn a_server_by_chunks_fails_where_lines_are_promised() {
     let only = cases.join(",");
     let run = Run::of("lines", &[server("plain", "nothing")], &["--framing", "lines", "--only", &only]);
     assert_eq!(run.failed["plain"], cases.iter().map(ToString::to_string).collect());
+}
+
+#[test]
+fn a_server_that_dies_is_told_as_dead_and_not_as_a_wrong_banner() {
+    let output =
+        lab(&["--server", &server("mortal", "exits-on-client")]).arg("--out").arg(out("mortal")).output();
+    let output = output.expect("the command runs");
+    let complaint = String::from_utf8(output.stderr).expect("it is text");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{complaint}");
+    assert!(
+        complaint.contains("the server has ended (exit status: 3)") && !complaint.contains("--banner"),
+        "{complaint}"
+    );
 }
 
 #[test]

@@ -235,8 +235,8 @@ impl<S: Session> Scripted<S> {
         if is_open {
             scripted.sessions.admit(client, new_session, now).expect("there is memory for one session");
         } else {
-            let waker = scripted.sessions.wakes.waker(KEY).expect("there is memory for a mark");
-            let session = new_session(waker, &client.0);
+            let own = scripted.sessions.wakes.waker(KEY).expect("there is memory for a mark");
+            let session = new_session(own, &client.0);
             scripted.sessions.begin(KEY, client, session, now);
         }
         scripted.end_iteration();

@@ -146,6 +146,7 @@ impl<S: Session> Session for Recorded<S> {
         }
         record.needs_input = matches!(step, Step::NeedInput | Step::Consumed(0));
         record.is_over |= step == Step::More && output.len() == pending;
+        record.is_over |= output.len() - pending > record.largest_answer && !record.is_independent;
         record.waits = step == Step::Wait;
         record.may_go_on = is_woken;
         record.has_closed = step == Step::Close;

@@ -19,11 +19,11 @@ impl Figure {
     /// Answers, or visits, in a second.
     pub const ANSWERS_PER_SECOND: Self = Self::new("answers_per_second", "answers/s", Unit::Whole).compared();
     /// The lines that were due in a second.
-    pub const OFFERED_PER_SECOND: Self = Self::new("offered_per_second", "offered/s", Unit::Whole);
+    pub const OFFERED_PER_SECOND: Self = Self::new("offered_per_second", "offered", Unit::Whole);
     /// Megabytes of a flood's text answered in a second.
     pub const MEGABYTES_PER_SECOND: Self = Self::new("megabytes_per_second", "MB/s", Unit::Whole).compared();
     /// Half of the answers took no longer.
-    pub const MEDIAN: Self = Self::new("latency_p50_us", "p50", Unit::Microseconds);
+    pub const MEDIAN: Self = Self::new("latency_p50_us", "p50", Unit::Microseconds).compared();
     /// 99 of 100 answers took no longer.
     pub const P99: Self = Self::new("latency_p99_us", "p99", Unit::Microseconds).compared();
     /// The slowest answer.
@@ -36,6 +36,18 @@ impl Figure {
     /// The server's processor time for a megabyte.
     pub const PROCESSOR_PER_MEGABYTE: Self =
         Self::new("server_cpu_us_per_megabyte", "CPU/MB", Unit::Microseconds).compared();
+    /// The lines of a chat that clients got in a second.
+    pub const DELIVERIES_PER_SECOND: Self =
+        Self::new("deliveries_per_second", "deliveries/s", Unit::Whole).compared();
+    /// The server's processor time for one line that one client gets.
+    pub const PROCESSOR_PER_DELIVERY: Self =
+        Self::new("server_cpu_us_per_delivery", "CPU/delivery", Unit::Microseconds).compared();
+    /// From when the lines of a round were said until half of the clients had them: the median of the rounds.
+    pub const TO_HALF: Self = Self::new("time_to_median_client_us", "median", Unit::Microseconds);
+    /// The same until the last client had them.
+    pub const TO_LAST: Self = Self::new("time_to_last_client_us", "last", Unit::Microseconds);
+    /// By how much the server's memory grew while the chat was spoken.
+    pub const GROWTH: Self = Self::new("memory_growth_bytes", "growth", Unit::Bytes);
     /// By how much the server's memory grew when all sessions were open and idle, for each session.
     pub const MEMORY_PER_SESSION: Self = Self::new("memory_bytes_per_idle_session", "process", Unit::Bytes);
     /// By how much the kernel stacks of all threads grew then, for each session.

@@ -78,7 +78,7 @@ mod tests {
         let points = vec![point(4000.0, vec![after(1), after(2)]), point(8000.0, vec![after(0)])];
         let expected = points[0].slices[0].latency.clone();
         let knee = Knee { rate: Some(8000.0), is_limit_of_load: false };
-        let log = render("a server", &Sweep { points, knee });
+        let log = render("a server", &Sweep { points, knee, knees: vec![Some(8000.0)] });
 
         let mut tags = Vec::new();
         for entry in IntervalLogIterator::new(log.as_bytes()) {

@@ -12,6 +12,9 @@
 //! line was due, not when it was sent. What a line waits for in the load is therefore in its latency, and the load also
 //! tells how late it was.
 //!
+//! A chat is spoken in rounds: the speakers say the lines of a round together, and those of the next one when all clients
+//! that read have all lines.
+//!
 //! Knows nothing of processes and figures.
 
 use std::net::SocketAddr;
@@ -25,7 +28,7 @@ use crate::compare::workload::{IN_FLIGHT, Role, Workload};
 use crate::support::load::client::{Answered, Client, News};
 use crate::support::load::schedule::Line;
 use crate::support::load::{Sessions, Sources};
-use crate::support::{Failure, Interrupt, latency};
+use crate::support::{Failure, Interrupt, latency, many};
 
 /// The load gives up a server from which nothing comes for so long. The kernel repeats a dropped handshake after one
 /// second and after three, which is not yet silence.
@@ -54,6 +57,14 @@ pub struct Heard {
     pub streamed: u64,
     /// The same, after it.
     pub late_streamed: u64,
+    /// Lines of a chat that clients got in that time.
+    pub delivered: u64,
+    /// The same, after it.
+    pub late_delivered: u64,
+    /// For each round of a chat, how long it took until half of the clients had all lines (nanoseconds).
+    pub to_half: Histogram<u64>,
+    /// The same until the last client had them.
+    pub to_last: Histogram<u64>,
 }
 
 /// Clients at work on one server.
@@ -68,6 +79,7 @@ pub struct Load<'a> {
     awaited: usize,
     /// Floods that stopped with work left. No new readiness will tell of it, so the load serves them in each turn.
     unfinished: Vec<usize>,
+    round: Round,
     answered: Vec<Answered>,
     heard: Heard,
     /// When a client last had news.
@@ -75,6 +87,15 @@ pub struct Load<'a> {
     /// The load has handled everything that happened before this moment. Patience compares with it, not with now: after
     /// Ctrl-Z and `fg`, the answers that came meanwhile wait in the kernel.
     caught_up_to: Instant,
+}
+
+/// A round of a chat.
+struct Round {
+    began: Instant,
+    /// How many clients have not all of its lines.
+    lacking: usize,
+    /// How many lines were said in this round and in those before.
+    said: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +118,10 @@ impl Heard {
             answering: latency::histogram(),
             streamed: 0,
             late_streamed: 0,
+            delivered: 0,
+            late_delivered: 0,
+            to_half: latency::histogram(),
+            to_last: latency::histogram(),
         }
     }
 }
@@ -118,6 +143,7 @@ impl<'a> Load<'a> {
             sleeps: true,
             awaited: 0,
             unfinished: Vec::new(),
+            round: Round { began: now, lacking: 0, said: 0 },
             answered: Vec::new(),
             heard: Heard::nothing(),
             progress: now,
@@ -165,16 +191,14 @@ impl<'a> Load<'a> {
         let (start, first) = (Instant::now(), self.places(Role::Lines).start);
         self.heard = Heard::nothing();
         (self.step, self.progress, self.sleeps) = (Step::Playing, start, sleeps);
-        for place in self.places(Role::Active) {
-            self.say(place, start)?;
-        }
+        self.all_say(start)?;
         self.unfinished.extend(self.places(Role::Flood));
         for place in self.places(Role::Visitor) {
             self.open(place)?;
         }
         let mut lines = lines.peekable();
         let end = start + time;
-        while lines.peek().is_some() || Instant::now() < end {
+        while lines.peek().is_some_and(|line| line.due < time) || self.goes_on(end) {
             let now = Instant::now();
             while let Some(line) = lines.next_if(|line| start + line.due <= now) {
                 let due = start + line.due;
@@ -203,14 +227,24 @@ impl<'a> Load<'a> {
             self.sessions.client(place).map_or(Ok(()), Client::leave)?;
         }
         let deadline = Instant::now() + OPENING;
-        while self.awaited > 0 {
-            self.turn(Interrupt::TICK, None).map_err(|failure| failure.while_parting(self.awaited))?;
+        while self.awaited + self.round.lacking > 0 {
+            self.turn(Interrupt::TICK, None).map_err(|failure| self.while_parting(failure))?;
             if self.caught_up_to > deadline {
                 let silence = Failure::Silent(format!("not all answers came within {OPENING:?}"));
-                return Err(silence.while_parting(self.awaited));
+                return Err(self.while_parting(silence));
             }
         }
         Ok(&self.heard)
+    }
+
+    fn while_parting(&self, failure: Failure) -> Failure {
+        match (failure, self.round.lacking) {
+            (Failure::Silent(_), 1..) => {
+                let lacking = many(self.round.lacking, "client");
+                Failure::WrongAnswer(format!("a line is lost: {lacking} did not get every line"))
+            }
+            (failure, _) => failure.while_parting(self.awaited),
+        }
     }
 
     /// What the clients have received, and a load that has received nothing.
@@ -227,9 +261,27 @@ impl<'a> Load<'a> {
         self.sessions.client(place).map_or(Ok(()), |client| client.say(due))
     }
 
+    /// Lets all active clients say their lines. In a chat this begins a round.
+    fn all_say(&mut self, now: Instant) -> Result<(), Failure> {
+        if let Some(talk) = self.workload.talk {
+            let lacking = self.workload.sessions() - self.workload.count(Role::NeverReads);
+            // The only speaker hears nothing.
+            let lacking = if talk.speakers == 1 { lacking - 1 } else { lacking };
+            let said = self.round.said + talk.speakers * talk.lines;
+            self.round = Round { began: now, lacking, said };
+        }
+        self.places(Role::Active).try_for_each(|place| self.say(place, now))
+    }
+
+    /// Whether the load plays on: until `end`, and until enough lines were said. A round that does not end is enough.
+    fn goes_on(&self, end: Instant) -> bool {
+        let is_enough = self.round.said >= self.workload.least_lines || self.round.began.elapsed() > PATIENCE;
+        Instant::now() < end || !is_enough
+    }
+
     /// Starts a new client in the given place.
     fn open(&mut self, place: usize) -> Result<(), Failure> {
-        self.sessions.open(place, self.workload.role(place).part(), place)
+        self.sessions.open(place, self.workload.part(place), place)
     }
 
     /// One turn of the loop: wait, and serve the ready clients and those with work left. Says whether the kernel has no
@@ -268,6 +320,13 @@ impl<'a> Load<'a> {
             (Step::Playing, News::Answered) if self.workload.role(place) == Role::Active => {
                 self.say(place, Instant::now())?;
             }
+            (step, News::Heard { lines, has_all }) => {
+                let playing = step == Step::Playing;
+                *if playing { &mut self.heard.delivered } else { &mut self.heard.late_delivered } += lines;
+                if has_all {
+                    self.end_of_lines()?;
+                }
+            }
             (Step::Playing, News::Left) => self.open(place)?,
             // A flood leaves too, but it is not a visit.
             (Step::Parting, News::Left) if self.workload.role(place) == Role::Flood => self.awaited -= 1,
@@ -283,6 +342,20 @@ impl<'a> Load<'a> {
             _ => {}
         }
         Ok(true)
+    }
+
+    /// A client of a chat has all lines of the round.
+    fn end_of_lines(&mut self) -> Result<(), Failure> {
+        let took = self.round.began.elapsed();
+        self.round.lacking = self.round.lacking.saturating_sub(1);
+        if self.round.lacking == self.workload.sessions() / 2 {
+            latency::record(&mut self.heard.to_half, took);
+        }
+        if self.round.lacking > 0 {
+            return Ok(());
+        }
+        latency::record(&mut self.heard.to_last, took);
+        if self.step == Step::Playing { self.all_say(Instant::now()) } else { Ok(()) }
     }
 
     /// Counts the answers that are complete.

@@ -13,7 +13,7 @@ use crate::compare::family::{Family, Used};
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::kernel;
 use crate::compare::load::{Heard, Load};
-use crate::compare::workload::{BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
+use crate::compare::workload::{BESIDE_CHAT, BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
 use crate::support::load::Sources;
 use crate::support::load::schedule::regular;
 use crate::support::{
@@ -55,11 +55,17 @@ impl Bench {
                 "needs {needed} open files a process, the limit is {limit}"
             )));
         }
-        // To wake another processor costs more than an answer, in a virtual machine above all. One client and its server
-        // never work at the same time, so they share a processor. A machine may have only one, and they share it too.
-        let shared = (workload.kind == Kind::Typing).then(OwnProcessor::take).and_then(Result::ok);
+        // The kernel would put the server and the load on one processor or on two, by chance, and the figures would tell which.
+        // To wake another processor costs more than an answer, in a virtual machine above all, and one client and its server
+        // never work at the same time: they share one. In all other workloads the load has its own. A machine may have only
+        // one, and they share it then too.
+        let own = OwnProcessor::take().ok();
         let descendants = Descendants;
-        let server = self.start(contender, &workload.to_string())?;
+        let start = || self.start(contender, &workload.to_string());
+        let server = match &own {
+            Some(own) if workload.kind != Kind::Typing => own.beside(start)?,
+            _ => start()?,
+        };
         let (clients, flood) = workload.without_flood();
         let load = |workload| Load::new(server.address, workload, &self.sources, &self.interrupt);
         let (mut load, mut flood) = (load(&clients)?, flood.as_ref().map(load).transpose()?);
@@ -70,7 +76,7 @@ impl Bench {
         // Before the sessions are reset: otherwise thousands of threads would wake up for it.
         drop(server);
         drop(descendants);
-        drop(shared);
+        drop(own);
         figures
     }
 
@@ -155,6 +161,9 @@ fn measure(
             Kind::Fairness => {
                 load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_FLOOD, time), true)?;
             }
+            Kind::Chat => {
+                load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_CHAT, Duration::MAX), true)?;
+            }
             _ => load.play(time)?,
         }
         flood.map_or(Ok(()), |flood| flood.join().expect("the load does not panic"))
@@ -164,8 +173,11 @@ fn measure(
     // at rest, and it has used its time for them.
     let heard = load.part()?;
     let streamed = flood.map(Load::part).transpose()?.unwrap_or(heard);
-    let used = Family::now().used().since(&before);
-
+    let after = Family::now();
+    let used = after.used().since(&before);
+    if let (Kind::Chat, Some(idle), Some(after)) = (workload.kind, idle, after.memory()) {
+        figures.note(Figure::GROWTH, (bytes(after) - bytes(idle)).max(0.0));
+    }
     figures.note(Figure::LOAD_PROCESSORS, own.as_secs_f64() / heard.time.as_secs_f64());
     figures.note_latency(&heard.latency);
     figures.note_speed(workload.kind, heard, streamed);
@@ -202,7 +214,12 @@ impl Figures {
 
     fn note_speed(&mut self, kind: Kind, heard: &Heard, flood: &Heard) {
         let seconds = heard.time.as_secs_f64();
-        if kind != Kind::Bulk {
+        if kind == Kind::Chat {
+            self.note(Figure::DELIVERIES_PER_SECOND, heard.delivered as f64 / seconds);
+            for (figure, times) in [(Figure::TO_HALF, &heard.to_half), (Figure::TO_LAST, &heard.to_last)] {
+                self.note(figure, times.value_at_quantile(0.5) as f64 / 1e3);
+            }
+        } else if kind != Kind::Bulk {
             self.note(Figure::ANSWERS_PER_SECOND, heard.answers as f64 / seconds);
         }
         if kind == Kind::Fairness {
@@ -222,6 +239,9 @@ impl Figures {
         let processor = used.0.map(in_microseconds);
         if matches!(kind, Kind::Bulk | Kind::Fairness) {
             self.note(Figure::PROCESSOR_PER_MEGABYTE, processor.map(|time| time / megabytes));
+        } else if kind == Kind::Chat {
+            let deliveries = (heard.delivered + heard.late_delivered) as f64;
+            self.note(Figure::PROCESSOR_PER_DELIVERY, processor.map(|time| time / deliveries));
         } else {
             self.note(Figure::PROCESSOR_PER_ANSWER, processor.map(|time| time / answers));
         }

@@ -76,7 +76,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = measure_all(arguments, occasion, contenders, &bench);
     bench.interrupt.release();
     tell(arguments, &report)?;
-    if report.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+    let objections = report.objections(own);
+    match report.interrupted {
+        true => Err(Failure::Interrupted),
+        false if objections.is_empty() => Ok(()),
+        false => Err(Failure::Judged(objections.join("\n"))),
+    }
 }
 
 /// Writes the files and shows the tables, each also when the other fails.
@@ -115,10 +120,11 @@ fn measure_all(
     let typing = sessions.iter().map(|&sessions| Workload::typing(sessions));
     let others =
         [Workload::crowd(arguments.active()), Workload::churn(), Workload::bulk(), Workload::fairness()];
-    let workloads: Vec<_> = typing.chain(others).collect();
+    let workloads: Vec<_> = typing.chain(others).chain(Workload::chats(arguments.chat_clients())).collect();
     let rounds = arguments.rounds();
 
-    let steps_of_a_round = workloads.len() * contenders.len() + sweep::TURNS;
+    let mut cells = rounds::empty_cells(&contenders, &workloads);
+    let steps_of_a_round = cells.len() + sweep::TURNS;
     let steps = rounds * steps_of_a_round;
     let progress = progress("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}", steps);
     let begin = |what: String, place: usize| {
@@ -128,7 +134,6 @@ fn measure_all(
         }
         progress.set_message(what);
     };
-    let mut cells = rounds::empty_cells(contenders.len(), &workloads);
     let mut searches: Vec<_> = contenders.iter().map(|_| Ok(Search::default())).collect();
     for round in 0..rounds {
         let start = round * steps_of_a_round;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::compare::figures::{Figure, Figures};
 use crate::compare::measure::Bench;
-use crate::compare::workload::Workload;
+use crate::compare::workload::{Kind, Workload};
 use crate::support::{Candidate, Failure, in_microseconds};
 
 /// A server that needs longer to open its sessions would take most of the time of the whole comparison.
@@ -38,10 +38,11 @@ pub struct Summary {
 }
 
 impl Cell {
-    /// Whether the sessions took so long to open that the measurement is made once.
+    /// Whether the sessions took so long to open, or so many lines are said, that the measurement is made once.
     fn is_slow(&self) -> bool {
         let opening = self.runs.first().and_then(|run| run.of(Figure::OPENING));
-        opening.is_some_and(|opening| opening > in_microseconds(SLOW_OPENING))
+        opening
+            .is_some_and(|opening| self.workload.least_lines > 0 || opening > in_microseconds(SLOW_OPENING))
     }
 
     /// The figure over all rounds; none if one round lacks it.
@@ -81,8 +82,11 @@ pub fn play_round(
 ) {
     for turn in 0..cells.len() {
         // Another server begins in each round: the first one may find a cooler processor.
-        let nth = (turn % contenders.len() + round) % contenders.len();
-        let at = turn - turn % contenders.len() + nth;
+        let of_workload = |cell: &Cell| cell.workload == cells[turn].workload;
+        let first = cells.iter().position(of_workload).expect("the workload of this turn is there");
+        let count = cells.iter().filter(|cell| of_workload(cell)).count();
+        let at = first + (turn - first + round) % count;
+        let nth = cells[at].contender;
         if cells[at].failure.is_some() || cells[at].is_slow() {
             continue;
         }
@@ -105,11 +109,13 @@ pub fn final_failure(cells: &[Cell], contender: usize) -> Option<Failure> {
     of_contender.filter_map(|cell| cell.failure.clone()).find(Failure::is_final)
 }
 
-/// The cells in the order of a round: for each workload, each contender.
-pub fn empty_cells(contenders: usize, workloads: &[Workload]) -> Vec<Cell> {
+/// The cells in the order of a round: for each workload, each contender for which it is.
+pub fn empty_cells(contenders: &[Candidate], workloads: &[Workload]) -> Vec<Cell> {
     let of_workload = |workload: &Workload| {
+        let is_chat = workload.kind == Kind::Chat;
+        let contenders = contenders.iter().enumerate().filter(move |(_, server)| server.is_chat == is_chat);
         let workload = workload.clone();
-        (0..contenders).map(move |contender| Cell {
+        contenders.map(move |(contender, _)| Cell {
             contender,
             workload: workload.clone(),
             runs: Vec::new(),

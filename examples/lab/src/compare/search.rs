@@ -61,6 +61,8 @@ pub struct Search {
     climb: Option<u32>,
     /// The staircase, after the first climb.
     staircase: Option<Staircase>,
+    /// How many steps the staircase had taken when each round began.
+    rounds: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,8 @@ pub struct Sweep {
     pub points: Vec<Point>,
     /// The knee.
     pub knee: Knee,
+    /// The same of each round alone (lines a second), where its staircase took steps.
+    pub knees: Vec<Option<f64>>,
 }
 
 /// One rate.
@@ -119,6 +123,7 @@ impl Search {
     /// Begins a round: its rates double from the first one until one is missed. Then the staircase goes on.
     pub fn begin_round(&mut self) {
         self.climb = Some(0);
+        self.rounds.push(self.taken().len());
     }
 
     /// The rate of the next slice (lines a second).
@@ -147,17 +152,26 @@ impl Search {
 
     /// What was found; none if nothing was played.
     pub fn finish(self) -> Option<Sweep> {
-        let knee = self.knee();
+        let (knee, knees) = (self.knee(), self.knees());
         let point = |(step, slices)| Point { rate: rate(step), slices, is_of_climb: step % OCTAVE == 0 };
         let points: Vec<_> = self.played.into_iter().map(point).collect();
-        (!points.is_empty()).then_some(Sweep { points, knee })
+        (!points.is_empty()).then_some(Sweep { points, knee, knees })
+    }
+
+    fn taken(&self) -> &[(u32, Verdict)] {
+        self.staircase.as_ref().map_or(&[], |staircase| &staircase.taken)
+    }
+
+    fn knees(&self) -> Vec<Option<f64>> {
+        let ends = self.rounds.iter().skip(1).copied().chain([self.taken().len()]);
+        let of_round =
+            |(&begin, end): (&usize, usize)| middle(&self.taken()[begin..end]).map(|(step, _)| rate(step));
+        self.rounds.iter().zip(ends).map(of_round).collect()
     }
 
     fn knee(&self) -> Knee {
-        let mut taken = self.staircase.as_ref().map(|staircase| staircase.taken.clone()).unwrap_or_default();
-        taken.sort();
-        // Of two in the middle the lower one, which was held more often.
-        let Some(&(step, verdict)) = taken.get(taken.len().saturating_sub(1) / 2) else {
+        let taken = self.taken();
+        let Some((step, verdict)) = middle(taken) else {
             // The rate was never too high, or always, or only a part of the search was played.
             let is_held = |slice: &Played| slice.verdict == Verdict::Held;
             let held = self.played.iter().rfind(|(_, slices)| slices.iter().any(is_held));
@@ -226,6 +240,13 @@ impl Heard {
             Verdict::Held
         }
     }
+}
+
+/// The median. Of two in the middle the lower one, which was held more often.
+fn middle(taken: &[(u32, Verdict)]) -> Option<(u32, Verdict)> {
+    let mut taken = taken.to_vec();
+    taken.sort_unstable();
+    taken.get(taken.len().saturating_sub(1) / 2).copied()
 }
 
 /// The rate of a step (lines a second).

@@ -42,7 +42,10 @@ pub fn play_round(
     searches: &mut [Result<Search, Failure>],
     mut begin: impl FnMut(usize),
 ) {
-    for (nth, search) in searches.iter_mut().enumerate() {
+    // The lines of a chat have no answers.
+    let swept = |nth: &usize| !contenders[*nth].is_chat;
+    let servers = (0..contenders.len()).filter(swept).count();
+    for (nth, search) in searches.iter_mut().enumerate().filter(|(nth, _)| swept(nth)) {
         if let Some(failure) = rounds::final_failure(measured, nth) {
             *search = Err(failure);
         }
@@ -55,9 +58,9 @@ pub fn play_round(
             return not_failed.for_each(|search| *search = Err(failure.clone()));
         }
     };
-    let workload = Workload::rates(sessions(bench.file_limit, contenders.len()));
+    let workload = Workload::rates(sessions(bench.file_limit, servers));
     let mut entrants = Vec::new();
-    for (contender, search) in contenders.iter().zip(searches) {
+    for (contender, search) in contenders.iter().zip(searches).filter(|(contender, _)| !contender.is_chat) {
         let Ok(found) = search else { continue };
         found.begin_round();
         let started = processor.beside(|| bench.start(contender, "open loop")).and_then(|server| {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::support::load::chat::Talk;
 use crate::support::load::client::Part;
+use crate::support::{many, thousands};
 
 /// How many connections are being made at a time: as many as the tutorial's `listen(10)` lets wait. With more, the
 /// measurement would show how the kernel drops handshakes and repeats them a second later.
@@ -13,6 +15,18 @@ pub const IN_FLIGHT: usize = 10;
 pub const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
 /// How many active clients are beside a flood.
 pub const BESIDE_FLOOD: usize = 20;
+/// How many clients of a chat type commands, each as often as a client beside a flood. All clients of the smallest chat
+/// are speakers, clients that type, and others.
+pub const BESIDE_CHAT: usize = 10;
+const SPEAKERS: usize = 16;
+/// The fewest clients of a chat, and the most.
+pub const CHAT_CLIENTS: (usize, usize) = (100, 10_000);
+/// The most where some of them never read.
+const WITH_SLOW_READERS: usize = 1000;
+/// One client of so many never reads.
+const ONE_NEVER_READS: usize = 100;
+/// A room of the four chats keeps more lines than these, and a socket holds fewer.
+const LINES_FOR_SLOW_READERS: usize = 1024;
 
 /// A number of clients and what they do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +35,10 @@ pub struct Workload {
     pub kind: Kind,
     /// How many clients have each role, in the order of their places. Visitors are last.
     parts: Vec<(Role, usize)>,
+    /// What is said in each round of a chat.
+    pub talk: Option<Talk>,
+    /// How many lines are said at least, however long that takes.
+    pub least_lines: usize,
 }
 
 /// The workloads that there are.
@@ -38,12 +56,20 @@ pub enum Kind {
     Fairness,
     /// All clients send by the clock, at growing rates.
     Rates,
+    /// Each line goes to all other clients.
+    Chat,
 }
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::Typing => write!(f, "{} sessions", self.sessions()),
+            Kind::Typing => write!(f, "{} sessions", thousands(self.sessions() as f64)),
+            Kind::Chat => {
+                let clients = thousands(self.sessions() as f64);
+                write!(f, "{}, {clients} clients", many(self.count(Role::Active), "speaker"))?;
+                let never_read = self.count(Role::NeverReads);
+                if never_read > 0 { write!(f, ", {never_read} of them never read") } else { Ok(()) }
+            }
             kind => write!(f, "{}", kind.key()),
         }
     }
@@ -59,6 +85,7 @@ impl Kind {
             Self::Bulk => "bulk",
             Self::Fairness => "fairness",
             Self::Rates => "rates",
+            Self::Chat => "chat",
         }
     }
 }
@@ -74,25 +101,15 @@ pub enum Role {
     Flood,
     /// Nothing.
     Idle,
+    /// It reads the greeting of a chat, and nothing behind it.
+    NeverReads,
     /// It opens a session for one line, and another one when that has ended.
     Visitor,
 }
 
-impl Role {
-    /// How the load plays it.
-    pub fn part(self) -> Part {
-        match self {
-            Self::Active | Self::Idle => Part::Talk,
-            Self::Lines => Part::Lines,
-            Self::Flood => Part::Flood,
-            Self::Visitor => Part::Visit,
-        }
-    }
-}
-
 impl Workload {
     fn new(kind: Kind, parts: impl Into<Vec<(Role, usize)>>) -> Self {
-        Self { kind, parts: parts.into() }
+        Self { kind, parts: parts.into(), talk: None, least_lines: 0 }
     }
 
     /// So many sessions, of which one sends a line after each answer.
@@ -123,6 +140,25 @@ impl Workload {
     /// So many sessions that send lines by the clock.
     pub fn rates(sessions: usize) -> Self {
         Self::new(Kind::Rates, [(Role::Lines, sessions)])
+    }
+
+    /// The loads on a chat: one speaker; several; and several while one of a hundred clients never reads.
+    ///
+    /// The last one says long lines, and so many of them that the sockets of such clients do not hold them.
+    pub fn chats(clients: usize) -> [Self; 3] {
+        let chat = |talk: Talk, clients: usize, never_read: usize, least_lines| {
+            let idle = clients - talk.speakers - BESIDE_CHAT - never_read;
+            let (speakers, typing) = ((Role::Active, talk.speakers), (Role::Lines, BESIDE_CHAT));
+            let parts = [speakers, typing, (Role::Idle, idle), (Role::NeverReads, never_read)];
+            Self { talk: Some(talk), least_lines, ..Self::new(Kind::Chat, parts) }
+        };
+        let several = Talk { speakers: SPEAKERS, lines: 2, length: 64 };
+        let fewer = clients.min(WITH_SLOW_READERS);
+        [
+            chat(Talk { speakers: 1, lines: 1, length: 64 }, clients, 0, 0),
+            chat(several, clients, 0, 0),
+            chat(Talk { length: 1000, ..several }, fewer, fewer / ONE_NEVER_READS, LINES_FOR_SLOW_READERS),
+        ]
     }
 
     /// The same without the floods, and the floods, where there are other clients beside them.
@@ -160,6 +196,18 @@ impl Workload {
             start += count;
         }
         0..0
+    }
+
+    /// What the load plays in the given place.
+    pub fn part(&self, place: usize) -> Part {
+        match (self.role(place), self.talk) {
+            (Role::NeverReads, _) => Part::NeverReads,
+            (_, Some(talk)) => Part::Chat(talk),
+            (Role::Active | Role::Idle, None) => Part::Talk,
+            (Role::Lines, None) => Part::Lines,
+            (Role::Flood, None) => Part::Flood,
+            (Role::Visitor, None) => Part::Visit,
+        }
     }
 
     /// The role of the client in the given place.

@@ -88,13 +88,6 @@ impl Play {
     }
 }
 
-impl Case {
-    /// Whether it is the first of its group.
-    pub fn is_first(&self) -> bool {
-        self.number.ends_with(".1")
-    }
-}
-
 /// All cases, in the order of the page.
 pub fn all() -> Vec<Case> {
     const WELL_FORMED: &str = "the page is well-formed";
@@ -140,6 +133,16 @@ pub enum Stop {
     CannotRun(String),
 }
 
+impl Stop {
+    /// The same, with a change of the failure if it is one.
+    pub fn change(mut self, change: impl FnOnce(&mut Failure)) -> Self {
+        if let Self::Fails(failure) = &mut self {
+            change(failure);
+        }
+        self
+    }
+}
+
 /// What was expected, and what came.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure {
@@ -176,24 +179,14 @@ impl Verdict {
     /// All of them, in the order of a legend.
     pub const ALL: [Self; 4] = [Self::Passes, Self::Fails, Self::NotApplicable, Self::CouldNotRun];
 
-    /// In a table, and in a sentence after the server's name.
-    pub fn texts(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Passes => ("✓", "passes"),
-            Self::Fails => ("✗", "fails"),
-            Self::NotApplicable => ("–", "not applicable"),
-            Self::CouldNotRun => ("?", "could not be run"),
-        }
-    }
-
     /// In a table.
     pub fn sign(self) -> &'static str {
-        self.texts().0
+        ["✓", "✗", "–", "?"][self as usize]
     }
 
-    /// In a sentence.
+    /// In a sentence, after the server's name.
     pub fn words(self) -> &'static str {
-        self.texts().1
+        ["passes", "fails", "not applicable", "could not be run"][self as usize]
     }
 
     /// In a style sheet.

@@ -11,6 +11,7 @@ mod report;
 mod runner;
 mod trial;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -56,8 +57,8 @@ pub struct Arguments {
     answer: Answer,
 
     /// The most bytes that one answer repeats, with framing by chunks
-    #[arg(long, value_name = "BYTES", default_value_t = CHUNK, value_parser = positive)]
-    chunk: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = NonZeroUsize::new(CHUNK).expect("it has bytes"))]
+    chunk: NonZeroUsize,
 
     /// What a client sends to ask for the end, for example quit\n
     #[arg(long, value_name = "TEXT", value_parser = unescaped)]
@@ -84,8 +85,8 @@ pub struct Arguments {
     patience: Duration,
 
     /// How many servers are tested together, in cases that do not compare times [default: the number of processors]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
 
     /// Where faults.html, faults.json and faults.xml for CI systems are written
     #[arg(long, value_name = "DIR", default_value = "target/faults")]
@@ -120,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The limit of open files"))?;
     // Servers that left their process group.
     let _descendants = Descendants;
-    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
     let logs = &arguments.out.join("logs");
     let runner = Runner { patience: arguments.patience, jobs, logs, expected: committed.as_ref(), interrupt };
 
@@ -160,7 +161,7 @@ impl Arguments {
             .end
             .clone()
             .map(|request| End { request: request.into_bytes(), goodbye: self.goodbye.clone().into_bytes() });
-        Protocol { banner, prefix, framing: self.framing, answer: self.answer, chunk: self.chunk, end }
+        Protocol { banner, prefix, framing: self.framing, answer: self.answer, chunk: self.chunk.get(), end }
     }
 }
 
@@ -191,12 +192,4 @@ fn escaped(text: &[u8]) -> String {
 #[expect(clippy::unnecessary_wraps, reason = "clap's parsers return a Result")]
 fn unescaped(text: &str) -> Result<String, String> {
     Ok(text.replace("\\r", "\r").replace("\\n", "\n"))
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(error.to_string()),
-    }
 }

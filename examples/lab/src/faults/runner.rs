@@ -46,6 +46,9 @@ fn as_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S:
 pub struct Row {
     #[serde(flatten)]
     pub case: Case,
+    /// Whether it is the first of its group in this run.
+    #[serde(skip)]
+    pub is_first: bool,
     /// In the order of the servers.
     pub findings: Vec<Finding>,
 }
@@ -121,8 +124,8 @@ impl Runner<'_> {
                 if self.interrupt.is_asked() {
                     break;
                 }
-                let row = Row { case: case.clone(), findings };
-                bar.suspend(|| terminal::row(&row, case.group != group));
+                let row = Row { case: case.clone(), is_first: case.group != group, findings };
+                bar.suspend(|| terminal::row(&row));
                 group = &case.group;
                 rows.push(row);
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::case::{Checked, Stop, cannot_run};
+use super::case::{Checked, Failure, Stop, cannot_run};
 use super::client::Client;
 use crate::support::{ChildGuard, Interrupt, Process, Protocol, Server, usage};
 
@@ -69,30 +69,22 @@ impl Trial {
 
     /// The outcome, and how the process ended if that is why the case fails. A moment later the kernel may show it.
     pub fn explained<T>(&self, outcome: Checked<T>) -> Checked<T> {
-        outcome.map_err(|stop| match stop {
-            Stop::Fails(mut failure) => {
-                if let Some(death) = self.server.death_within(Duration::from_millis(20))
-                    && !failure.came.contains(&death.to_string())
-                {
-                    failure.came = format!("{}; {death}", failure.came);
-                }
-                Stop::Fails(failure)
+        let explain = |failure: &mut Failure| {
+            if let Some(death) = self.server.death_within(Duration::from_millis(20))
+                && !failure.came.contains(&death.to_string())
+            {
+                failure.came.extend(["; ", &death.to_string()]);
             }
-            stop => stop,
-        })
+        };
+        outcome.map_err(|stop| stop.change(explain))
     }
 
     /// One more client is greeted and answered.
     pub fn serves_the_next(&self) -> Checked {
-        let after = |stop| match stop {
-            Stop::Fails(mut failure) => {
-                failure.expected = format!("the next client is served: {}", failure.expected);
-                Stop::Fails(failure)
-            }
-            stop => stop,
-        };
-        let client = Client::greeted(self).map_err(after)?;
-        client.ask(b"are you there?\n").map_err(after)
+        let served = Client::greeted(self).and_then(|client| client.ask(b"are you there?\n"));
+        served.map_err(|stop| {
+            stop.change(|failure| failure.expected.insert_str(0, "the next client is served: "))
+        })
     }
 
     /// Connects this many clients, each greeted and answered once; all stay open.
@@ -142,5 +134,5 @@ impl Trial {
 
 /// The 99th percentile of sorted times.
 pub fn p99(times: &[Duration]) -> Duration {
-    times.get((times.len() * 99 / 100).min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+    times.get(times.len() * 99 / 100).copied().unwrap_or_default()
 }

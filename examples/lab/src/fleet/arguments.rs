@@ -21,7 +21,7 @@ pub struct Arguments {
     pub sessions: u32,
 
     /// Sessions with a line each tenth of a second; at most all of them
-    #[arg(long, value_name = "N", default_value_t = 100, alias = "typists")]
+    #[arg(long, value_name = "N", default_value_t = 100)]
     pub active: u32,
 
     /// How long they send before one process drains

@@ -2,6 +2,7 @@
 //! Reports are short, and the parent always reads.
 
 use std::iter::Peekable;
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -26,7 +27,7 @@ const ORDERS: Token = Token(usize::MAX - 1);
 pub fn run(share: &Share) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The open-file limit"))?;
     let sessions = Sessions::new(share.target, Sources::new(share.source, 1, PORTS))?;
-    let orders = Orders::follow(sessions.registry(), ORDERS).map_err(Failure::system("The orders"))?;
+    let orders = orders::follow(sessions.registry(), ORDERS).map_err(Failure::system("The orders"))?;
     let clients = Clients {
         share,
         orders,
@@ -95,27 +96,29 @@ impl Clients<'_> {
 
     /// Follows the parent's orders; says whether there may be more.
     fn obey(&mut self) -> Result<bool, Failure> {
-        while let Some(order) = self.orders.next() {
-            match order {
-                Order::Open => {
+        loop {
+            match self.orders.0.try_recv() {
+                // The parent has ended.
+                Err(TryRecvError::Disconnected) => return Ok(false),
+                Err(TryRecvError::Empty) => return Ok(true),
+                Ok(Order::Open) => {
                     self.sessions.reserve(self.share.sessions);
                     self.step = Step::Opening;
                 }
-                Order::Send => {
+                Ok(Order::Send) => {
                     let start = Instant::now();
                     let lines = regular(INTERVAL, self.share.active as usize, Duration::MAX);
                     let lines = lines.map(move |line| (start + line.due, line.session));
                     self.lines = Some((Box::new(lines) as Box<dyn Iterator<Item = _>>).peekable());
                 }
-                Order::Mark => {
+                Ok(Order::Mark) => {
                     self.marked = Some(Instant::now());
                     orders::report(&Report::Marked(self.lines_at_mark()))?;
                     self.latencies.reset();
                 }
-                Order::CallRoll => (self.lines, self.step) = (None, Step::Calling(0)),
+                Ok(Order::CallRoll) => (self.lines, self.step) = (None, Step::Calling(0)),
             }
         }
-        Ok(!self.orders.have_ended())
     }
 
     fn lines_at_mark(&mut self) -> Lines {
@@ -182,7 +185,7 @@ impl Clients<'_> {
         loop {
             match self.sessions.turn(place, &mut self.answered) {
                 Ok(News::Nothing) => return,
-                Ok(News::Part | News::Streamed(_) | News::Left) => {}
+                Ok(News::Part | News::Streamed(_) | News::Heard { .. } | News::Left) => {}
                 Ok(News::Greeted) => {
                     self.in_flight -= 1;
                     self.tally.greeted += 1;

@@ -6,7 +6,6 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::fleet::answers::Answers;
 use crate::fleet::message::{Lines, Order, Report, Share, Tally};
 use crate::support::{ChildGuard, Failure, Interrupt, count, many, read_lines};
 
@@ -90,12 +89,11 @@ impl Crowd {
     }
 
     /// Sets a mark, and returns how the lines since the last one were answered.
-    pub fn mark(&mut self) -> Result<Answers, Failure> {
+    pub fn mark(&mut self) -> Result<Lines, Failure> {
         self.order(&Order::Mark)?;
         self.wait_for_each("the latencies", |client| client.lines.is_some())?;
-        let mut answers = Answers::none();
-        self.clients.iter_mut().filter_map(|client| client.lines.take()).for_each(|lines| answers.add(lines));
-        Ok(answers)
+        let lines = self.clients.iter_mut().filter_map(|client| client.lines.take());
+        Ok(lines.reduce(Lines::and).unwrap_or_default())
     }
 
     /// Waits until it holds for each client process.

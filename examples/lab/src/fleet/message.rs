@@ -1,9 +1,12 @@
 //! The orders and reports between the parent and the client processes: one JSON value a line.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::support::{latency, many, time};
 
 /// From the parent to a client process. The end of the orders is the order to end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,14 +56,42 @@ pub enum Report {
 }
 
 /// The active sessions' lines at a mark: those answered since the last mark, and those without an answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Lines {
-    /// The latencies of the answers, as nanoseconds and how often.
+    /// The time from when a line was due to the last byte of its answer (nanoseconds), and how often.
     pub latencies: Vec<(u64, u64)>,
-    /// How many lines have no answer.
+    /// Lines without an answer yet. The next mark will have it, with all of its time. The roll call waits for it.
     pub waiting: usize,
     /// For how long the oldest of them has waited.
     pub oldest: Duration,
+}
+
+impl Lines {
+    /// The lines of two together.
+    pub fn and(mut self, other: Self) -> Self {
+        self.latencies.extend(other.latencies);
+        Self { waiting: self.waiting + other.waiting, oldest: self.oldest.max(other.oldest), ..self }
+    }
+}
+
+impl fmt::Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut latencies = latency::histogram();
+        for &(latency, count) in &self.latencies {
+            latencies.record_n(latency, count).expect("it comes from a histogram with the same bounds");
+        }
+        write!(f, "{}", many(latencies.len(), "right answer"))?;
+        if !latencies.is_empty() {
+            let [half, most, all] =
+                [0.5, 0.99, 1.0].map(|part| time(Duration::from_nanos(latencies.value_at_quantile(part))));
+            write!(f, ", half within {half}, 99 % within {most}, all within {all}")?;
+        }
+        if self.waiting > 0 {
+            let (lines, oldest) = (many(self.waiting, "line"), time(self.oldest));
+            write!(f, "; {lines} still waiting, the oldest for {oldest}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What has become of the sessions so far.

@@ -17,13 +17,12 @@
 //!   fleet ──┬──────────────────────► fleet-client 0 ═══════════╗        ╔══► okloop 0
 //!           ├──────────────────────► fleet-client 1 ═══════════╬═ port ═╬══► okloop 1
 //!           │        …                      …                  ║        ║        …
-//!           └─ SIGUSR1, SIGTERM, log ────────────────────────────────────────► okloop N
+//!           └─ metrics over HTTP, SIGTERM ───────────────────────────────────► okloop N
 //! ```
 //!
 //! Read `show` next, which is the run in its order; then `plan` (what so many sessions need), `server` and `crowd` (both
-//! sides, seen from the parent), `client` (the load's own readiness loop), `answers` and `memory` (the figures).
+//! sides, seen from the parent), `client` (the load's own readiness loop), `message` and `memory` (the figures).
 
-mod answers;
 mod arguments;
 mod client;
 mod crowd;

@@ -5,7 +5,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressFinish};
-use okloop::Reason;
 
 use crate::fleet::arguments::Arguments;
 use crate::fleet::crowd::Crowd;
@@ -56,7 +55,7 @@ impl Show {
     /// Starts all processes, without a session yet.
     fn begin(wish: Wish, port: &Port, shares: &[Share], interrupt: Interrupt) -> Result<Self, Failure> {
         let (program, address) = (server::program(&interrupt)?, port.address());
-        let start = |number| Server::start(&program, number, address);
+        let start = |number| Server::start(&program, number, address, wish.sessions);
         let mut servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
         servers.iter_mut().try_for_each(|server| server.wait_until_listening(&interrupt))?;
         say(format_args!("Servers   {} on {address}", many(servers.len(), "process")))?;
@@ -112,8 +111,8 @@ impl Show {
 
     /// Asks the servers how the kernel has spread the sessions.
     fn spread(&mut self) -> Result<(), Failure> {
-        let counters = self.servers.iter_mut().map(|server| server.counters(&self.interrupt));
-        let mut open = counters.map(|counters| Ok(counters?.open)).collect::<Result<Vec<_>, Failure>>()?;
+        let open = self.servers.iter_mut().map(|server| server.open_sessions(&self.interrupt));
+        let mut open = open.collect::<Result<Vec<_>, _>>()?;
         let total: u64 = open.iter().sum();
         if total != self.wish.sessions as u64 {
             let (known, wanted) = (many(total, "session"), count(self.wish.sessions));
@@ -206,24 +205,20 @@ impl Show {
         say(format_args!("Drained   the rest, {others}: {drained} ended in order in {took}"))
     }
 
-    /// Stops one process: it must end with status 0, and both ends must agree that each of its sessions ended in order.
-    fn drain(&mut self, server: Server) -> Result<u64, Failure> {
+    /// Stops one process: it must end with status 0, and the clients must see that each of its sessions ended in order.
+    fn drain(&mut self, mut server: Server) -> Result<u64, Failure> {
         let (number, before) = (server.number, self.crowd.tally().ended);
-        let counters = server.drain(&self.interrupt)?;
-        let (accepted, drained) = (counters.accepted, counters.closed(Reason::Drained));
-        if drained != accepted {
-            let (accepted, drained) = (many(accepted, "session"), count(drained));
-            let lost = format!("okloop {number} accepted {accepted} and ended {drained} in order");
-            return Err(Failure::Lost(lost));
-        }
+        let open = server.open_sessions(&self.interrupt)?;
+        server.drain(&self.interrupt)?;
         let ended = |tally: &Tally| (tally.ended - before) as u64;
-        let tally = self.crowd.wait_for("the ends of sessions", |tally| ended(tally) >= drained)?;
-        if ended(&tally) != drained {
-            let (drained, ended) = (many(drained, "session"), count(ended(&tally)));
-            let lost = format!("okloop {number} ended {drained}, and the clients saw {ended} end");
-            return Err(Failure::Lost(lost));
+        let tally = self.crowd.wait_for("the ends of sessions", |tally| ended(tally) >= open)?;
+        if ended(&tally) != open {
+            let (open, ended) = (many(open, "session"), count(ended(&tally)));
+            return Err(Failure::Lost(format!(
+                "okloop {number} had {open}, and the clients saw {ended} end"
+            )));
         }
-        Ok(drained)
+        Ok(open)
     }
 
     /// The failure, or the end of a server that caused it.

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use clap::Args;
@@ -90,7 +90,9 @@ fn record(scene: &Scene, out: &Path) -> Result<(), Failure> {
 
 fn serve(port: u16, out: &Path) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
-    let running = Recorded::start(Config { port, ..config() }, |_| OkSession::new(Framing::Chunks))?;
+    // A client that stays does not hold up the operator.
+    let config = Config { port, drain_timeout: Duration::from_secs(1), ..config() };
+    let running = Recorded::start(config, |_| OkSession::new(Framing::Chunks))?;
     say(format_args!("Serving on port {} of 127.0.0.1. Ctrl-C ends the recording", running.port));
     while interrupt.wait(Interrupt::TICK).is_ok() {}
     let look_for =

@@ -1,13 +1,15 @@
 //! `lab serve`: contenders of `compare` that are neither okloop nor a rung of the ladder. Each greets and answers as
-//! okloop does.
+//! okloop does, or sends each line to all other clients, as `examples/chat.rs` does.
 //!
 //! ```text
 //! cargo run --release -p lab -- serve tokio_one_thread 8888
 //! telnet localhost 8888
 //! ```
 //!
-//! One more stands beside them: `asyncio_server.py`.
+//! Two more stand beside them: `asyncio_server.py` and `asyncio_chat.py`.
 
+mod chat_threads;
+mod chat_tokio;
 mod threads;
 mod tokio;
 
@@ -15,6 +17,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use ::tokio::runtime::Builder;
 use clap::{Args, ValueEnum};
 use socket2::{Domain, Socket, Type};
 
@@ -26,6 +29,10 @@ const BACKLOG: i32 = 4096;
 const INPUT: usize = 16 * 1024;
 /// How long a server waits after a failed accept. Only the end of another session gives it a descriptor again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// What a chat sends first. As an answer to its sender alone, it begins with a star.
+const GREETING: &[u8] = b"* Say something\n";
+/// What a chat answers to a line with a slash.
+const NO_COMMANDS: &[u8] = b"* There are no commands\n";
 
 /// Serves as one of the contenders of `compare`, on 127.0.0.1
 #[derive(Debug, Args)]
@@ -47,6 +54,10 @@ pub enum Model {
     TokioOneThread,
     /// The same, with a thread for each processor.
     TokioAllThreads,
+    /// A chat: a thread for each client, and a list of sockets under a lock.
+    ChatThreads,
+    /// A chat: a tokio task for each client on one thread, and tokio's `broadcast` channel.
+    ChatTokio,
 }
 
 /// Serves until a signal ends the process.
@@ -54,8 +65,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let listener = listen(arguments.port).map_err(Failure::system(format!("Port {}", arguments.port)))?;
     match arguments.model {
         Model::ThreadsGathered => threads::serve(&listener),
-        Model::TokioOneThread => tokio::serve_on_one_thread(listener),
-        Model::TokioAllThreads => tokio::serve_on_all_threads(listener),
+        Model::TokioOneThread => tokio::serve(Builder::new_current_thread(), listener),
+        Model::TokioAllThreads => tokio::serve(Builder::new_multi_thread(), listener),
+        Model::ChatThreads => chat_threads::serve(&listener),
+        Model::ChatTokio => chat_tokio::serve(Builder::new_current_thread(), listener),
     }
     .map_err(Failure::system("The server"))
 }

@@ -12,8 +12,16 @@ use crate::support::BANNER;
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 
 pub fn serve(listener: &TcpListener) -> io::Result<()> {
+    serve_each(listener, |client| move || converse(&client))
+}
+
+/// Gives each client a thread, which runs its session.
+pub fn serve_each<S: FnOnce() -> io::Result<()> + Send + 'static>(
+    listener: &TcpListener,
+    mut new_session: impl FnMut(TcpStream) -> S,
+) -> io::Result<()> {
     loop {
-        match accept(listener) {
+        match accept(listener, &mut new_session) {
             Ok(()) => {}
             // This client has left the queue. The next one need not wait.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -25,11 +33,15 @@ pub fn serve(listener: &TcpListener) -> io::Result<()> {
     }
 }
 
-fn accept(listener: &TcpListener) -> io::Result<()> {
+fn accept<S: FnOnce() -> io::Result<()> + Send + 'static>(
+    listener: &TcpListener,
+    new_session: &mut impl FnMut(TcpStream) -> S,
+) -> io::Result<()> {
     let (client, address) = listener.accept()?;
     say(format_args!("Connected with {address}"));
+    let session = new_session(client);
     thread::Builder::new().spawn(move || {
-        if let Err(error) = converse(&client) {
+        if let Err(error) = session() {
             complain(format_args!("Session with {address} ended: {error}"));
         }
     })?;

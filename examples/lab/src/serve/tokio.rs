@@ -5,35 +5,41 @@ use std::net::TcpListener as StdListener;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use crate::support::BANNER;
 
 use super::{ACCEPT_RETRY, INPUT, answer, complain, say};
 
-pub fn serve_on_one_thread(listener: StdListener) -> io::Result<()> {
-    serve(&Builder::new_current_thread().enable_all().build()?, listener)
+pub fn serve(runtime: Builder, listener: StdListener) -> io::Result<()> {
+    serve_each(runtime, listener, converse)
 }
 
-pub fn serve_on_all_threads(listener: StdListener) -> io::Result<()> {
-    serve(&Builder::new_multi_thread().enable_all().build()?, listener)
-}
-
-fn serve(runtime: &Runtime, listener: StdListener) -> io::Result<()> {
+/// Gives each client a task, which is its session.
+pub fn serve_each<S: Future<Output = io::Result<()>> + Send + 'static>(
+    mut runtime: Builder,
+    listener: StdListener,
+    new_session: impl FnMut(TcpStream) -> S + Send + 'static,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let runtime = runtime.enable_all().build()?;
     // The accepting is a task too: it then runs on the same threads as the sessions.
-    runtime.block_on(runtime.spawn(accept(listener)))?
+    runtime.block_on(runtime.spawn(accept(listener, new_session)))?
 }
 
-async fn accept(listener: StdListener) -> io::Result<()> {
+async fn accept<S: Future<Output = io::Result<()>> + Send + 'static>(
+    listener: StdListener,
+    mut new_session: impl FnMut(TcpStream) -> S,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         match listener.accept().await {
             Ok((client, address)) => {
                 say(format_args!("Connected with {address}"));
+                let session = new_session(client);
                 tokio::spawn(async move {
-                    if let Err(error) = converse(client).await {
+                    if let Err(error) = session.await {
                         complain(format_args!("Session with {address} ended: {error}"));
                     }
                 });

@@ -15,6 +15,8 @@ pub struct Candidate {
     pub protocol: Protocol,
     /// An argument more in one case of `faults`: the case's name, and the argument.
     pub more: Option<(&'static str, &'static str)>,
+    /// Whether each line of a client goes to all others. The protocol then says nothing.
+    pub is_chat: bool,
 }
 
 /// Where a server comes from.
@@ -41,50 +43,55 @@ impl Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Compare,
+    CompareChats,
     Faults,
 }
 
 /// Name, command, protocol, and the parts that try it. In a command, `{here}` is the directory of this program.
 type Listed = (&'static str, &'static str, Promise, &'static [By]);
 
+const RUNG: &str = "{here}/examples/{name} {port}";
+const OKLOOP: &str = "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2";
+const OKLOOP_LINES: &str = "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2 --framing lines";
+const LAB: &str = "{here}/lab serve {name} {port}";
+
 /// A protocol's banner, prefix, framing and answer.
 type Promise = (&'static [u8], &'static [u8], Framing, Answer);
 
 const ECHO: Promise = (b"", b"", Framing::Chunks, Answer::Same);
+const UNGREETED: Promise = (b"", PREFIX, Framing::Chunks, Answer::Same);
 const OK: Promise = (BANNER, PREFIX, Framing::Chunks, Answer::Same);
 const OK_BY_LINES: Promise = (BANNER, PREFIX, Framing::Lines, Answer::Same);
+const UPPER: Promise = (b"", b"", Framing::Chunks, Answer::Upper);
 const NUMBERED: Promise = (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed);
 
 const BOTH: &[By] = &[By::Compare, By::Faults];
+const FAULTS: &[By] = &[By::Faults];
+const COMPARE: &[By] = &[By::Compare];
+const CHATS: &[By] = &[By::CompareChats];
 
 /// The project's servers, from the first rung of the ladder to the last.
-const SERVERS: [Listed; 16] = [
-    ("echo_once", "{here}/examples/echo_once {port}", ECHO, &[By::Faults]),
-    (
-        "one_at_a_time",
-        "{here}/examples/one_at_a_time {port}",
-        (b"", PREFIX, Framing::Chunks, Answer::Same),
-        &[By::Faults],
-    ),
-    ("thread_per_connection", "{here}/examples/thread_per_connection {port}", OK, BOTH),
-    ("poll_all", "{here}/examples/poll_all {port}", OK, BOTH),
-    ("tiny_event_loop", "{here}/examples/tiny_event_loop {port}", OK, BOTH),
-    ("loop_backpressure", "{here}/examples/loop_backpressure {port}", OK, &[By::Faults]),
-    ("loop_fair", "{here}/examples/loop_fair {port}", OK, &[By::Faults]),
-    ("loop_deadlines", "{here}/examples/loop_deadlines {port}", OK, &[By::Faults]),
-    ("upper", "{here}/examples/upper {port}", (b"", b"", Framing::Chunks, Answer::Upper), &[By::Faults]),
-    ("line_server", "{here}/examples/line_server {port}", NUMBERED, &[By::Faults]),
-    ("okloop", "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2", OK, BOTH),
-    (
-        "okloop --framing lines",
-        "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2 --framing lines",
-        OK_BY_LINES,
-        &[By::Faults],
-    ),
-    ("threads_gathered", "{here}/lab serve threads_gathered {port}", OK, &[By::Compare]),
-    ("tokio_one_thread", "{here}/lab serve tokio_one_thread {port}", OK, &[By::Compare]),
-    ("tokio_all_threads", "{here}/lab serve tokio_all_threads {port}", OK, &[By::Compare]),
-    ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, &[By::Compare]),
+const SERVERS: [Listed; 20] = [
+    ("echo_once", RUNG, ECHO, FAULTS),
+    ("one_at_a_time", RUNG, UNGREETED, FAULTS),
+    ("thread_per_connection", RUNG, OK, BOTH),
+    ("poll_all", RUNG, OK, BOTH),
+    ("tiny_event_loop", RUNG, OK, BOTH),
+    ("loop_backpressure", RUNG, OK, FAULTS),
+    ("loop_fair", RUNG, OK, FAULTS),
+    ("loop_deadlines", RUNG, OK, FAULTS),
+    ("upper", RUNG, UPPER, FAULTS),
+    ("line_server", RUNG, NUMBERED, FAULTS),
+    ("okloop", OKLOOP, OK, BOTH),
+    ("okloop --framing lines", OKLOOP_LINES, OK_BY_LINES, FAULTS),
+    ("threads_gathered", LAB, OK, COMPARE),
+    ("tokio_one_thread", LAB, OK, COMPARE),
+    ("tokio_all_threads", LAB, OK, COMPARE),
+    ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, COMPARE),
+    ("chat", RUNG, ECHO, CHATS),
+    ("chat_threads", LAB, ECHO, CHATS),
+    ("chat_tokio", LAB, ECHO, CHATS),
+    ("chat_asyncio", "python3 {serve}/asyncio_chat.py {port}", ECHO, CHATS),
 ];
 
 /// The time-out of 1 s for which one case need not wait for the default of 300 s.
@@ -96,15 +103,18 @@ const ENDS_WHEN_ASKED: (&str, &[u8], &[u8]) = ("line_server", b"quit\n", b"Goodb
 /// The project's servers that a part tries.
 pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
     let here = programs::directory()?.display().to_string();
-    let word = |word: &str| {
-        word.replace("{here}", &here).replace("{serve}", concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve"))
-    };
+    let serve = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve");
     let listed = SERVERS.iter().filter(|(.., tried_by)| tried_by.contains(&by));
     let candidate = |(name, command, promise, _): &Listed| Candidate {
         name: (*name).to_owned(),
-        origin: Origin::Command(command.split(' ').map(word).collect()),
+        origin: {
+            let word =
+                |word: &str| word.replace("{here}", &here).replace("{serve}", serve).replace("{name}", name);
+            Origin::Command(command.split(' ').map(word).collect())
+        },
         protocol: Protocol { end: end(name), ..protocol(promise) },
         more: (SHORT_TIMEOUT.0 == *name).then_some(SHORT_TIMEOUT.1),
+        is_chat: by == By::CompareChats,
     };
     Ok(listed.map(candidate).collect())
 }
@@ -156,7 +166,10 @@ impl Added {
     /// All of them, with this protocol.
     pub fn candidates(&self, protocol: &Protocol) -> Result<Vec<Candidate>, Failure> {
         let running = self.connect.iter().map(|place| Ok((place.clone(), self.running(place)?)));
-        let candidate = |(name, origin)| Candidate { name, origin, protocol: protocol.clone(), more: None };
+        let candidate = |(name, origin)| {
+            let protocol = protocol.clone();
+            Candidate { name, origin, protocol, more: None, is_chat: false }
+        };
         let added = self.servers.iter().cloned().map(Ok).chain(running);
         added.map(|added| added.map(candidate)).collect()
     }

@@ -100,6 +100,11 @@ impl Failure {
         matches!(self, Self::NotStarted(_) | Self::DiedAtStart(_) | Self::NeverListened | Self::NeverGreeted)
     }
 
+    /// Whether the server is to blame, and not what this machine lacks or the operator.
+    pub fn is_of_server(&self) -> bool {
+        !matches!(self, Self::Impossible(_) | Self::System(_) | Self::Interrupted)
+    }
+
     /// The last words of a process that died.
     pub fn last_words(&self) -> Option<&str> {
         match self {

@@ -60,14 +60,11 @@ impl Interrupt {
 
     /// Waits for this time. An error if the operator asks for an end before it is over.
     pub fn wait(&self, time: Duration) -> Result<(), Failure> {
-        let deadline = Instant::now() + time;
-        loop {
-            self.check()?;
-            match deadline.saturating_duration_since(Instant::now()) {
-                Duration::ZERO => return Ok(()),
-                left => thread::sleep(left.min(Self::TICK)),
-            }
-        }
+        let sleep = |left| {
+            thread::sleep(left);
+            None::<()>
+        };
+        self.until(time, sleep).map(drop)
     }
 
     /// Waits for the end of a process and returns how it ended; `None` if it still runs after `patience`.
@@ -76,13 +73,22 @@ impl Interrupt {
         process: &ChildGuard,
         patience: Duration,
     ) -> Result<Option<ExitStatus>, Failure> {
+        self.until(patience, |left| process.exit_within(left))
+    }
+
+    /// Waits for what `look` finds; it may wait for the given time. `None` if that is nothing in all of `patience`.
+    pub fn until<T>(
+        &self,
+        patience: Duration,
+        mut look: impl FnMut(Duration) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
         let deadline = Instant::now() + patience;
         loop {
             self.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            match process.exit_within(left.min(Self::TICK)) {
+            match look(left.min(Self::TICK)) {
                 None if !left.is_zero() => {}
-                status => return Ok(status),
+                found => return Ok(found),
             }
         }
     }

@@ -33,16 +33,13 @@ pub fn time(duration: Duration) -> String {
 
 /// The same for a number of microseconds.
 pub fn microseconds(number: f64) -> String {
-    match number {
-        ..9.995 => format!("{number:.2} µs"),
-        ..99.95 => format!("{number:.1} µs"),
-        ..999.5 => format!("{number:.0} µs"),
-        ..9_995.0 => format!("{:.2} ms", number / 1e3),
-        ..99_950.0 => format!("{:.1} ms", number / 1e3),
-        ..999_500.0 => format!("{:.0} ms", number / 1e3),
-        ..9_995_000.0 => format!("{:.2} s", number / 1e6),
-        _ => format!("{:.1} s", number / 1e6),
-    }
+    let (number, unit) = match number {
+        ..999.5 => (number, "µs"),
+        ..999_500.0 => (number / 1e3, "ms"),
+        _ => (number / 1e6, "s"),
+    };
+    let decimals = [9.995, 99.95].iter().filter(|&&limit| number < limit).count();
+    format!("{number:.decimals$} {unit}")
 }
 
 /// A time as a number of microseconds.

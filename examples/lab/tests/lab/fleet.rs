@@ -147,6 +147,19 @@ fn an_interrupted_fleet_leaves_no_process_behind() {
     }
 }
 
+/// A server would hold 100,000 by default, however many open files it may have.
+#[test]
+fn each_server_may_hold_all_sessions() {
+    let mut fleet = fleet(&["--seconds=60"]);
+    fleet.line_with("Servers");
+    for server in children(fleet.id(), "okloop") {
+        let command = fs::read_to_string(format!("/proc/{server}/cmdline")).expect("it runs");
+        assert!(command.contains("\0--max-connections\x00300\0"), "{command:?}");
+    }
+    fleet.signal(Signal::SIGINT);
+    fleet.finish();
+}
+
 #[test]
 fn a_fleet_under_nohup_outlives_its_terminal() {
     let mut fleet = start(&mut lab_under("env --ignore-signal=HUP", &arguments(&["--seconds", "1"])));

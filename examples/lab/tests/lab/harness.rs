@@ -1,6 +1,8 @@
 //! A run of the laboratory that ends with its test, and whose output is collected while it runs.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process, all_processes};
 
 use crate::cargo::cargo;
 
@@ -31,7 +35,8 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--package", "okloop", "--bin", "okloop", "--profile", profile]);
-    for example in ["thread_per_connection", "poll_all", "tiny_event_loop"] {
+    let examples = ["thread_per_connection", "poll_all", "tiny_event_loop", "chat", "gateway", "line_server"];
+    for example in examples {
         cargo.args(["--example", example]);
     }
     cargo.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml")]);
@@ -169,6 +174,31 @@ impl Output {
         }
         Instant::now() < deadline
     }
+}
+
+/// The variable whose value tells a run's processes from all others. Children inherit it.
+pub const MARK: &str = "LABORATORY_MARK";
+
+/// The processes with this mark.
+pub fn marked(mark: &str) -> Vec<Pid> {
+    let is_marked = |process: &Process| {
+        process
+            .environ()
+            .is_ok_and(|variables| variables.get(OsStr::new(MARK)).is_some_and(|value| value == mark))
+    };
+    let processes = all_processes().expect("Linux").filter_map(Result::ok).filter(is_marked);
+    processes.map(|process| Pid::from_raw(process.pid())).collect()
+}
+
+/// Where a process listens.
+pub fn listening(process: Pid) -> Vec<SocketAddr> {
+    let files = Process::new(process.as_raw()).and_then(|process| process.fd()).into_iter().flatten();
+    let sockets: Vec<_> = files.filter_map(|file| file.ok().map(|file| file.target)).collect();
+    let all = procfs::net::tcp().expect("Linux").into_iter().chain(procfs::net::tcp6().into_iter().flatten());
+    let ours = |entry: &TcpNetEntry| {
+        entry.state == TcpState::Listen && sockets.contains(&FDTarget::Socket(entry.inode))
+    };
+    all.filter(ours).map(|entry| entry.local_address).collect()
 }
 
 /// Waits until `holds` does, for what no event tells.

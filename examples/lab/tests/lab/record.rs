@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{lab, run, start};
+use crate::harness::{lab, listening, run, start};
 
 /// The directory with all scenes, recorded once.
 static SCENES: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -157,9 +159,13 @@ fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
     client.write_all(b"hello\n").expect("the server reads");
     client.read_exact(&mut [0; okloop::protocols::BANNER.len() + 11]).expect("the server answers");
-    drop(client);
+    let listeners = listening(Pid::from_raw(running.id().cast_signed()));
+    assert_eq!(listeners, [SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
+    // The client stays.
+    let asked = Instant::now();
     running.signal(Signal::SIGINT);
     assert_eq!(running.finish().status, Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     let page = fs::read_to_string(out.join("serve.html")).expect("the page is written");
     assert!(page.contains("The server reads 6 bytes from 127.0.0.1:"));
 }
@@ -203,6 +209,15 @@ fn only_a_drain_with_sessions_is_a_moment() {
             "{scene}"
         );
     }
+}
+
+#[test]
+fn what_cannot_be_written_is_told_before_the_server_starts() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record-file");
+    fs::write(&file, "").expect("a file is made");
+    let finished = run(lab(&["record", "--port", "0", "--out"]).arg(&file));
+    assert_eq!((finished.status, &finished.stdout[..]), (Some(1), ""));
+    assert!(finished.stderr.contains(&*file.to_string_lossy()), "{}", finished.stderr);
 }
 
 #[test]

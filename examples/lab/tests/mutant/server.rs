@@ -34,6 +34,8 @@ struct Arguments {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Break {
     Nothing,
+    /// Ends the process when a client comes.
+    ExitsOnClient,
     /// Greets a second time a client that is silent at first.
     GreetsTwice,
     /// Answers only when a newline has come.
@@ -181,6 +183,7 @@ fn accept(listener: &TcpListener, stopping: &'static io::PipeReader) -> ! {
         let gate = is(Break::AcceptsAllFirst).then(|| GATE.write().expect("no holder panics"));
         loop {
             match listener.accept() {
+                Ok(_) if is(Break::ExitsOnClient) => process::exit(3),
                 Ok((client, _)) => admit(client, limit, stopping),
                 Err(_) if is(Break::Spins) => {}
                 Err(_) if is(Break::WaitsForAnEnd) => {

@@ -7,7 +7,7 @@ use super::sections::{MEMORY, fullest, knee};
 use crate::compare::figures::Figure;
 use crate::compare::rounds::{Cell, Summary};
 use crate::compare::search::{Point, Sweep, Verdict};
-use crate::compare::workload::Kind;
+use crate::compare::workload::{Kind, Role};
 use crate::support::picture::{Picture, ROW, WIDTH, line_class, shortened};
 use crate::support::{Candidate, microseconds, thousands};
 
@@ -90,6 +90,13 @@ pub fn all(report: &Report) -> Vec<Chart> {
             "Processor time for a visit",
             |report, title| bars(report, title, Kind::Churn, Figure::PROCESSOR_PER_ANSWER),
             "Clients connect, send one line and leave: what a new session costs, an entry in a table or a thread.",
+        ),
+        chart(
+            "chat",
+            "Processor time for a delivery in a chat",
+            chat,
+            "A line of one client goes to all others. With one speaker each delivery is a write. With several, a server that \
+             gathers what is new for a client sends many lines with one write.",
         ),
     ]
 }
@@ -183,6 +190,24 @@ fn fairness(report: &Report, title: &str) -> String {
     };
     let rows: Vec<_> = measured(report, Kind::Fairness).filter_map(row).collect();
     rows::marks(title, &waiting.map(|figure| figure.title), &rows, &microseconds)
+}
+
+fn chat(report: &Report, title: &str) -> String {
+    // Without the load whose lines are long.
+    let cells = || measured(report, Kind::Chat).filter(|cell| cell.workload.least_lines == 0);
+    let figure = Figure::PROCESSOR_PER_DELIVERY;
+    let of_several = |first: &Cell| {
+        cells().find(|cell| cell.contender == first.contender && cell.workload != first.workload)
+    };
+    let is_of_one = |cell: &&Cell| cell.workload.count(Role::Active) == 1;
+    let row = |cell: &Cell| {
+        let figures = [cell, of_several(cell)?].map(|cell| Some(cell.summary(figure)?.median));
+        let figures: Vec<f64> = figures.into_iter().collect::<Option<_>>()?;
+        let texts: Vec<_> = figures.iter().map(|number| figure.show(*number)).collect();
+        Some(Row { label: format!("{}: {}", name(report, cell), texts.join(", ")), figures })
+    };
+    let rows: Vec<_> = cells().filter(is_of_one).filter_map(row).collect();
+    rows::marks(title, &["one speaker", "several speakers"], &rows, &microseconds)
 }
 
 fn rates(report: &Report, title: &str) -> String {

@@ -18,7 +18,7 @@ use askama::Template;
 use self::charts::Chart;
 use self::sections::{Row, Section};
 use crate::compare::hdr;
-use crate::compare::rounds::Cell;
+use crate::compare::rounds::{Cell, Summary};
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
 use crate::support::{Candidate, Failure, Machine, output};
@@ -94,16 +94,33 @@ impl Report {
         write_all(directory, files.chain(pictures.map(Chart::file)))
     }
 
-    /// How many sessions sent lines to each server by the clock.
-    fn swept_sessions(&self) -> usize {
-        sweep::sessions(self.file_limit, self.contenders.len())
+    /// How the servers from this place on have failed, a line for each. What this machine lacks is no fault of theirs.
+    pub fn objections(&self, first: usize) -> Vec<String> {
+        let objection = |contender: usize| {
+            let cells = self.cells.iter().filter(|cell| cell.contender == contender);
+            let of_sweep = self.sweeps[contender].as_ref().and_then(|sweep| sweep.as_ref().err());
+            let mut failures = cells.filter_map(|cell| cell.failure.as_ref()).chain(of_sweep);
+            let failure = failures.find(|failure| failure.is_of_server())?;
+            Some(format!("{}: {failure}", self.contenders[contender].name))
+        };
+        (first..self.contenders.len()).filter_map(objection).collect()
     }
 
-    /// A knee as a share of the first server's; none if that one has no knee, or if the load set it.
-    fn knee_of_first(&self, sweep: &Sweep) -> Option<f64> {
-        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?.knee;
-        let of_first = first.rate.filter(|_| !first.is_limit_of_load)?;
-        Some(sweep.knee.rate? / of_first)
+    /// How many sessions sent lines to each server by the clock.
+    fn swept_sessions(&self) -> usize {
+        sweep::sessions(self.file_limit, self.contenders.iter().filter(|server| !server.is_chat).count())
+    }
+
+    /// A knee as a share of the first server's, with the spread over the rounds; none if that one has no knee, or if the
+    /// load set it.
+    fn knee_of_first(&self, sweep: &Sweep) -> Option<Summary> {
+        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?;
+        let of_first = first.knee.rate.filter(|_| !first.knee.is_limit_of_load)?;
+        let share = sweep.knee.rate? / of_first;
+        // In one round both meet the same machine.
+        let shares =
+            sweep.knees.iter().zip(&first.knees).filter_map(|(knee, of_first)| Some((*knee)? / (*of_first)?));
+        Some(Summary { median: share, ..Summary::of(shares.collect()).unwrap_or(Summary::single(share)) })
     }
 
     /// The names and the texts of the open loop's files.

@@ -17,29 +17,33 @@ pub fn heading(report: &Report) -> Vec<String> {
     if report.interrupted {
         lines.push("Interrupted: these are the figures up to then.".to_owned());
     }
+    let rounds = report.rounds;
+    lines.push(if rounds > 1 {
+        format!(
+            "Compare the servers by the figures with \u{b1}: it is half the distance between the least and the greatest of \
+             {rounds} rounds, in which they took turns. A smaller difference may be chance."
+        )
+    } else {
+        "With a single round, a difference may be chance.".to_owned()
+    });
     lines.extend(last_words(report));
     lines
 }
 
 /// What holds for every report.
 pub fn caveats(report: &Report) -> Vec<String> {
-    let rounds = if report.rounds > 1 {
-        "the servers take turns. The tables show the median; \u{b1} is half the distance between the least and the greatest"
-    } else {
-        "with a single round, a difference may be chance"
-    };
     let mut notes = vec![
         format!(
             "Each measurement took {:?}, and that of a typing client half as long, on a server started for it. A slice of \
-             growing rates took a third of that, on a server that ran for the round. Rounds: {}; {rounds}. There is no warm-up. \"n/a\": the system does not tell.",
+             growing rates took a third of that, on a server that ran for the round. Rounds: {}; the tables show the median. There is no warm-up. \"n/a\": the system does not tell.",
             report.time, report.rounds,
         ),
         format!(
             "In the open loop the clients send by the clock. In a closed loop a client that waits for an answer sends \
              nothing meanwhile: a server that stands still for a second shows one slow answer for each client, not the \
-             many that were due (coordinated omission). The load is one thread that checks every byte, on the same \
-             processors as the server. In the open loop it has one for itself; a typing client shares one with the \
-             server. It makes at most {IN_FLIGHT} connections at a time.",
+             many that were due (coordinated omission). The load is one thread that checks every byte. It has \
+             a processor for itself, and the server has the others; only a typing client shares one with the server. It \
+             makes at most {IN_FLIGHT} connections at a time.",
         ),
     ];
     notes.extend(GENERAL.map(str::to_owned));

@@ -51,7 +51,7 @@ pub fn marks(title: &str, names: &[&str], rows: &[Row], show: &dyn Fn(f64) -> St
     let (Some(least), Some(greatest)) = (figures().reduce(f64::min), figures().reduce(f64::max)) else {
         return picture.nothing();
     };
-    let decade = |value: f64| 10_f64.powf(value.max(1.0).log10().floor());
+    let decade = |value: f64| 10_f64.powf(value.max(0.01).log10().floor());
     let range = decade(least)..decade(greatest) * 10.0;
     let scale = Axis { name: "", steps: steps(range.start, 10.0, range.end * 1.01), range, show };
     let place = |figure: f64| scale.place(figure, MARGIN, WIDTH - MARGIN);

@@ -46,6 +46,7 @@ pub fn all(report: &Report) -> Vec<Section> {
         (Kind::Churn, "Churn", CHURN_SENTENCE, CHURN),
         (Kind::Bulk, "Bulk", BULK_SENTENCE, BULK),
         (Kind::Fairness, "Active clients beside a flood", FAIRNESS_SENTENCE, FAIRNESS),
+        (Kind::Chat, "Chat", CHAT_SENTENCE, CHAT),
     ];
     let mut sections = vec![workload(report, typing), memory(report), rates(report)];
     sections.extend(others.map(|table| workload(report, table)));
@@ -74,10 +75,12 @@ fn row(report: &Report, cell: &Cell, figures: impl FnOnce() -> Vec<String>) -> R
 
 fn memory(report: &Report) -> Section {
     let figures = |cell: &Cell| {
-        let parts = MEMORY.map(|figure| Some(cell.summary(figure)?.median));
-        let sum = parts.into_iter().sum::<Option<f64>>();
-        let shown = |number: Option<f64>| number.map_or("n/a".to_owned(), |number| MEMORY[0].show(number));
-        parts.into_iter().chain([sum]).map(shown).collect()
+        let sums =
+            cell.runs.iter().map(|run| MEMORY.iter().map(|&figure| run.of(figure)).sum::<Option<f64>>());
+        let sum = sums.collect::<Option<_>>().and_then(Summary::of);
+        let shown = |sum: Summary| format!("{}{}", MEMORY[0].show(sum.median), spread(&sum));
+        let parts = MEMORY.iter().map(|&figure| text(cell, figure));
+        parts.chain([sum.map_or("n/a".to_owned(), shown)]).collect()
     };
     let sessions = fullest(report).next().map_or(0, |cell| cell.workload.sessions());
     let heads = MEMORY.map(|figure| figure.title);
@@ -97,8 +100,8 @@ fn workload(report: &Report, (kind, title, sentence, figures): (Kind, &str, &str
     let mut rows = Vec::new();
     let mut last: Option<&Workload> = None;
     for cell in begun(report, kind) {
-        if kind == Kind::Typing && last != Some(&cell.workload) {
-            rows.push(Row::Heading(format!("{} sessions", thousands(cell.workload.sessions() as f64))));
+        if matches!(kind, Kind::Typing | Kind::Chat) && last != Some(&cell.workload) {
+            rows.push(Row::Heading(cell.workload.to_string()));
             last = Some(&cell.workload);
         }
         rows.push(row(report, cell, || figures.iter().map(|&figure| text(cell, figure)).collect()));
@@ -125,19 +128,22 @@ fn rates(report: &Report) -> Section {
     };
     let share = |sweep: &Sweep| {
         let mark = if sweep.knee.is_limit_of_load { AT_LEAST } else { "" };
-        report.knee_of_first(sweep).map_or("n/a".to_owned(), |share| format!("{mark}{:.0} %", 100.0 * share))
+        let shown = |share: Summary| format!("{mark}{:.0} %{}", 100.0 * share.median, spread(&share));
+        report.knee_of_first(sweep).map_or("n/a".to_owned(), shown)
     };
     let columns = || COMPARED.iter().flat_map(|&rate| [(rate, 0.5), (rate, 0.99)]);
     let figures = |sweep: &Sweep| {
         let latencies = columns().map(|(rate, quantile)| latency(sweep, rate, quantile));
-        [knee(sweep.knee), share(sweep)].into_iter().chain(latencies).collect()
+        let knees = Summary::of(sweep.knees.iter().flatten().copied().collect());
+        let knee = knee(sweep.knee) + &knees.as_ref().map_or(String::new(), spread);
+        [knee, share(sweep)].into_iter().chain(latencies).collect()
     };
     let swept = report.contenders.iter().zip(&report.sweeps);
     let rows = swept.filter_map(|(contender, sweep)| {
         let figures = sweep.as_ref()?.as_ref().map(figures).map_err(ToString::to_string);
         Some(Row::Server(contender.name.clone(), figures))
     });
-    let heads = columns().map(|(rate, quantile)| format!("p{:.0}, {}k/s", quantile * 100.0, rate / 1e3));
+    let heads = columns().map(|(rate, quantile)| format!("p{:.0} {}k/s", quantile * 100.0, rate / 1e3));
     let first = report.contenders.first().map_or("the first", |first| &first.name);
     let of_first = format!("of {}", shortened(first));
     let is_limited = report.sweeps.iter().flatten().flatten().any(|sweep| sweep.knee.is_limit_of_load);
@@ -206,6 +212,15 @@ const FAIRNESS: &[Figure] = &[
     Figure::LOAD_PROCESSORS,
 ];
 
+const CHAT: &[Figure] = &[
+    Figure::DELIVERIES_PER_SECOND,
+    Figure::PROCESSOR_PER_DELIVERY,
+    Figure::TO_HALF,
+    Figure::TO_LAST,
+    Figure::P99,
+    Figure::GROWTH,
+];
+
 const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothing happens in the other sessions. It \
     shares a processor with the server, so that no figure has the cost of waking another one. \
     CPU/answer: the server's processor time. Opening: until all sessions have the banner. Switches: how often a thread \
@@ -216,7 +231,11 @@ const BULK_SENTENCE: &str = "One session sends as fast as the server takes it (a
     tiny_event_loop and poll_all write each answer of 1 KiB for itself. The others write many answers with one call: \
     compare the architectures by those.";
 const FAIRNESS_SENTENCE: &str = "One session sends as fast as the server takes it, while 20 active clients send a line \
-    every 10 ms each. The latency is theirs. Offered: the lines that were due; answered: those answered in time.";
+    every 10 ms each. The latency is theirs. Offered: the lines a second that were due; answered: those answered in time.";
+const CHAT_SENTENCE: &str = "Each line of a speaker goes to all other clients, and every line at every client is checked. \
+    A speaker goes on when all clients that read have its lines. Median and last: until half of the clients, or the last \
+    one, had all lines of a round. Command: the p99 of ten clients that send a command every 10 ms each. Growth: of the \
+    server's memory meanwhile.";
 const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause there (0.95 processors or more), so the \
     server may be able to do more.";
 const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and the latency is that of a queue: about their \
@@ -225,8 +244,7 @@ const QUEUE_SENTENCE: &str = " All active clients then wait all the time, and th
 const OPEN_LOOP_SENTENCE: &str = "sessions send lines by the clock, as a Poisson process (open loop). A session does \
     not wait for answers, and a latency counts from when its line was due. Knee: the rate at which half of the slices are \
     held; a slice is held if half of its lines are answered within 1 ms. The servers take turns slice by slice, so their \
-    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. The load has one processor for itself, the servers have the \
-    others. n/a: not held.";
+    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. n/a: not held.";
 const LATE_SENTENCE: &str = "\u{2265}: in most slices that were not held, the load sent half of the lines more than 250 µs late, so \
     the server may hold more.";
 
@@ -243,7 +261,8 @@ fn title_of(figure: Figure, kind: Kind) -> &'static str {
     match (figure, kind) {
         (Figure::ANSWERS_PER_SECOND, Kind::Churn) => "visits/s",
         (Figure::PROCESSOR_PER_ANSWER, Kind::Churn) => "CPU/visit",
-        (Figure::ANSWERS_PER_SECOND, Kind::Fairness) => "answered/s",
+        (Figure::ANSWERS_PER_SECOND, Kind::Fairness) => "answered",
+        (Figure::P99, Kind::Chat) => "command",
         _ => figure.title,
     }
 }
@@ -251,14 +270,15 @@ fn title_of(figure: Figure, kind: Kind) -> &'static str {
 /// The median, with the spread where a reader compares the servers by it.
 fn text(cell: &Cell, figure: Figure) -> String {
     let Some(summary) = cell.summary(figure) else { return "n/a".to_owned() };
-    let Summary { median, .. } = summary;
     let mark = if is_limited(cell, figure) { AT_LEAST } else { "" };
-    let spread = if figure.is_compared && cell.runs.len() > 1 && median != 0.0 {
-        format!(" ±{:.0}%", summary.spread() * 100.0)
-    } else {
-        String::new()
-    };
-    format!("{mark}{}{spread}", figure.show(median))
+    let spread = if figure.is_compared && cell.runs.len() > 1 { spread(&summary) } else { String::new() };
+    format!("{mark}{}{spread}", figure.show(summary.median))
+}
+
+/// Nothing for a figure that was the same each time.
+fn spread(summary: &Summary) -> String {
+    let spread = summary.spread();
+    if spread > 0.0 { format!(" \u{b1}{:.0}%", spread * 100.0) } else { String::new() }
 }
 
 /// Whether the load set the limit, so that the server may be able to do more. Clients that send by the clock do not count:
@@ -268,6 +288,7 @@ fn is_limited(cell: &Cell, figure: Figure) -> bool {
     let is_speed = match cell.workload.kind {
         Kind::Typing | Kind::Crowd | Kind::Churn => figure == Figure::ANSWERS_PER_SECOND,
         Kind::Bulk | Kind::Fairness | Kind::Rates => figure == Figure::MEGABYTES_PER_SECOND,
+        Kind::Chat => figure == Figure::DELIVERIES_PER_SECOND,
     };
     busy && is_speed && cell.failure.is_none()
 }

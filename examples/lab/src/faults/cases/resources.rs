@@ -136,13 +136,19 @@ fn memory_limit(trial: &Trial) -> Outcome {
             thread::sleep(Duration::from_millis(10));
         }
         thread::sleep(Duration::from_millis(100));
+        // On a busy machine its memory is free a little later.
+        let mut served = Ok(());
+        trial.eventually(|| {
+            served = trial.serves_the_next();
+            Ok(served.is_ok())
+        })?;
+        served?;
         if answer.is_err() {
             // There was no memory for this session either.
             ended += 1;
             other = Client::greeted(trial)?;
         }
         other.ask(b"are you still there?\n")?;
-        trial.serves_the_next()?;
     }
     Ok(Some(format!("beside the crowd, {} of 3 sessions were answered", 3 - ended)))
 }

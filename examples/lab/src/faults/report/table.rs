@@ -79,12 +79,8 @@ impl Table {
         line(["---"].into_iter().chain(self.servers.iter().map(|_| ":-:")).collect());
         for row in &self.rows {
             let name = format!("{} {}", row.number, row.case);
-            line(
-                [name.as_str()]
-                    .into_iter()
-                    .chain(row.verdicts.iter().map(|verdict| verdict.sign()))
-                    .collect(),
-            );
+            let signs = row.verdicts.iter().map(|verdict| verdict.sign());
+            line([name.as_str()].into_iter().chain(signs).collect());
         }
         text
     }

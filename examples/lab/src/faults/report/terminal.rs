@@ -4,7 +4,7 @@ use std::path::Path;
 
 use console::{Style, style};
 
-use crate::faults::case::{Case, Verdict};
+use crate::faults::case::{Case, Finding, Verdict};
 use crate::faults::runner::{Results, Row};
 use crate::support::{Candidate, say, time};
 
@@ -20,16 +20,13 @@ pub fn head(servers: &[Candidate]) {
 }
 
 /// The verdicts on one case, below the title of its group if that is new.
-pub fn row(row: &Row, is_first: bool) {
-    if is_first {
+pub fn row(row: &Row) {
+    if row.is_first {
         say(style(&row.case.title).bold());
     }
-    let signs = row
-        .findings
-        .iter()
-        .map(|finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string());
-    let signs: Vec<String> = signs.collect();
-    say(format_args!("{:>5} {:22}{}", row.case.number, row.case.name, signs.join(" ")));
+    let sign = |finding: &Finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string();
+    let signs = row.findings.iter().map(sign).collect::<Vec<_>>().join(" ");
+    say(format_args!("{:>5} {:22}{signs}", row.case.number, row.case.name));
 }
 
 fn colour(verdict: Verdict) -> Style {
@@ -44,21 +41,17 @@ fn colour(verdict: Verdict) -> Style {
 /// Each case that a server failed, or that could not be run, with its reason.
 pub fn failures(results: &Results) {
     for row in &results.rows {
-        let told: Vec<_> = row
-            .findings
-            .iter()
-            .zip(&results.servers)
-            .filter(|(finding, _)| matches!(finding.verdict, Verdict::Fails | Verdict::CouldNotRun))
-            .collect();
-        if told.is_empty() {
+        let is_told = |finding: &&Finding| matches!(finding.verdict, Verdict::Fails | Verdict::CouldNotRun);
+        let mut told = row.findings.iter().filter(is_told).peekable();
+        if told.peek().is_none() {
             continue;
         }
         say("");
         say(style(format!("{} {}", row.case.number, row.case.name)).bold());
         say(&row.case.client);
         say(format_args!("{} ({})", row.case.server, row.case.rule));
-        for (finding, server) in told {
-            let name = style(&server.name).bold();
+        for finding in told {
+            let name = style(&finding.server).bold();
             let verdict = colour(finding.verdict).apply_to(finding.verdict.words());
             match (&finding.failure, &finding.why) {
                 (Some(failure), _) => {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
+use super::chat::{Chat, Talk};
 use super::dialogue::Dialogue;
 use super::sources::Sources;
 use super::text::Text;
@@ -17,7 +18,6 @@ use crate::support::Failure;
 /// How far apart the texts of two clients begin (bytes): a server that mixes up two sessions is seen. It is a whole number
 /// of the text's lines.
 const APART: u64 = 64;
-
 /// A client of the server under load.
 #[derive(Debug)]
 pub struct Client {
@@ -40,6 +40,10 @@ pub enum Part {
     Visit,
     /// It sends as much as the server takes.
     Flood,
+    /// It is a client of a chat, and reads each line.
+    Chat(Talk),
+    /// It reads the greeting of a chat, and nothing behind it.
+    NeverReads,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,9 @@ enum Role {
     Talk,
     Visit,
     Stream(Box<Stream>),
+    Chat(Box<Chat>),
+    /// Whether it has its greeting.
+    NeverReads(bool),
 }
 
 /// A client that need not wait for answers.
@@ -97,6 +104,8 @@ pub enum News {
     Greeted,
     /// Answers are complete.
     Answered,
+    /// A client of a chat has so many lines more, and whether these are all of the round.
+    Heard { lines: u64, has_all: bool },
     /// A flood has moved on: so many bytes of its text were answered. More may be possible without new readiness.
     Streamed(u64),
     /// The server has closed its end after the client's.
@@ -113,7 +122,8 @@ impl Client {
         part: Part,
         number: usize,
     ) -> Result<Self, Failure> {
-        let stream = sources.connect(target).map_err(|error| match error.kind() {
+        let prepare = if part == Part::NeverReads { take_little } else { |_: &Socket| Ok(()) };
+        let stream = sources.connect(target, prepare).map_err(|error| match error.kind() {
             ErrorKind::ConnectionRefused => Failure::Refused(error.to_string()),
             _ => Failure::System(format!("connect: {error}")),
         })?;
@@ -121,6 +131,8 @@ impl Client {
         let role = match part {
             Part::Talk => Role::Talk,
             Part::Visit => Role::Visit,
+            Part::Chat(talk) => Role::Chat(Box::new(Chat::new(number, talk))),
+            Part::NeverReads => Role::NeverReads(false),
             Part::Lines | Part::Flood => {
                 let unsent = (part == Part::Lines).then_some(0);
                 Role::Stream(Box::new(Stream { text, unsent, waiting: VecDeque::new() }))
@@ -138,7 +150,7 @@ impl Client {
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = match self.role {
             Role::Stream(_) => Interest::READABLE | Interest::WRITABLE,
-            Role::Talk | Role::Visit => Interest::READABLE,
+            Role::Talk | Role::Visit | Role::Chat(_) | Role::NeverReads(_) => Interest::READABLE,
         };
         registry.register(&mut self.stream, token, interest)
     }
@@ -150,17 +162,28 @@ impl Client {
 
     /// Whether the banner has come.
     pub fn is_greeted(&self) -> bool {
-        self.dialogue.is_greeted()
+        match &self.role {
+            Role::Chat(chat) => chat.is_greeted(),
+            Role::NeverReads(is_greeted) => *is_greeted,
+            Role::Talk | Role::Visit | Role::Stream(_) => self.dialogue.is_greeted(),
+        }
     }
 
     /// Sends the next line, which was due at `due`, or as much of it as fits in the socket. Readiness tells when there is
     /// room for the rest.
     pub fn say(&mut self, due: Instant) -> Result<(), Failure> {
         self.due = due;
-        let Role::Stream(stream) = &mut self.role else {
-            // Nothing else is on its way from here, so a line fits in the socket buffer whole.
-            let said = self.stream.write_all(&self.dialogue.say());
-            return said.map_err(|error| failure(&error, &self.dialogue));
+        let is_greeted = self.is_greeted();
+        let stream = match &mut self.role {
+            Role::Stream(stream) => stream,
+            role => {
+                // Little else is on its way from here, so it fits in the socket buffer whole.
+                let said = match role {
+                    Role::Chat(chat) => self.stream.write_all(&chat.say(due)),
+                    _ => self.stream.write_all(&self.dialogue.say()),
+                };
+                return said.map_err(|error| failure(&error, is_greeted));
+            }
         };
         if let Some(unsent) = &mut stream.unsent {
             *unsent += stream.text.line_after(*unsent);
@@ -173,7 +196,7 @@ impl Client {
     /// Ends the sending direction. The last answers, and the server's end, are still read.
     pub fn leave(&mut self) -> Result<(), Failure> {
         self.stage = Stage::Leaving;
-        self.stream.shutdown(Shutdown::Write).map_err(|error| failure(&error, &self.dialogue))
+        self.stream.shutdown(Shutdown::Write).map_err(|error| failure(&error, self.is_greeted()))
     }
 
     /// Makes the coming close a reset, which leaves no `TIME_WAIT`. For the time after a measurement only: a measured
@@ -187,6 +210,8 @@ impl Client {
     pub fn unanswered(&self) -> usize {
         match &self.role {
             Role::Stream(stream) => stream.waiting.len(),
+            Role::Chat(chat) => chat.unanswered(),
+            Role::NeverReads(_) => 0,
             Role::Talk | Role::Visit => usize::from(self.dialogue.awaits_answer()),
         }
     }
@@ -195,19 +220,19 @@ impl Client {
     pub fn oldest(&self) -> Option<Instant> {
         match &self.role {
             Role::Stream(stream) => stream.waiting.front().map(|line| line.due),
-            Role::Talk | Role::Visit => self.dialogue.awaits_answer().then_some(self.due),
+            _ => (self.unanswered() > 0).then_some(self.due),
         }
     }
 
     /// One turn: as much as can be sent, and one read. It empties the socket, but an end of input may stand behind the
     /// bytes. A flood could go on, but then no other client would be served.
     pub fn turn(&mut self, scratch: &mut [u8], answered: &mut Vec<Answered>) -> Result<News, Failure> {
-        if self.stage == Stage::Closed {
+        if self.stage == Stage::Closed || matches!(self.role, Role::NeverReads(true)) {
             return Ok(News::Nothing);
         }
         let (is_stream, is_greeted) = (matches!(self.role, Role::Stream(_)), self.is_greeted());
         let has_sent = is_stream && is_greeted && self.stage == Stage::Open && self.send()?;
-        let Some(count) = moved(self.stream.read(scratch), &self.dialogue)? else {
+        let Some(count) = moved(self.stream.read(scratch), is_greeted)? else {
             let is_flood = matches!(&self.role, Role::Stream(stream) if stream.unsent.is_none());
             return Ok(if has_sent && is_flood { News::Streamed(0) } else { News::Nothing });
         };
@@ -218,6 +243,11 @@ impl Client {
                 // Only a short read has emptied the socket.
                 let is_full = count == scratch.len() && !matches!(news, News::Streamed(_));
                 if is_full { News::Streamed(0) } else { news }
+            }
+            (Role::Chat(chat), _) => chat.hear(&scratch[..count], answered)?,
+            (Role::NeverReads(is_greeted), _) => {
+                *is_greeted = true;
+                News::Greeted
             }
             _ => self.dialogue.hear(&scratch[..count])?,
         };
@@ -235,12 +265,13 @@ impl Client {
 
     /// One write of a flood, or all lines that are to be sent; says whether something was sent.
     fn send(&mut self) -> Result<bool, Failure> {
+        let is_greeted = self.is_greeted();
         let Role::Stream(stream) = &mut self.role else { return Ok(false) };
         let mut has_sent = false;
         while stream.unsent != Some(0) {
             let next = stream.text.next();
             let next = &next[..stream.unsent.unwrap_or(next.len()).min(next.len())];
-            let Some(count) = moved(self.stream.write(next), &self.dialogue)? else { break };
+            let Some(count) = moved(self.stream.write(next), is_greeted)? else { break };
             stream.text.sent(count);
             has_sent = true;
             match &mut stream.unsent {
@@ -269,19 +300,29 @@ impl Client {
     }
 }
 
+/// Lets the kernel hold some 100 KB for a client that never reads. On loopback it would hold several MB, because the
+/// segments are long, and the window grows.
+fn take_little(socket: &Socket) -> io::Result<()> {
+    /// What every host takes (RFC 1122).
+    const SEGMENT: u32 = 536;
+    const RECEIVED: usize = 4096;
+    socket.set_tcp_mss(SEGMENT)?;
+    socket.set_recv_buffer_size(RECEIVED)
+}
+
 /// The bytes that a read or a write moved; `None` if it has to wait.
-fn moved(result: io::Result<usize>, dialogue: &Dialogue) -> Result<Option<usize>, Failure> {
+fn moved(result: io::Result<usize>, is_greeted: bool) -> Result<Option<usize>, Failure> {
     match result {
         Ok(count) => Ok(Some(count)),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-        Err(error) => Err(failure(&error, dialogue)),
+        Err(error) => Err(failure(&error, is_greeted)),
     }
 }
 
 /// What an error of the socket means at this point of the session.
-fn failure(error: &io::Error, dialogue: &Dialogue) -> Failure {
+fn failure(error: &io::Error, is_greeted: bool) -> Failure {
     let how = error.to_string();
-    if dialogue.is_greeted() { Failure::Lost(how) } else { Failure::Refused(how) }
+    if is_greeted { Failure::Lost(how) } else { Failure::Refused(how) }
 }
 
 impl Stream {

@@ -10,7 +10,7 @@ use crate::support::{BANNER, FULL_MESSAGE, Failure, PREFIX};
 /// About as much as a person types.
 const TEMPLATE: &[u8; LENGTH] = b"session ##########, line ##########, ..........................\n";
 /// How long a line is, its ending included.
-const LENGTH: usize = 64;
+pub const LENGTH: usize = 64;
 /// How long its answer is.
 const ANSWER: usize = PREFIX.len() + LENGTH;
 const SESSION: usize = 8;
@@ -57,7 +57,7 @@ impl Dialogue {
     pub fn say(&mut self) -> [u8; LENGTH] {
         self.lines = self.lines.wrapping_add(1);
         self.expected = Expected::Answer;
-        *answer(self.number, self.lines).last_chunk().expect("an answer ends with its line")
+        line(self.number, self.lines)
     }
 
     /// Takes the next bytes that came.
@@ -89,15 +89,32 @@ impl Dialogue {
     }
 }
 
-/// The answer to a session's line with this number. The line itself is all of it but the prefix.
+/// The answer to a session's line with this number.
 fn answer(session: u32, number: u32) -> [u8; ANSWER] {
     let mut answer = [0; ANSWER];
-    let (prefix, line) = answer.split_at_mut(PREFIX.len());
+    let (prefix, said) = answer.split_at_mut(PREFIX.len());
     prefix.copy_from_slice(PREFIX);
-    line.copy_from_slice(TEMPLATE);
+    said.copy_from_slice(&line(session, number));
+    answer
+}
+
+/// A session's line with this number.
+pub fn line(session: u32, number: u32) -> [u8; LENGTH] {
+    let mut line = *TEMPLATE;
     write_digits(session, &mut line[SESSION..][..DIGITS]);
     write_digits(number, &mut line[NUMBER..][..DIGITS]);
-    answer
+    line
+}
+
+/// The session and the number in a line; none if there are other characters in their places.
+pub fn numbers(line: &[u8; LENGTH]) -> Option<(u32, u32)> {
+    let number = |place: usize| {
+        line[place..][..DIGITS].iter().try_fold(0_u32, |number, digit| {
+            let digit = char::from(*digit).to_digit(10)?;
+            number.checked_mul(10)?.checked_add(digit)
+        })
+    };
+    Some((number(SESSION)?, number(NUMBER)?))
 }
 
 /// Faster than `format!`: a load must not spend its time on writing text.
@@ -137,6 +154,7 @@ mod tests {
     fn a_line_names_its_session_and_its_number_and_ends_once() {
         let answer = answer(7, u32::MAX);
         assert!(answer.starts_with(b"OK...session 0000000007, line 4294967295, ..."));
+        assert_eq!(numbers(&line(7, u32::MAX)), Some((7, u32::MAX)));
         assert_eq!(answer.iter().position(|&byte| byte == b'\n'), Some(ANSWER - 1));
     }
 

@@ -30,14 +30,18 @@ impl Sources {
     }
 
     /// Starts a connection to `target`, without waiting for it: readiness tells its result. A pair of addresses and
-    /// ports that is in use is passed over.
-    pub fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
+    /// ports that is in use is passed over. `prepare` gets the socket first.
+    pub fn connect(
+        &self,
+        target: SocketAddr,
+        prepare: fn(&Socket) -> io::Result<()>,
+    ) -> io::Result<TcpStream> {
         if !matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
             return TcpStream::connect(target);
         }
         let mut result = Err(ErrorKind::AddrInUse.into());
         for _ in self.ports.clone() {
-            result = connect_from(self.next(), target);
+            result = connect_from(self.next(), target, prepare);
             let Err(error) = &result else { break };
             // Another socket has the port, or a connection to the same server has it.
             if !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) {
@@ -56,10 +60,15 @@ impl Sources {
     }
 }
 
-fn connect_from(source: SocketAddr, target: SocketAddr) -> io::Result<TcpStream> {
+fn connect_from(
+    source: SocketAddr,
+    target: SocketAddr,
+    prepare: fn(&Socket) -> io::Result<()>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), None)?;
     // A port is then free again although an earlier connection to another server holds it in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    prepare(&socket)?;
     socket.bind(&source.into())?;
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => Err(error),
