@@ -8,7 +8,14 @@ use std::path::{Path, PathBuf};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use similar::TextDiff;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "NOTES.md", "examples/lab/README.md", "examples/deploy/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "README.zh-CN.md",
+    "NOTES.md",
+    "NOTES.zh-CN.md",
+    "examples/lab/README.md",
+    "examples/deploy/README.md",
+];
 
 /// Names of others that look like ours.
 const ELSEWHERE: [&str; 5] =
@@ -163,11 +170,15 @@ fn check_link(directory: &Path, text: &str, target: &str) -> Option<String> {
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings =
         text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
-    let kept =
-        |heading: &str| heading.chars().filter(|&c| is_of_word(c) || " -".contains(c)).collect::<String>();
-    let of_headings = headings.map(|heading| kept(heading).to_lowercase().replace(' ', "-"));
+    let of_headings = headings.map(slug);
     let set = text.split("<a id=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
     of_headings.chain(set).collect()
+}
+
+/// The anchor of a heading.
+pub(crate) fn slug(heading: &str) -> String {
+    let kept: String = heading.chars().filter(|&c| is_of_word(c) || " -".contains(c)).collect();
+    kept.to_lowercase().replace(' ', "-")
 }
 
 /// The lines shown must be next to each other in the real diff, where no `…` stands between them.
