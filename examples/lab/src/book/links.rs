@@ -98,6 +98,11 @@ impl<'a> Links<'a> {
         notes::scene_of(&path).filter(|scene| self.book.recordings.contains_key(*scene)).map(str::to_owned)
     }
 
+    /// The address of a recording.
+    pub fn of_scene(&self, scene: &str) -> Option<String> {
+        self.of_path(&format!("examples/lab/scenes.md#{scene}"))
+    }
+
     /// The address of what a span of code names: a file, or an item.
     pub fn of_code(&self, span: &str) -> Option<String> {
         let project = &self.book.project;

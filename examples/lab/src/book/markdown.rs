@@ -95,7 +95,7 @@ pub fn render(
             }
             Event::Html(text) => events.push(Event::Html(in_html(links, &text).into())),
             Event::InlineHtml(text) => {
-                seen.push_str(&seen_in(book, &text));
+                seen.push_str(&seen_in(book, links, &text));
                 events.push(tag(in_html(links, &text)));
             }
             Event::End(TagEnd::TableCell) => {
@@ -169,14 +169,15 @@ fn in_html(links: &Links<'_>, text: &str) -> String {
 }
 
 /// Links from the anchor of a rule to the first steps that show it.
-fn seen_in(book: &Book, anchor: &str) -> String {
+fn seen_in(book: &Book, links: &Links<'_>, anchor: &str) -> String {
     let rule = anchor.split_once("id=\"rule-").and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
     let Some(rule) = rule else { return String::new() };
     let seen = book.recordings.iter().filter_map(|(scene, recording)| Some((scene, recording.shows(rule)?)));
     let link = |(scene, step): (&String, usize)| {
         let label = book.edition.texts.seen_in.replace("{rule}", &rule.to_string()).replace("{scene}", scene);
+        let address = links.of_scene(scene).unwrap_or_default();
         format!(
-            "<a class=\"seen\" href=\"#scene-{scene}\" data-step=\"{step}\" title=\"{label}\" aria-label=\"{label}\">▶</a>"
+            "<a class=\"seen\" href=\"{address}\" data-step=\"{step}\" title=\"{label}\" aria-label=\"{label}\">▶</a>"
         )
     };
     seen.take(2).map(link).collect()
