@@ -26,8 +26,12 @@ pub fn blocks(text: &str) -> Vec<Vec<Event<'_>>> {
     blocks
 }
 
-/// The text of a heading or another part, and the anchor that the code host gives a heading.
+/// The text of a heading or another part, and the anchor of a heading: its own, or the one that the code host gives it.
 pub fn text_of(block: &[Event<'_>]) -> (String, String) {
+    let own = block.iter().find_map(|event| match event {
+        Event::InlineHtml(tag) => Some(tag.strip_prefix("<a id=\"")?.split('"').next()?.to_owned()),
+        _ => None,
+    });
     let words = block.iter().filter_map(|event| match event {
         Event::Text(text) | Event::Code(text) => Some(&**text),
         _ => None,
@@ -35,7 +39,7 @@ pub fn text_of(block: &[Event<'_>]) -> (String, String) {
     let title: String = words.collect();
     let kept = title.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
     let slug = kept.collect::<String>().to_lowercase().replace(' ', "-");
-    (title, slug)
+    (title, own.unwrap_or(slug))
 }
 
 /// Appends a block as HTML. `placed` is the recordings that the document has so far, if it shows recordings.
@@ -94,6 +98,8 @@ pub fn render(
                 }));
             }
             Event::Html(text) => events.push(Event::Html(in_html(links, &text).into())),
+            // The heading has the anchor.
+            Event::InlineHtml(_) if is_plain => {}
             Event::InlineHtml(text) => {
                 seen.push_str(&seen_in(book, links, &text));
                 events.push(tag(in_html(links, &text)));

@@ -79,7 +79,9 @@ pub fn programs(notes: &str, project: &Project) -> Vec<Program> {
         if is_heading {
             chapter += 1;
             let (title, _) = markdown::text_of(&block);
-            paths.extend(title.split(['.', ':']).nth(1).map(|name| format!("examples/{}.rs", name.trim())));
+            paths.extend(
+                title.split(['.', ':', '：']).nth(1).map(|name| format!("examples/{}.rs", name.trim())),
+            );
         } else if chapter > 0 {
             paths.extend(block.iter().filter_map(|event| match event {
                 Event::Start(Tag::Link { dest_url, .. }) => Some(dest_url.to_string()),

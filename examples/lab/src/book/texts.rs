@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::record::{self, ENGLISH};
+use crate::record::{self, CHINESE, ENGLISH};
 
 /// The book in one language.
 pub struct Edition {
@@ -48,7 +48,9 @@ impl Texts {
 }
 
 /// Every edition.
-pub const EDITIONS: &[Edition] = &[Edition {
+pub const EDITIONS: &[Edition] = &[ENGLISH_EDITION, CHINESE_EDITION];
+
+const ENGLISH_EDITION: Edition = Edition {
     language: "en",
     notes: "NOTES.md",
     texts: Texts {
@@ -69,4 +71,27 @@ pub const EDITIONS: &[Edition] = &[Edition {
         keys: "Keys: / search · [ ] chapter before, next · in a recording: ← → step, m next moment, q quiz",
     },
     stepper: record::Texts { rule: "rule {rule}", ..ENGLISH },
-}];
+};
+
+const CHINESE_EDITION: Edition = Edition {
+    language: "zh",
+    notes: "NOTES.zh-CN.md",
+    texts: Texts {
+        scene: "场景",
+        title: "okloop：课程",
+        skip: "跳到正文",
+        contents: "目录",
+        search: "搜索",
+        search_hint: "正文和程序",
+        found: "找到 {count} 处",
+        found_nothing: "没有同时包含这些词的地方。",
+        found_more: "只显示前 {count} 处。",
+        program: "程序",
+        new_lines: "绿色的行是 {before} 里没有的。",
+        show_removed: "显示 {before} 里原来的行",
+        back: "课程",
+        seen_in: "规则 {rule}，见场景 {scene}",
+        keys: "按键：/ 搜索 · [ ] 上一章、下一章 · 在录制里：← → 一步，m 下一个要点，q 问答",
+    },
+    stepper: CHINESE,
+};

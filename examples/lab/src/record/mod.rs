@@ -32,7 +32,7 @@ use serde::Serialize;
 pub use self::recording::Recording;
 use self::recording::{RING, Ring};
 use self::scenes::{SCENES, Scene};
-pub use self::texts::{ENGLISH, Texts};
+pub use self::texts::{CHINESE, ENGLISH, Texts};
 use crate::support::{Failure, Interrupt, output, prepare, say};
 
 /// What the loop does, as a page to step through: serves on port 8888 until Ctrl-C, or plays a scene

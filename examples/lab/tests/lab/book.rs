@@ -10,19 +10,22 @@ use serde_json::Value;
 use crate::browser::Page;
 use crate::harness::{lab, run};
 
-/// The book, written once.
-static BOOK: LazyLock<PathBuf> = LazyLock::new(|| {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
+/// The book in each language, written once.
+static BOOK: LazyLock<PathBuf> = LazyLock::new(|| written("en"));
+static CHINESE: LazyLock<PathBuf> = LazyLock::new(|| written("zh"));
+
+fn written(language: &str) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book").join(language);
     // A page of an earlier run could hide that this one is missing.
     let _ = fs::remove_dir_all(&out);
-    let finished = run(lab(&["book", "--out"]).arg(&out));
+    let finished = run(lab(&["book", "--language", language, "--out"]).arg(&out));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     out
-});
+}
 
-/// The text of every file of the book, by its path in it.
-fn files() -> BTreeMap<PathBuf, String> {
-    let (mut files, mut directories) = (BTreeMap::new(), vec![BOOK.clone()]);
+/// The text of every file of a book, by its path in it.
+fn files(book: &Path) -> BTreeMap<PathBuf, String> {
+    let (mut files, mut directories) = (BTreeMap::new(), vec![book.to_owned()]);
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).expect("a directory of the book") {
             let path = entry.expect("an entry").path();
@@ -30,7 +33,7 @@ fn files() -> BTreeMap<PathBuf, String> {
                 directories.push(path);
             } else {
                 let text = fs::read_to_string(&path).expect("a text");
-                files.insert(path.strip_prefix(&*BOOK).expect("a file of the book").to_owned(), text);
+                files.insert(path.strip_prefix(book).expect("a file of the book").to_owned(), text);
             }
         }
     }
@@ -61,7 +64,12 @@ fn joined(page: &Path, target: &str) -> PathBuf {
 
 #[test]
 fn every_link_in_the_book_leads_to_a_place_in_it() {
-    let files = files();
+    for book in [&*BOOK, &*CHINESE] {
+        check_links(&files(book));
+    }
+}
+
+fn check_links(files: &BTreeMap<PathBuf, String>) {
     let ids: BTreeMap<_, BTreeSet<&str>> =
         files.iter().map(|(path, text)| (path, values(text, " id=").into_iter().collect())).collect();
     let mut wrong = Vec::new();
@@ -85,8 +93,10 @@ fn every_link_in_the_book_leads_to_a_place_in_it() {
 
 #[test]
 fn the_book_weighs_at_most_3_mb() {
-    let size: usize = files().values().map(String::len).sum();
-    assert!((500_000..=3_000_000).contains(&size), "{size} bytes");
+    for book in [&*BOOK, &*CHINESE] {
+        let size: usize = files(book).values().map(String::len).sum();
+        assert!((500_000..=3_000_000).contains(&size), "{}: {size} bytes", book.display());
+    }
 }
 
 #[test]
@@ -107,6 +117,18 @@ fn each_rung_of_the_ladder_stands_beside_its_chapter_with_what_is_new() {
     assert!(new.len() < 40, "{} lines are new", new.len());
 }
 
+/// So a link to a chapter, a program or a recording leads to the same place in each language.
+#[test]
+fn the_editions_have_the_same_chapters_programs_and_recordings() {
+    let places = |book: &Path| {
+        let index = fs::read_to_string(book.join("index.html")).expect("the book is written");
+        values(&index, " id=").into_iter().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let (english, chinese) = (places(&BOOK), places(&CHINESE));
+    assert_eq!(english, chinese);
+    assert!(chinese.contains("7-loop_backpressure-pending-output") && chinese.contains("scene-slow-reader"));
+}
+
 #[test]
 fn a_language_without_an_edition_is_an_error() {
     let finished = run(&mut lab(&["book", "--language", "tlh"]));
@@ -115,7 +137,11 @@ fn a_language_without_an_edition_is_an_error() {
 }
 
 fn open() -> Page {
-    Page::open(&BOOK.join("index.html"))
+    open_edition(&BOOK)
+}
+
+fn open_edition(book: &Path) -> Page {
+    Page::open(&book.join("index.html"))
 }
 
 fn text(page: &mut Page, selector: &str) -> String {
@@ -164,6 +190,20 @@ fn a_recording_in_the_book_asks_before_it_shows_a_step() {
     let place = text(&mut page, &format!("#scene-{scene} .where"));
     let number = step.and_then(|step| step.parse::<usize>().ok()).expect("a number") + 1;
     assert!(place.starts_with(&format!("Step {number} of ")), "{place}");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_chinese_book_opens_without_an_error_and_finds_chinese_words() {
+    let mut page = open_edition(&CHINESE);
+    assert_eq!(text(&mut page, "h1"), "课程");
+    page.run("search.value = '高水位'; search.dispatchEvent(new Event('input'))");
+    assert!(page.run("document.querySelectorAll('#results a').length").as_u64() > Some(5));
+    assert!(text(&mut page, "#found").starts_with("找到 "));
+    page.run("document.querySelector('#scene-slow-reader').focus()");
+    page.press(&["ArrowRight"]);
+    assert!(text(&mut page, "#scene-slow-reader .told").starts_with("接下来会发生什么？"));
+    page.asks_only_for(&format!("file://{}/", CHINESE.display()));
 }
 
 #[test]
