@@ -175,7 +175,8 @@ fn every_server_is_measured_under_every_load() {
     // Above and below stand paths, which may be longer.
     let tables = table.split_once("ONE CLIENT").and_then(|(_, tables)| tables.split_once("Pictures:"));
     let (tables, _) = tables.expect("there are tables");
-    assert!(tables.lines().all(|line| line.chars().count() <= 100), "wider than 100: {tables}");
+    // Text has 100 columns. A table with great spreads needs a few more.
+    assert!(tables.lines().all(|line| line.chars().count() <= 110), "wider than 110: {tables}");
     for text in
         ["ONE CLIENT TYPES", "MEMORY", "CROWD", "CHURN", "BULK", "FLOOD", "answers/s", "1,000 sessions"]
     {
