@@ -104,20 +104,18 @@ fn flood(trial: &Trial) -> Outcome {
     const ATTEMPTS: usize = 3;
     let typists = trial.crowd(10)?;
     let alone = p99(&Trial::answer_times(&typists, Duration::from_millis(150))?);
-    let mut last = None;
-    // Another program may take the processor for a moment; an unfair server fails each time.
-    for _ in 0..ATTEMPTS {
-        let beside = beside_flood(trial, &typists)?;
-        let figure = format!("the slowest {} beside the flood, p99 {} without", time(beside), time(alone));
-        if beside < (20 * alone).max(Duration::from_millis(15)) {
-            return Ok(Some(figure));
-        }
-        last = Some(figure);
+    // Another program may take the processor for a moment, and a flood may pause for one: the median decides.
+    let mut slowest = [Duration::ZERO; ATTEMPTS];
+    for beside in &mut slowest {
+        *beside = beside_flood(trial, &typists)?;
     }
-    Err(fails(
-        "an answer in less than 20 times the p99 without the flood, or below 15 ms",
-        last.unwrap_or_default(),
-    ))
+    slowest.sort_unstable();
+    let beside = slowest[ATTEMPTS / 2];
+    let figure = format!("the slowest {} beside the flood, p99 {} without", time(beside), time(alone));
+    if beside < (20 * alone).max(Duration::from_millis(15)) {
+        return Ok(Some(figure));
+    }
+    Err(fails("an answer in less than 20 times the p99 without the flood, or below 15 ms", figure))
 }
 
 /// How long the slowest of the typing clients waits for its answer beside floods that have all sent before it.
