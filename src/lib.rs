@@ -176,8 +176,8 @@
 //! before one of them has two. What it has not consumed, it is given again. Do this after some requests that wake others.
 //! Otherwise one client that sends a thousand lines in one packet fills the room before anybody takes a line.
 //!
-//! The example `chat` does both for ten thousand members: a line stands in its room once. A world that moves even when
-//! nobody types, as a game's does, has [`Server::run_with_tick`]. Its tick may wake sessions.
+//! The example `chat` does both for ten thousand members: a line stands in its room once. A game's world
+//! moves even while no client types: [`Server::run_with_tick`] calls a function again and again, which may wake sessions.
 //!
 //! # Tests and layers
 //!

@@ -56,8 +56,8 @@ pub enum Step {
     /// The session has appended a part of its answer, and took no input. The loop calls `answer` again when there is room
     /// for another part. A session sends an answer of any length in this way. A step that appends nothing is a mistake.
     More,
-    /// The session needs more input before it can go on. It may have appended something. The loop calls again when more has arrived, or when the session
-    /// is woken. After the end of input this ends the session: it has answered everything.
+    /// The session needs more input before it can go on. It may have appended something. The loop calls again when more has
+    /// arrived, or when the session is woken. After the end of input this ends the session: it has answered everything.
     NeedInput,
     /// Another session, a thread or a deadline makes the answer. The loop does not read from the client and does not call
     /// `answer` before the session is woken ([`Waker`](crate::Waker)) or its deadline is over. So later requests keep
