@@ -21,8 +21,6 @@ use crate::panics;
 use crate::readiness::{READ, Readable, Readiness};
 use crate::reason::{Reason, Timeout};
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
-#[cfg(test)]
-use crate::trace;
 use crate::trace::{Cause, Event, step};
 
 /// One connection: its socket, its protocol's session, its buffers, and its state.
@@ -142,7 +140,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     }
 
     #[cfg(test)]
-    pub fn state(&self) -> trace::State {
+    pub fn state(&self) -> crate::trace::State {
         self.state.into()
     }
 

@@ -82,10 +82,7 @@ impl State {
 
     /// While draining: whether more may be on its way. The session is then read for a quiet time.
     pub fn expects_input(self) -> bool {
-        matches!(
-            self,
-            State::Draining { has_just_read: true, .. } | State::Draining { was_held_back: true, .. }
-        )
+        matches!(self, State::Draining { has_just_read, was_held_back, .. } if has_just_read || was_held_back)
     }
 
     /// Whether the protocol is called in this state.

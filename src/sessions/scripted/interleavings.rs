@@ -6,12 +6,12 @@ use std::panic::resume_unwind;
 
 use proptest::prelude::*;
 
-use super::Scripted;
 use super::wire::{Happening, Rooms, Wire};
+use super::{KERNELS, Scripted};
 use crate::buffer::Buffer;
 use crate::config::{Budgets, Config, FULL_MESSAGE, INPUT_BUFFER, QUIET};
 use crate::protocols::{CHUNK, Framing, OkSession, PREFIX};
-use crate::readiness::{Kernel, Readable, Readiness};
+use crate::readiness::{Readable, Readiness};
 use crate::reason::Reason;
 use crate::session::{Session, Sizes, Step};
 
@@ -250,7 +250,7 @@ fn framing() -> impl Strategy<Value = Framing> {
 
 /// A socket of any system, on which something has happened already.
 fn wire() -> impl Strategy<Value = Wire> {
-    let kernel = prop_oneof![Just(Kernel::Epoll), Just(Kernel::Kqueue), Just(Kernel::Iocp)];
+    let kernel = prop::sample::select(&KERNELS[..]);
     let room = prop_oneof![1..1_000usize, 1_000..20_000usize, 100_000..300_000usize];
     (kernel, room, prop::collection::vec(happening(), 0..3)).prop_map(|(kernel, room, happenings)| {
         let mut wire = Wire::new(kernel, Rooms::wide(room));

@@ -38,6 +38,9 @@ use crate::session::Session;
 use crate::trace::{Cause, State};
 use crate::wakes::{Waker, Wakes};
 
+/// The kernels whose rules the tests try, on every system.
+const KERNELS: [Kernel; 3] = [Kernel::Epoll, Kernel::Kqueue, Kernel::Iocp];
+
 /// The key of the only session.
 const KEY: usize = 0;
 

@@ -100,7 +100,7 @@ impl<S: Session> Scripted<S> {
                 assert!(!is_delivered || !wire.up.is_end_read, "nothing is left to wait for");
             }
             State::Connecting => {
-                assert!(!wire.is_open && wire.failure.is_none(), "an attempt that is over waits");
+                assert!(wire.is_opening(), "an attempt that is over waits");
             }
             State::New | State::Closed => panic!("{state:?} is over after a turn"),
         }

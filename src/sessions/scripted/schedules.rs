@@ -206,10 +206,9 @@ impl Case {
         let mut steps = Vec::new();
         let mut add = |is_possible: bool, step: Step| steps.extend(is_possible.then_some(step));
 
-        let is_opening = !wire.is_open && wire.failure.is_none();
-        add(is_opening, Step::Happens(Happening::Open));
-        add(is_opening, Step::Happens(Happening::Refuse));
-        let is_up = wire.is_open && wire.failure.is_none();
+        add(wire.is_opening(), Step::Happens(Happening::Open));
+        add(wire.is_opening(), Step::Happens(Happening::Refuse));
+        let is_up = wire.is_up();
         let (carries, acks) = (is_up && up.can_move(), is_up && down.can_move());
         add(carries, Step::Happens(Happening::Carry(1)));
         add(acks, Step::Happens(Happening::Ack(1)));
@@ -241,16 +240,15 @@ impl Case {
     /// before the iteration and after it.
     fn possible_steps_meanwhile(&self, state: &Moment, calls: usize) -> Vec<Step> {
         let (world, mut steps) = (&state.world, Vec::new());
-        let is_opening = !world.wire.is_open && world.wire.failure.is_none();
-        let is_up = world.wire.is_open && world.wire.failure.is_none();
+        let wire = &world.wire;
         for call in 0..calls {
             let mut add =
                 |is_possible: bool, it| steps.extend(is_possible.then_some(Step::Meanwhile(call, it)));
-            add(is_opening, Happening::Open);
-            add(is_opening, Happening::Refuse);
-            add(is_up && world.wire.up.can_move(), Happening::Carry(1));
-            add(is_up && world.wire.down.can_move(), Happening::Ack(1));
-            add(is_up && self.end == End::Abrupt, Happening::Reset);
+            add(wire.is_opening(), Happening::Open);
+            add(wire.is_opening(), Happening::Refuse);
+            add(wire.is_up() && wire.up.can_move(), Happening::Carry(1));
+            add(wire.is_up() && wire.down.can_move(), Happening::Ack(1));
+            add(wire.is_up() && self.end == End::Abrupt, Happening::Reset);
             add(world.published < self.published, Happening::Wake);
         }
         steps
@@ -557,8 +555,9 @@ fn search_all(kernel: Kernel, depth: usize) {
     for protocol in [Echo, Pairs, Quit, Parts, Job, Push, Relay] {
         let published = usize::from([Job, Push, Relay].contains(&protocol));
         for end in [End::None, End::Abrupt, End::Kick] {
-            // What comes after the start is the same for all protocols.
-            for is_outgoing in [false, true].into_iter().take(if protocol == Relay { 2 } else { 1 }) {
+            // The start of an outgoing connection is the same for all protocols.
+            let directions: &[bool] = if protocol == Relay { &[false, true] } else { &[false] };
+            for &is_outgoing in directions {
                 let case = Case { protocol, kernel, rooms, is_outgoing, bytes: 2, published, end };
                 let (states, schedules, _) = Search::new(case).run(depth);
                 all_states += states;
@@ -587,7 +586,7 @@ fn every_schedule_of_five_steps_on_iocp_keeps_the_rules() {
 #[test]
 #[ignore = "takes a minute; .ci/run runs it"]
 fn every_schedule_of_eight_steps_keeps_the_rules() {
-    for kernel in [Kernel::Epoll, Kernel::Kqueue, Kernel::Iocp] {
+    for kernel in KERNELS {
         search_all(kernel, 8);
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::wire::{Happening, Rooms, Wire};
-use super::{KEY, Scripted, World};
+use super::{KERNELS, KEY, Scripted, World};
 use crate::buffer::Buffer;
 use crate::config::{
     ANSWER_BUDGET, Budgets, Config, DRAIN_BUDGET, FULL_MESSAGE, HIGH_WATER, INPUT_BUFFER, QUIET, READ_BUDGET,
@@ -24,8 +24,6 @@ use crate::trace::State;
 const ROOMY: usize = 1 << 20;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-const KERNELS: [Kernel; 3] = [Kernel::Epoll, Kernel::Kqueue, Kernel::Iocp];
 
 /// A socket that takes `room` bytes before the client reads.
 fn wire(room: usize) -> Wire {

@@ -54,7 +54,7 @@ pub enum Happening {
     Fail(ErrorKind),
     /// The outgoing connection is open now.
     Open,
-    /// Nobody listens at the other end of the outgoing connection.
+    /// The other end refuses the outgoing connection: no server listens there.
     Refuse,
 }
 
@@ -232,6 +232,16 @@ impl Wire {
             asked: None,
             listed: Listed::default(),
         }
+    }
+
+    /// Whether it is an outgoing connection that is not open and has not failed.
+    pub fn is_opening(&self) -> bool {
+        !self.is_open && self.failure.is_none()
+    }
+
+    /// Whether it is open and has not failed.
+    pub fn is_up(&self) -> bool {
+        self.is_open && self.failure.is_none()
     }
 
     pub fn kernel(&self) -> Kernel {

@@ -242,18 +242,20 @@ fn at_the_same_time(names: impl IntoIterator<Item = &'static str>, test: impl Fn
 /// Waits until the server wants hardly any processor time. A server that spins never does so.
 fn comes_to_rest(name: &str, server: &Process) {
     let vitals = Vitals::of(server);
-    let rests = || {
-        let before = vitals.wanted_processor_time();
-        thread::sleep(Duration::from_millis(200));
-        vitals.wanted_processor_time().saturating_sub(before) < Duration::from_millis(20)
-    };
+    let wanted = || spent_in(Duration::from_millis(200), || vitals.wanted_processor_time());
+    let rests = || wanted() < Duration::from_millis(20);
     eventually(&format!("{name} comes to rest"), rests);
 }
 
 /// How long the process runs on a processor in this time.
 fn busy_time_in(time: Duration, server: &Process) -> Duration {
     let vitals = Vitals::of(server);
-    let before = vitals.processor_time();
+    spent_in(time, || vitals.processor_time())
+}
+
+/// How far a clock of the process goes on in this time.
+fn spent_in(time: Duration, clock: impl Fn() -> Duration) -> Duration {
+    let before = clock();
     thread::sleep(time);
-    vitals.processor_time().saturating_sub(before)
+    clock().saturating_sub(before)
 }
