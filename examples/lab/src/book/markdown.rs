@@ -44,7 +44,7 @@ pub fn text_of(block: &[Event<'_>]) -> (String, String) {
 
 /// Appends a block as HTML. `placed` is the recordings that the document has so far, if it shows recordings.
 pub fn render(
-    book: &Book,
+    book: &Book<'_>,
     links: &Links<'_>,
     block: Vec<Event<'_>>,
     out: &mut String,
@@ -175,7 +175,7 @@ fn in_html(links: &Links<'_>, text: &str) -> String {
 }
 
 /// Links from the anchor of a rule to the first steps that show it.
-fn seen_in(book: &Book, links: &Links<'_>, anchor: &str) -> String {
+fn seen_in(book: &Book<'_>, links: &Links<'_>, anchor: &str) -> String {
     let rule = anchor.split_once("id=\"rule-").and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
     let Some(rule) = rule else { return String::new() };
     let seen = book.recordings.iter().filter_map(|(scene, recording)| Some((scene, recording.shows(rule)?)));
