@@ -124,11 +124,12 @@ pub fn render(
     out.push_str(text.strip_prefix("<p></p>\n").unwrap_or(&text));
     let new = placed.map(|placed| place(placed, scenes)).unwrap_or_default();
     for scene in new {
-        let (caption, look_for) = (book.edition.texts.scene, escape(book.recordings[&scene].look_for()));
+        let caption = book.edition.texts.scene.replace("{scene}", &format!("<code>{scene}</code>"));
+        let look_for = escape(book.recordings[&scene].look_for());
         let _ = writeln!(
             out,
             "<figure class=\"stepper\" id=\"scene-{scene}\" data-scene=\"{scene}\" tabindex=\"-1\">\
-             <figcaption><b>{caption} <code>{scene}</code>.</b> {look_for}</figcaption></figure>"
+             <figcaption><b>{caption}</b> {look_for}</figcaption></figure>"
         );
     }
 }

@@ -408,8 +408,12 @@ fn value(place: &str, t: &Sentences, event: &Event, before: Now, now: Now, waite
             timer(t, *timeout).0.to_owned()
         }
         ("state", Event::State { state, .. }) => format!("{state:?}"),
-        ("error", Event::AcceptFailed { error, .. } | Event::AcceptPaused { error, .. })
-        | ("error", Event::CallFailed { error, .. }) => error.clone(),
+        (
+            "error",
+            Event::AcceptFailed { error, .. }
+            | Event::AcceptPaused { error, .. }
+            | Event::CallFailed { error, .. },
+        ) => error.clone(),
         ("reason", Event::Closed { reason, .. }) => reason.to_string().replace("_timeout", t.reason_timeout),
         ("log", _) => event.to_string(),
         _ => unreachable!("no step has a {place}: {event}"),
