@@ -125,11 +125,11 @@ pub fn render(
     let new = placed.map(|placed| place(placed, scenes)).unwrap_or_default();
     for scene in new {
         let caption = book.edition.texts.scene.replace("{scene}", &format!("<code>{scene}</code>"));
-        let look_for = escape(book.recordings[&scene].look_for());
+        let look_for = escape(book.recordings[&*scene].look_for());
         let _ = writeln!(
             out,
             "<figure class=\"stepper\" id=\"scene-{scene}\" data-scene=\"{scene}\" tabindex=\"-1\">\
-             <figcaption><b>{caption}</b> {look_for}</figcaption></figure>"
+             <figcaption><b>{caption}</b>{look_for}</figcaption></figure>"
         );
     }
 }
@@ -180,7 +180,7 @@ fn seen_in(book: &Book<'_>, links: &Links<'_>, anchor: &str) -> String {
     let rule = anchor.split_once("id=\"rule-").and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
     let Some(rule) = rule else { return String::new() };
     let seen = book.recordings.iter().filter_map(|(scene, recording)| Some((scene, recording.shows(rule)?)));
-    let link = |(scene, step): (&String, usize)| {
+    let link = |(scene, step): (&&str, usize)| {
         let label = book.edition.texts.seen_in.replace("{rule}", &rule.to_string()).replace("{scene}", scene);
         let address = links.of_scene(scene).unwrap_or_default();
         format!(

@@ -22,7 +22,6 @@ mod project;
 mod texts;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use askama::Template;
@@ -57,9 +56,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     })?;
     prepare(&arguments.out)?;
     let project = Project::read()?;
-    let mut played = BTreeMap::new();
+    // Every edition names the same scenes.
+    let scenes = notes::scenes(&project.text(first.notes)?);
+    let played = scenes.iter().map(|name| play(name)).collect::<Result<Vec<_>, _>>()?;
     for edition in EDITIONS {
-        Book::read(edition, first, &project, &mut played)?.write(&arguments.out)?;
+        Book::new(edition, first, &project, &played)?.write(&arguments.out)?;
     }
     Ok(())
 }
@@ -71,28 +72,20 @@ struct Book<'a> {
     first: &'static Edition,
     project: &'a Project,
     programs: Vec<Program>,
-    recordings: BTreeMap<String, Recording>,
+    /// By the names of their scenes.
+    recordings: BTreeMap<&'static str, Recording>,
 }
 
 impl<'a> Book<'a> {
-    /// Reads the course, and plays those of its scenes that no other edition has played.
-    fn read(
+    fn new(
         edition: &'static Edition,
         first: &'static Edition,
         project: &'a Project,
-        played: &mut BTreeMap<String, Played>,
+        played: &[Played],
     ) -> Result<Self, Failure> {
-        let notes = project.text(edition.notes)?;
-        let programs = notes::programs(&notes, project);
-        let mut recordings = BTreeMap::new();
-        for name in notes::scenes(&notes) {
-            let played = match played.entry(name.clone()) {
-                Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(play(&name)?),
-            };
-            recordings.insert(name, tell(played, &edition.recordings));
-        }
-        Ok(Self { edition, first, project, programs, recordings })
+        let programs = notes::programs(&project.text(edition.notes)?, project);
+        let told = played.iter().map(|played| (played.scene, tell(played, &edition.recordings)));
+        Ok(Self { edition, first, project, programs, recordings: told.collect() })
     }
 
     /// The directory of an edition, from that of the first one.
@@ -133,7 +126,7 @@ impl<'a> Book<'a> {
             let programs = programs.map(|program| self.show(program)).collect::<Result<_, _>>()?;
             parts.push(Part { chapter, programs });
         }
-        let scenes = self.recordings.iter().map(|(name, recording)| (name.as_str(), for_script(recording)));
+        let scenes = self.recordings.iter().map(|(name, recording)| (*name, for_script(recording)));
         let texts_json = for_script(&(&self.edition.texts, &self.edition.stepper));
         let others = EDITIONS.iter().filter(|other| other.code != self.edition.code);
         let page = Index {

@@ -58,7 +58,7 @@ texts! {
         show_removed: "Show what {before} had instead" / "显示 {before} 里原来的行",
         back: "The course" / "课程",
         // The caption of a recording, and the link from a rule to a step.
-        scene: "Scene {scene}." / "场景 {scene}：",
+        scene: "Scene {scene}. " / "场景 {scene}：",
         seen_in: "Rule {rule} in the scene {scene}" / "规则 {rule}，见场景 {scene}",
         keys: "Keys: / search · [ ] chapter before, next · in a recording: ← → step, m next moment, q quiz"
             / "按键：/ 搜索 · [ ] 上一章、下一章 · 在录像里：← → 一步，m 下一个要点，q 问答",
