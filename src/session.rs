@@ -341,12 +341,12 @@ pub trait Session {
     ///
     /// A protocol reads no clock. It says how long, and the loop counts.
     fn timer(&mut self) -> Timer {
-        self.inner().map_or(Timer::Keep, |inner| inner.timer())
+        self.inner().map_or(Timer::Keep, Session::timer)
     }
 
     /// The session's own deadline is over.
     fn deadline(&mut self) -> AtDeadline {
-        self.inner().map_or(AtDeadline::End, |inner| inner.deadline())
+        self.inner().map_or(AtDeadline::End, Session::deadline)
     }
 }
 
