@@ -202,7 +202,7 @@ function stepper(root, data, options) {
     const link = part("link");
     link.replaceChildren();
     if (!quiz || shown) {
-      if (step.rule) link.append(reference(options.rule(step.rule), fill(texts.rule, { rule: step.rule })), " · ");
+      if (step.rule) link.append(reference(options.rule(step.rule), fill(texts.rule, { rule: step.rule })), texts.comma);
       link.append(reference(options.code(...step.place.split(":")), step.place));
     }
     draw();

@@ -87,6 +87,7 @@ texts! {
         answer: "show it ▶" / "看答案 ▶",
         back: "◀ step" / "◀ 上一步",
         back_key: "Left arrow" / "左方向键",
+        comma: ", " / "，",
         controls: "Steps of the recording" / "录像的各步",
         dropped: "The recording was full: {count} older events were dropped."
             / "录像已满：丢掉了较早的 {count} 个事件。",
