@@ -433,7 +433,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
             return Ok(());
         }
         let before = exchange.output.len();
-        exchange.wants_room = self.is_independent;
+        self.say_last_word(exchange);
+        exchange.wants_room = self.is_independent || self.last_word().is_some();
         while self.state.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
             let (pending, budgets) = (exchange.output.len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
@@ -545,22 +546,35 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
-    /// The protocol is called no more, but for a last word if the server ends the session.
+    /// The protocol is called no more, but for its last word if the server ends the session.
     fn finish(&mut self, reason: Reason, exchange: &mut Exchange<'_>) {
         if !self.state.is_answered() {
             return;
         }
-        let (input, output) = (&mut *exchange.input, &mut *exchange.output);
-        let has_room = output.free() >= self.largest_answer as usize;
-        let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
-        if let (Some(session), true) = (&mut self.session, may_speak) {
-            let pending = output.len();
-            session.ending(reason, output);
-            self.check_answer(output.len().saturating_sub(pending));
-        }
-        input.clear();
+        exchange.input.clear();
         self.end_wait();
         self.enter(State::Finishing(reason));
+        self.say_last_word(exchange);
+    }
+
+    /// Why the session still has a last word, if it has one.
+    fn last_word(&self) -> Option<Reason> {
+        match self.state {
+            State::Finishing(Reason::Finished | Reason::Closed | Reason::Refused) => None,
+            State::Finishing(reason) if self.output_end == OutputEnd::Open => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Lets the session say its last word, as soon as there is room for its largest answer.
+    fn say_last_word(&mut self, exchange: &mut Exchange<'_>) {
+        let (Some(reason), Some(session)) = (self.last_word(), &mut self.session) else { return };
+        let pending = exchange.output.len();
+        if exchange.output.free() >= self.largest_answer as usize {
+            self.output_end = OutputEnd::Wanted;
+            session.ending(reason, exchange.output);
+            self.check_answer(exchange.output.len().saturating_sub(pending));
+        }
     }
 
     /// A session that says more than it has stated would fail only when its client reads slowly. It shall fail always.

@@ -918,24 +918,26 @@ fn a_request_that_is_too_large_ends_the_session_in_order() {
 }
 
 #[test]
-fn a_last_word_needs_room_for_the_largest_answer() {
-    for (pending, expected) in [(HIGH_WATER, &b"last word"[..]), (HIGH_WATER + 1, b"")] {
+fn a_last_word_waits_for_room_for_the_largest_answer() {
+    const ABOVE: usize = HIGH_WATER + 1;
+    // With much room, one write takes all that is pending.
+    for (room, pending, is_said) in [(1, HIGH_WATER, true), (1, ABOVE, false), (ABOVE, ABOVE, false)] {
         let answer = move |input: &mut [u8], output: &mut Buffer| {
             if input.is_empty() {
                 return Step::NeedInput;
             }
-            // The socket takes one byte.
-            output.push(&vec![b'x'; pending + 1]);
+            output.push(&vec![b'x'; room + pending]);
             Step::Consumed(1)
         };
         let mut session =
-            Scripted::open(Given { sizes: Sizes::new(4, 100_000), ..Given::new(answer) }, wire(1));
+            Scripted::open(Given { sizes: Sizes::new(4, 200_000), ..Given::new(answer) }, wire(room));
         session.receive(b"a");
         assert_eq!(session.pending(), pending);
         session.world.borrow().waker.as_ref().expect("it has one").end();
         session.rest();
+        assert_eq!(session.world.borrow().record.ending.is_some(), is_said);
         assert_eq!(session.end(), Reason::Ended);
-        assert_eq!(session.written()[pending + 1..], *expected);
+        assert_eq!(session.written()[room + pending..], *b"last word");
     }
 }
 
