@@ -54,7 +54,7 @@ pub(crate) struct Connection<T, S> {
 
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A connection at its start.
-    pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
+    pub fn open(stream: T, peer: Address, mut session: S, means: &mut Means) -> Self {
         let asked = panics::catch(peer, || (session.sizes(), session.is_proxied()));
         let state = if asked.is_some() { State::New } else { State::Closed(Reason::ProtocolError) };
         let (sizes, is_proxied) = asked.unwrap_or_default();
@@ -451,9 +451,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let step = session.answer(input.unread_mut(), output);
             let appended = output.len().saturating_sub(pending);
             self.check_answer(appended);
-            if self.output_end != OutputEnd::Open && appended > 0 {
-                return Err(Reason::ProtocolError);
-            }
+            assert!(
+                self.output_end == OutputEnd::Open || appended == 0,
+                "an answer after Step::EndOutput, or before Step::Introduce"
+            );
             match step {
                 Step::Consumed(count) if count > 0 => input.consume(count),
                 Step::More if appended > 0 => {}
@@ -475,7 +476,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     step!(Level::Info, Event::Introduced { peer: self.peer, client });
                     self.peer = client.unwrap_or(self.peer);
                 }
-                Step::More | Step::EndOutput | Step::Introduce(_) => return Err(Reason::ProtocolError),
+                Step::More => panic!("Step::More, and nothing is appended"),
+                Step::EndOutput | Step::Introduce(_) => panic!("Step::{step:?} is not allowed here"),
                 Step::Abort => return Err(Reason::InvalidInput),
                 Step::Close => {
                     input.clear();

@@ -104,7 +104,7 @@ impl<S: Hash> Hash for Recorded<S> {
 }
 
 impl<S: Session> Session for Recorded<S> {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         let sizes = self.session.sizes();
         self.record(|record| {
             (record.largest_request, record.largest_answer) = (sizes.request, sizes.answer);
@@ -151,6 +151,8 @@ impl<S: Session> Session for Recorded<S> {
         record.is_over |= output.len() - pending > record.largest_answer && !record.is_independent;
         record.waits = step == Step::Wait;
         record.may_go_on = is_woken;
+        record.is_over |= matches!(step, Step::Introduce(_));
+        record.is_over |= step == Step::EndOutput && record.has_ended_output;
         record.has_ended_output |= step == Step::EndOutput;
         record.has_closed = step == Step::Close;
         record.is_over |= record.has_closed;
