@@ -245,7 +245,7 @@ texts! {
         rearms: "The budget of {name} for this turn is used up, and input may be left. The loop re-arms the socket, so that \
             the kernel reports it again."
             / "{name}用完了这个回合的预算，可能还有输入没读。循环重新注册它的套接字，让内核再报告一次。",
-        stops_reading: "The server stops reading {name}: {output} bytes of output are pending, above the high water mark of \
+        stops_reading: "The server stops reading {name}: {output} bytes of output are pending, at or above the high water mark of \
             {high_water}. Interest is WRITABLE only. What the client sends now waits in the kernel."
             / "服务器不再读取{name}的输入：待发输出有 {output} 字节，已达到高水位 {high_water}。关注只剩 WRITABLE。客户端此后发来的数据，留在内核里等着。",
         input_waits: " {input} bytes already read wait too: the server answers them when output leaves."
