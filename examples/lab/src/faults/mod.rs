@@ -84,7 +84,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = |text: &str| words::seconds(text, 0.001..=30.0))]
     patience: Duration,
 
-    /// How many servers are tested together, in cases that do not compare times [default: the number of processors]
+    /// How many trials run together, four times as many if they mostly wait; one that compares times runs alone [default:
+    /// the number of processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
