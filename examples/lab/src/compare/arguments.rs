@@ -39,7 +39,7 @@ pub struct Arguments {
 
     /// How many clients the crowd has, which sends without a pause
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
-    active: u32,
+    pub active: u32,
 
     /// How often each measurement is repeated [default: 3, or 5 with --quick]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100))]
@@ -83,11 +83,6 @@ impl Arguments {
         sessions.sort_unstable();
         sessions.dedup();
         sessions
-    }
-
-    /// How many clients the crowd has.
-    pub fn active(&self) -> usize {
-        self.active as usize
     }
 
     /// How many clients a chat has.

@@ -19,7 +19,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{iter, mem};
 
 use hdrhistogram::Histogram;
@@ -39,32 +39,45 @@ const OPENING: Duration = Duration::from_secs(15);
 /// What the clients received.
 #[derive(Debug)]
 pub struct Heard {
-    /// When the load began to play.
-    pub began: SystemTime,
     /// How long it played.
     pub time: Duration,
-    /// The lines that were answered, or the visits that ended, in that time.
-    pub answers: u64,
-    /// Those that began in that time and ended after it.
-    pub late_answers: u64,
-    /// For each of both, from when it was due to the last byte of its answer (nanoseconds).
+    /// The lines that were answered, or the visits that ended.
+    pub answers: Count,
+    /// For each, from when it was due to the last byte of its answer (nanoseconds).
     pub latency: Histogram<u64>,
     /// For each line of an open loop, from when it was due to when it was sent (nanoseconds).
     pub lateness: Histogram<u64>,
     /// The same from then on.
     pub answering: Histogram<u64>,
-    /// Bytes of floods' text that were answered in that time.
-    pub streamed: u64,
-    /// The same, after it.
-    pub late_streamed: u64,
-    /// Lines of a chat that clients got in that time.
-    pub delivered: u64,
-    /// The same, after it.
-    pub late_delivered: u64,
+    /// Bytes of floods' text that were answered.
+    pub streamed: Count,
+    /// Lines of a chat that clients got.
+    pub delivered: Count,
     /// For each round of a chat, how long it took until half of the clients had all lines (nanoseconds).
     pub to_half: Histogram<u64>,
     /// The same until the last client had them.
     pub to_last: Histogram<u64>,
+}
+
+/// How many there were in the time of the load, and how many of those that began in it came later.
+#[derive(Debug, Default)]
+pub struct Count {
+    in_time: u64,
+    late: u64,
+}
+
+impl Count {
+    pub fn in_time(&self) -> f64 {
+        self.in_time as f64
+    }
+
+    pub fn all(&self) -> f64 {
+        (self.in_time + self.late) as f64
+    }
+
+    fn add(&mut self, count: u64, step: Step) {
+        *if step == Step::Parting { &mut self.late } else { &mut self.in_time } += count;
+    }
 }
 
 /// Clients at work on one server.
@@ -109,17 +122,13 @@ impl Heard {
     /// Nothing.
     pub fn nothing() -> Self {
         Self {
-            began: SystemTime::now(),
             time: Duration::ZERO,
-            answers: 0,
-            late_answers: 0,
+            answers: Count::default(),
             latency: latency::histogram(),
             lateness: latency::histogram(),
             answering: latency::histogram(),
-            streamed: 0,
-            late_streamed: 0,
-            delivered: 0,
-            late_delivered: 0,
+            streamed: Count::default(),
+            delivered: Count::default(),
             to_half: latency::histogram(),
             to_last: latency::histogram(),
         }
@@ -321,8 +330,7 @@ impl<'a> Load<'a> {
                 self.say(place, Instant::now())?;
             }
             (step, News::Heard { lines, has_all }) => {
-                let playing = step == Step::Playing;
-                *if playing { &mut self.heard.delivered } else { &mut self.heard.late_delivered } += lines;
+                self.heard.delivered.add(lines, step);
                 if has_all {
                     self.end_of_lines()?;
                 }
@@ -331,9 +339,7 @@ impl<'a> Load<'a> {
             // A flood leaves too, but it is not a visit.
             (Step::Parting, News::Left) if self.workload.role(place) == Role::Flood => self.awaited -= 1,
             (step, News::Streamed(bytes)) => {
-                let playing = step == Step::Playing;
-                let streamed = if playing { &mut self.heard.streamed } else { &mut self.heard.late_streamed };
-                *streamed += bytes;
+                self.heard.streamed.add(bytes, step);
                 // Its own readiness may have come in the same turn.
                 if !self.unfinished.contains(&place) {
                     self.unfinished.push(place);
@@ -366,12 +372,8 @@ impl<'a> Load<'a> {
             if is_timed {
                 latency::record(&mut self.heard.answering, answered.answering);
             }
-            if self.step == Step::Parting {
-                self.heard.late_answers += 1;
-                self.awaited -= 1;
-            } else {
-                self.heard.answers += 1;
-            }
+            self.heard.answers.add(1, self.step);
+            self.awaited -= usize::from(self.step == Step::Parting);
         }
     }
 }
@@ -439,7 +441,7 @@ mod tests {
         let address = start_server(Arc::clone(&stall), change);
         let interrupt = Interrupt::default();
         let sources = Sources::new(Ipv4Addr::new(127, 0, 0, 20), 4, 10_000..=29_999);
-        let workload = Workload::rates(20);
+        let workload = Workload::new(crate::compare::workload::Kind::Rates, [(Role::Lines, 20)]);
         let mut load = Load::new(address, &workload, &sources, &interrupt)?;
         load.gather()?;
         *stall.lock().expect("no holder panics") = stall_after.map(|after| Instant::now() + after);

@@ -17,7 +17,6 @@
 mod arguments;
 mod family;
 mod figures;
-mod hdr;
 mod kernel;
 mod load;
 mod measure;
@@ -92,7 +91,7 @@ fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     let place = path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
     let shown = try_to_say(format_args!(
         "{}\nPictures: file://{place}/report.html\nFigures:  {place}/results.json",
-        report.table(),
+        report.tables(),
         place = place.display()
     ));
     written.and(published).and(shown)
@@ -117,10 +116,7 @@ fn measure_all(
     bench: &Bench,
 ) -> Report {
     let sessions = arguments.sessions(bench.file_limit);
-    let typing = sessions.iter().map(|&sessions| Workload::typing(sessions));
-    let others =
-        [Workload::crowd(arguments.active()), Workload::churn(), Workload::bulk(), Workload::fairness()];
-    let workloads: Vec<_> = typing.chain(others).chain(Workload::chats(arguments.chat_clients())).collect();
+    let workloads = Workload::of_a_round(&sessions, arguments.active as usize, arguments.chat_clients());
     let rounds = arguments.rounds();
 
     let mut cells = rounds::empty_cells(&contenders, &workloads);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::compare::figures::{Figure, Figures};
+use crate::compare::figures::Figures;
 use crate::compare::measure::Bench;
 use crate::compare::workload::{Kind, Workload};
 use crate::support::{Candidate, Failure, in_microseconds};
@@ -40,14 +40,14 @@ pub struct Summary {
 impl Cell {
     /// Whether the sessions took so long to open, or so many lines are said, that the measurement is made once.
     fn is_slow(&self) -> bool {
-        let opening = self.runs.first().and_then(|run| run.of(Figure::OPENING));
-        opening
-            .is_some_and(|opening| self.workload.least_lines > 0 || opening > in_microseconds(SLOW_OPENING))
+        let opening = self.runs.first().and_then(|run| run.get("opening_us"));
+        let is_long = opening.is_some_and(|&opening| opening > in_microseconds(SLOW_OPENING));
+        is_long || self.workload.least_lines > 0 && !self.runs.is_empty()
     }
 
-    /// The figure over all rounds; none if one round lacks it.
-    pub fn summary(&self, figure: Figure) -> Option<Summary> {
-        Summary::of(self.runs.iter().map(|run| run.of(figure)).collect::<Option<_>>()?)
+    /// The figure with this key over all rounds; none if one round lacks it.
+    pub fn summary(&self, key: &str) -> Option<Summary> {
+        Summary::of(self.runs.iter().map(|run| run.get(key).copied()).collect::<Option<_>>()?)
     }
 }
 

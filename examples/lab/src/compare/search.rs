@@ -18,7 +18,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -100,10 +100,6 @@ pub struct Point {
 /// What a search keeps of a slice: one of its three histograms, because each needs a quarter of a megabyte.
 #[derive(Debug)]
 pub struct Played {
-    /// When the first line could be due.
-    pub began: SystemTime,
-    /// How long lines were due.
-    pub time: Duration,
     /// For each line, from when it was due to the last byte of its answer (nanoseconds).
     pub latency: Histogram<u64>,
     /// What the slice showed.
@@ -138,8 +134,7 @@ impl Search {
     /// Notes what became of the slice with the next rate.
     pub fn note(&mut self, slice: Heard) {
         let (step, verdict) = (self.next_step(), slice.verdict());
-        let Heard { began, time, latency, .. } = slice;
-        self.played.entry(step).or_default().push(Played { began, time, latency, verdict });
+        self.played.entry(step).or_default().push(Played { latency: slice.latency, verdict });
         if self.climb.is_none() {
             self.staircase.iter_mut().for_each(|staircase| staircase.take(verdict));
         } else if verdict == Verdict::Held && step < LAST {
@@ -256,8 +251,6 @@ fn rate(step: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
     use crate::support::latency;
 
@@ -269,7 +262,7 @@ mod tests {
             latencies
         };
         let (latency, lateness, answering) = (of(lateness + answering), of(lateness), of(answering));
-        Heard { began: UNIX_EPOCH, latency, lateness, answering, ..Heard::nothing() }
+        Heard { latency, lateness, answering, ..Heard::nothing() }
     }
 
     /// Three rounds of a search on a server, and a load, that hold these rates (lines a second) in each slice.

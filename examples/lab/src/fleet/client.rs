@@ -170,8 +170,7 @@ impl Clients<'_> {
 
     fn open(&mut self) {
         let place = self.sessions.len();
-        let part = if place < self.share.active as usize { Part::Lines } else { Part::Talk };
-        match self.sessions.open(place, part, self.share.first + place) {
+        match self.sessions.open(place, Part::Lines, self.share.first + place) {
             Ok(()) => self.in_flight += 1,
             Err(failure) => {
                 self.sessions.remove(place);

@@ -78,15 +78,6 @@ impl Failure {
         }
     }
 
-    /// Adds what may lie behind it.
-    pub fn with_hint(self, hint: &str) -> Self {
-        match self {
-            Self::Refused(how) => Self::Refused(format!("{how}; {hint}")),
-            Self::Silent(what) => Self::Silent(format!("{what}; {hint}")),
-            other => other,
-        }
-    }
-
     /// Adds how many answers were still missing after the measured time.
     pub fn while_parting(self, missing: usize) -> Self {
         match self {

@@ -90,17 +90,9 @@ pub fn threads(id: u32) -> Option<u64> {
     Some(process(id)?.status().ok()?.threads)
 }
 
-/// How often the threads that the process has now went to wait, and how often they had work but another thread had its
-/// turn. A thread that has ended takes its count with it.
-pub fn switches(id: u32) -> Option<[u64; 2]> {
+/// How often the threads that the process has now went to wait. A thread that has ended takes its count with it.
+pub fn switches(id: u32) -> Option<u64> {
     // A thread may end between the listing and the reading; then it counts as one that has ended.
     let statuses = process(id)?.tasks().ok()?.filter_map(|task| task.ok()?.status().ok());
-    let switches = statuses
-        .filter_map(|status| Some([status.voluntary_ctxt_switches?, status.nonvoluntary_ctxt_switches?]));
-    switches.reduce(sum)
-}
-
-/// The sum of two pairs of figures.
-pub fn sum([a, b]: [u64; 2], [c, d]: [u64; 2]) -> [u64; 2] {
-    [a + c, b + d]
+    Some(statuses.filter_map(|status| status.voluntary_ctxt_switches).sum())
 }

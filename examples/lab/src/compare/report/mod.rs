@@ -6,9 +6,8 @@ mod charts;
 mod curves;
 mod json;
 mod notes;
-mod rows;
 mod sections;
-mod tables;
+mod text;
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use askama::Template;
 
 use self::charts::Chart;
 use self::sections::{Row, Section};
-use crate::compare::hdr;
 use crate::compare::rounds::{Cell, Summary};
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
@@ -69,13 +67,12 @@ struct Page<'a> {
 }
 
 impl Report {
-    /// The tables for a terminal.
-    pub fn table(&self) -> String {
-        tables::terminal(&notes::heading(self), &sections::all(self))
+    /// The tables, for a terminal and as Markdown.
+    pub fn tables(&self) -> String {
+        text::render(&notes::heading(self), &sections::all(self))
     }
 
-    /// Writes `report.html`, its pictures as files of their own, `results.json`, and the histograms of the open loop: all
-    /// that can be written. The error names the others.
+    /// Writes `report.html`, its pictures as files of their own, and `results.json`.
     pub fn write(&self, directory: &Path) -> Result<(), Failure> {
         let charts = charts::all(self);
         let (heading, sections, notes) = (notes::heading(self), sections::all(self), notes::caveats(self));
@@ -83,15 +80,14 @@ impl Report {
         let page = page.render().expect("writing to a string does not fail");
         let files = [("report.html".to_owned(), page), ("results.json".to_owned(), json::render(self))];
         let pictures = charts.into_iter().map(Chart::file);
-        write_all(directory, files.into_iter().chain(pictures).chain(self.histograms()))
+        write_all(directory, files.into_iter().chain(pictures))
     }
 
     /// Writes what the project's documents show: the tables, and some of the pictures.
     pub fn publish(&self, directory: &Path) -> Result<(), Failure> {
-        let tables = tables::markdown(&notes::heading(self), &sections::all(self));
         let pictures = charts::all(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
-        let files = [(tables::PAGE.to_owned(), tables)].into_iter();
-        write_all(directory, files.chain(pictures.map(Chart::file)))
+        let tables = [("compare.md".to_owned(), self.tables())].into_iter();
+        write_all(directory, tables.chain(pictures.map(Chart::file)))
     }
 
     /// How the servers from this place on have failed, a line for each. What this machine lacks is no fault of theirs.
@@ -121,15 +117,6 @@ impl Report {
         let shares =
             sweep.knees.iter().zip(&first.knees).filter_map(|(knee, of_first)| Some((*knee)? / (*of_first)?));
         Some(Summary { median: share, ..Summary::of(shares.collect()).unwrap_or(Summary::single(share)) })
-    }
-
-    /// The names and the texts of the open loop's files.
-    fn histograms(&self) -> impl Iterator<Item = (String, String)> {
-        let sweeps = self.contenders.iter().zip(&self.sweeps);
-        sweeps.filter_map(|(contender, sweep)| {
-            let sweep = sweep.as_ref()?.as_ref().ok()?;
-            Some((hdr::file_name(&contender.name), hdr::render(&contender.name, sweep)))
-        })
     }
 }
 

@@ -6,13 +6,12 @@
 //! | module | what it has |
 //! |---|---|
 //! | [`client`] | a client: its session, and what it does in it |
-//! | [`dialogue`], [`text`], [`chat`] | what clients send, and what must come back |
+//! | [`text`], [`chat`] | what clients send, and what must come back |
 //! | [`schedule`] | when lines are due |
 //! | [`sources`] | the addresses and ports of the clients |
 
 pub mod chat;
 pub mod client;
-mod dialogue;
 pub mod schedule;
 mod sources;
 mod text;

@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use memchr::memchr;
 
-use super::dialogue::wrong;
 use crate::support::{CHUNK, Failure, PREFIX};
 
 /// The most that one write offers to the socket.
@@ -32,8 +31,6 @@ pub struct Text {
     sent: u64,
     /// Bytes of the text that came back.
     answered: u64,
-    /// All received bytes.
-    received: u64,
     expected: Expected,
 }
 
@@ -91,7 +88,7 @@ impl Text {
             let taken = match self.expected {
                 Expected::Prefix(received) => {
                     if first != PREFIX[received] {
-                        return Err(wrong(&PREFIX[received..], bytes, self.received));
+                        return Err(wrong(&PREFIX[received..], bytes, self.answered));
                     }
                     let whole = received + 1 == PREFIX.len();
                     self.expected = if whole { Expected::Piece(0) } else { Expected::Prefix(received + 1) };
@@ -100,7 +97,6 @@ impl Text {
                 Expected::Piece(length) => self.check_piece(length, bytes)?,
             };
             bytes = &bytes[taken..];
-            self.received += taken as u64;
         }
         Ok(self.answered - before)
     }
@@ -121,7 +117,7 @@ impl Text {
         }
         let text = text_at(self.answered, count);
         if &bytes[..count] != text {
-            return Err(wrong(text, bytes, self.received));
+            return Err(wrong(text, bytes, self.answered));
         }
         self.answered += count as u64;
         let ends = count < bytes.len();
@@ -133,6 +129,27 @@ impl Text {
 fn text_at(position: u64, count: usize) -> &'static [u8] {
     let start = usize::try_from(position % PERIOD as u64).expect("a remainder of PERIOD is less than it");
     &TEXT[start..][..count]
+}
+
+/// How much of both is shown when an answer is wrong, and how much of that is before the first difference.
+const SHOWN: usize = 20;
+const SHOWN_BEFORE: usize = 6;
+
+/// A wrong answer, told by the bytes around the first difference. `start` is the place of the first of these bytes in
+/// the banner or the text.
+pub fn wrong(expected: &[u8], received: &[u8], start: u64) -> Failure {
+    let differs = expected.iter().zip(received).position(|(expected, received)| expected != received);
+    let differs = differs.unwrap_or(expected.len().min(received.len()));
+    let around = |bytes: &[u8]| {
+        let bytes = &bytes[differs.saturating_sub(SHOWN_BEFORE)..];
+        bytes[..bytes.len().min(SHOWN)].escape_ascii().to_string()
+    };
+    let place = start + differs as u64;
+    Failure::WrongAnswer(format!(
+        "\"{}\" instead of \"{}\", at byte {place}",
+        around(received),
+        around(expected)
+    ))
 }
 
 #[cfg(test)]
@@ -175,6 +192,21 @@ mod tests {
                 assert!(flood.check(&wrong).is_err() || !flood.is_complete(), "{from}..{to}");
             }
         }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_shown_where_it_is_wrong() {
+        let right = text_at(0, 70);
+        let mut received = right.to_vec();
+        received[40] = b'X';
+        assert_eq!(
+            wrong(&right[10..], &received[10..], 10).to_string(),
+            "wrong answer: \"ijklmnXpqrstuvwxyzab\" instead of \"ijklmnopqrstuvwxyzab\", at byte 40"
+        );
+        assert_eq!(
+            wrong(b"OK", b"OKOK", 0).to_string(),
+            "wrong answer: \"OKOK\" instead of \"OK\", at byte 2"
+        );
     }
 
     #[test]
