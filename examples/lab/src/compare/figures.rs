@@ -65,9 +65,9 @@ enum Unit {
 
 /// The columns of the tables, in their order.
 pub const COLUMNS: &[Figure] = &[
-    speed(&[Crowd], "answers_per_second", "answers/s", answers_per_second),
-    speed(&[Churn], "answers_per_second", "visits/s", answers_per_second),
-    compared(&[Fairness], "answers_per_second", "answered", Whole, answers_per_second),
+    speed(&[Crowd], "answers_per_second", "answers/s", |m| Some(m.answers())),
+    speed(&[Churn], "answers_per_second", "visits/s", |m| Some(m.answers())),
+    compared(&[Fairness], "answers_per_second", "answered", Whole, |m| Some(m.answers())),
     shown(&[Fairness], "offered_per_second", "offered", Whole, |m| {
         Some(m.each_second(m.heard.latency.len() as f64))
     }),
@@ -135,10 +135,6 @@ const fn speed(kinds: &'static [Kind], key: &'static str, title: &'static str, m
     Figure { is_speed: true, ..compared(kinds, key, title, Whole, make) }
 }
 
-fn answers_per_second(measured: &Measured<'_>) -> Option<f64> {
-    Some(measured.each_second(measured.heard.answers.in_time()))
-}
-
 fn cpu_per_answer(measured: &Measured<'_>) -> Option<f64> {
     measured.cpu(measured.heard.answers.all())
 }
@@ -170,6 +166,10 @@ impl Measured<'_> {
 
     fn each_second(&self, count: f64) -> f64 {
         count / self.heard.time.as_secs_f64()
+    }
+
+    fn answers(&self) -> f64 {
+        self.each_second(self.heard.answers.in_time())
     }
 
     /// The server's processor time for each.

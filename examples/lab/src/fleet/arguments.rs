@@ -13,7 +13,7 @@ use crate::support::words;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Server processes
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1000))]
     pub processes: u32,
 
     /// Open sessions

@@ -12,7 +12,7 @@ use crate::support::{Failure, output};
 /// A log that has grown above this size (bytes) begins again, empty. The end of a log is worth more than its beginning.
 pub const LIMIT: u64 = 16 * 1024 * 1024;
 /// How often the size is checked.
-const CHECK: Duration = Duration::from_millis(20);
+const CHECK: Duration = Duration::from_millis(100);
 /// How much of the end is searched for the last words (bytes).
 const END: u64 = 4096;
 /// How many characters of the last words are shown.

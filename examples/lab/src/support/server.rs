@@ -180,7 +180,7 @@ pub fn as_typed(words: &[String]) -> String {
 /// A port that is free on every interface: below those that the kernel gives to clients (`net.ipv4.ip_local_port_range`),
 /// and above those that a load takes for its own clients. A server without `SO_REUSEADDR` must not find its port in
 /// `TIME_WAIT`.
-fn free_port() -> io::Result<u16> {
+pub fn free_port() -> io::Result<u16> {
     const FIRST: u16 = 30_000;
     const COUNT: u16 = 2_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
