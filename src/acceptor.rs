@@ -65,9 +65,14 @@ impl Acceptor {
         self.is_own
     }
 
-    /// Remembers the listener's event. It does not end a pause: the system has as little room as before.
+    /// Remembers the listener's event.
     pub fn on_readable(&mut self) {
         step!(Event::ListenerReady);
+        self.look_at_queue();
+    }
+
+    /// Accepts in this iteration. It does not end a pause: the system has as little room as before.
+    pub fn look_at_queue(&mut self) {
         if self.state == State::Waiting {
             self.state = State::Ready;
         }

@@ -213,18 +213,24 @@ impl<T: Stream, S: Session> Connection<T, S> {
     pub fn turn(&mut self, cause: Cause, means: &mut Means) -> Turn {
         let input = self.input.take().or_else(|| means.input.take().ok());
         let output = self.output.take().or_else(|| means.output.take().ok());
-        let (Some(input), Some(output)) = (input, output) else {
+        let (Some(mut input), Some(mut output)) = (input, output) else {
             self.close(Reason::OutOfMemory);
             return Turn::default();
         };
         let has_news = !matches!(cause, Cause::Ready(_)) || !output[0].is_empty();
-        let mut exchange =
-            Exchange { input, output, has_news, wants_room: false, turn: Turn::default(), means };
+        let mut exchange = Exchange {
+            input: &mut input[0],
+            output: &mut output[0],
+            has_news,
+            wants_room: false,
+            turn: Turn::default(),
+            means,
+        };
         let result = panics::catch(self.peer, || self.advance(cause, &mut exchange));
         if let Err(reason) = result.unwrap_or(Err(Reason::ProtocolError)) {
             self.enter(State::Closed(reason));
         }
-        let Exchange { mut input, mut output, turn, .. } = exchange;
+        let turn = exchange.turn;
         if self.closed().is_some() {
             input[0].clear();
             output[0].clear();
@@ -237,7 +243,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// Writes, reads and answers, writes again. The first write may make room for the answers to what is read.
     fn advance(&mut self, cause: Cause, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
         // Output that was pending before this turn filled the socket. Write again only if the event says writable.
-        let was_full = !exchange.output[0].is_empty();
+        let was_full = !exchange.output.is_empty();
         let did_read = self.reads;
         if self.is_connecting() && !self.finish_connecting(cause)? {
             return Ok(());
@@ -245,9 +251,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if self.state == State::New {
             self.enter(State::Open);
             if let Some(session) = &mut self.session {
-                session.greet(&mut exchange.output[0]);
+                session.greet(exchange.output);
             }
-            self.check_answer(exchange.output[0].len());
+            self.check_answer(exchange.output.len());
             exchange.has_news = true;
         }
         exchange.turn.goes_on = self.pause == Pause::Budget && cause != Cause::Woken;
@@ -270,7 +276,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 self.flush(exchange)?;
             }
         }
-        if exchange.output[0].is_empty() {
+        if exchange.output.is_empty() {
             if ready.writable && !was_full && self.state.is_answered() && !self.can_read(exchange) {
                 // No output was pending, so the event may be an error, which no read and no write will return.
                 self.stream.is_connected().map_err(|error| self.failed("read", &error))?;
@@ -353,14 +359,14 @@ impl<T: Stream, S: Session> Connection<T, S> {
     fn flush(&mut self, exchange: &mut Exchange<'_>) -> Result<bool, Reason> {
         loop {
             self.answer(exchange)?;
-            if exchange.output[0].is_empty() {
+            if exchange.output.is_empty() {
                 return Ok(true);
             }
             if exchange.turn.written >= exchange.means.budgets.write {
                 exchange.turn.stopped_early = true;
                 return Ok(false);
             }
-            let result = exchange.output[0].write_to(&mut self.stream);
+            let result = exchange.output.write_to(&mut self.stream);
             let written = self.outcome("write", result, exchange)?;
             exchange.turn.written += written.unwrap_or(0);
             exchange.has_news = true;
@@ -368,7 +374,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             if self.is_independent {
                 self.end_wait();
             }
-            let is_short = !exchange.output[0].is_empty();
+            let is_short = !exchange.output.is_empty();
             if written.is_none() || is_short && self.stream.kernel().short_write_means_full() {
                 return Ok(false);
             }
@@ -385,8 +391,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
             if !self.can_read(exchange) || exchange.turn.read >= budget || exchange.turn.goes_on {
                 break;
             }
-            let most = self.input_room(&exchange.input[0]).min(budget);
-            let result = exchange.input[0].read_from(&mut self.stream, most);
+            let most = self.input_room(exchange.input).min(budget);
+            let result = exchange.input.read_from(&mut self.stream, most);
             match self.outcome("read", result, exchange)? {
                 Some(0) => {
                     match &mut self.state {
@@ -421,15 +427,15 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// Lets the session answer its input, request by request, until the pending output reaches high water.
     fn answer(&mut self, exchange: &mut Exchange<'_>) -> Result<(), Reason> {
         if matches!(self.state, State::Lingering { .. }) {
-            exchange.input[0].clear();
+            exchange.input.clear();
         }
         if !mem::take(&mut exchange.has_news) {
             return Ok(());
         }
-        let before = exchange.output[0].len();
+        let before = exchange.output.len();
         exchange.wants_room = self.is_independent;
         while self.state.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
-            let (pending, budgets) = (exchange.output[0].len(), &exchange.means.budgets);
+            let (pending, budgets) = (exchange.output.len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
             if pending >= budgets.high_water && !self.is_independent {
                 exchange.wants_room = true;
@@ -440,7 +446,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 break;
             }
             exchange.turn.answers += 1;
-            let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
+            let (input, output) = (&mut *exchange.input, &mut *exchange.output);
             let step = session.answer(input.unread_mut(), output);
             let appended = output.len().saturating_sub(pending);
             self.check_answer(appended);
@@ -476,7 +482,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
                 }
             }
         }
-        let (input, output) = (exchange.input[0].len(), exchange.output[0].len());
+        let (input, output) = (exchange.input.len(), exchange.output.len());
         if output > before {
             step!(Event::Answered { peer: self.peer, input, output });
         }
@@ -544,7 +550,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
         if !self.state.is_answered() {
             return;
         }
-        let (input, output) = (&mut exchange.input[0], &mut exchange.output[0]);
+        let (input, output) = (&mut *exchange.input, &mut *exchange.output);
         let has_room = output.free() >= self.largest_answer as usize;
         let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
         if let (Some(session), true) = (&mut self.session, may_speak) {
@@ -580,11 +586,11 @@ impl<T: Stream, S: Session> Connection<T, S> {
     /// Backpressure: a session does not read while pending output is above high water, while its request fills the input
     /// buffer, or while it waits for an answer.
     fn can_read(&self, exchange: &Exchange<'_>) -> bool {
-        let ([input], [output]) = (&*exchange.input, &*exchange.output);
         match self.state {
             State::Open | State::Draining { .. } => {
-                let has_room = output.len() < exchange.means.budgets.high_water || self.is_independent;
-                has_room && self.input_room(input) > 0 && self.pause != Pause::Wait
+                let has_room =
+                    exchange.output.len() < exchange.means.budgets.high_water || self.is_independent;
+                has_room && self.input_room(exchange.input) > 0 && self.pause != Pause::Wait
             }
             State::Lingering { has_input_ended, .. } => !has_input_ended,
             _ => false,
@@ -609,7 +615,7 @@ impl<T: Stream, S: Session> Connection<T, S> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
             Err(error) => return Err(self.failed(call, &error)),
         };
-        let (input, output) = (exchange.input[0].len(), exchange.output[0].len());
+        let (input, output) = (exchange.input.len(), exchange.output.len());
         step!(Event::Call { peer: self.peer, call, bytes, input, output });
         Ok(bytes)
     }

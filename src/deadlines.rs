@@ -148,16 +148,10 @@ impl Deadlines {
     /// The sessions whose time-out of this kind is due first, at most `most` of them, in this order, and when. It looks at
     /// every session: for a report.
     pub fn first(&self, kind: Timeout, most: usize) -> Vec<(usize, Instant)> {
-        let mut first: Vec<(Nanos, usize)> = Vec::with_capacity(most + 1);
-        for key in (0..self.nodes.len()).filter(|&key| self.is_running(key, kind)) {
-            let due = self.nodes[key].due[slot(kind)];
-            let place = first.partition_point(|&other| other <= (due, key));
-            if place < most {
-                first.insert(place, (due, key));
-                first.truncate(most);
-            }
-        }
-        first.into_iter().map(|(due, key)| (key, self.start + Duration::from_nanos(due))).collect()
+        let due = |key| Some((self.due(key, kind)?, key));
+        let mut running: Vec<_> = (0..self.nodes.len()).filter_map(due).collect();
+        running.sort_unstable();
+        running.into_iter().take(most).map(|(due, key)| (key, due)).collect()
     }
 
     /// The session whose time-out is due first. The first place of the heap is right then.

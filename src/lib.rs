@@ -183,7 +183,7 @@
 //!
 //! [`conversation`] tests a session without a socket. The example `line_server` is one more server to copy from, and so is
 //! the command's second server: `src/bin/okloop/http.rs` answers HTTP/1.1 in a hundred lines, with a deadline for half a
-//! request and with many requests on a connection. A layer is a session around a session:
+//! request and with many requests on a connection. A layer is a session around a session ([an example](Session#layers)):
 //! [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. The layer `Proxy` (feature
 //! `proxy-protocol`) makes its session when a balancer has named the client. A layer
 //! that needs scratch memory makes one [`Buffer`] for all its sessions, and shares it in an `Rc<RefCell<Buffer>>`.

@@ -547,7 +547,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
                 Event::Stopping { open: self.sessions.open(), timeout: self.config.drain_timeout }
             );
             self.acceptors.retain(Acceptor::is_own);
-            self.acceptors.iter_mut().for_each(Acceptor::on_readable);
+            self.acceptors.iter_mut().for_each(Acceptor::look_at_queue);
             // A queue holds one client more than its backlog (Linux `include/net/sock.h`, `sk_acceptq_is_full`). Clients
             // that go on connecting must not keep the server from stopping.
             let accepts =

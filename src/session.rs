@@ -213,6 +213,48 @@ pub enum AtDeadline {
 /// exceptions: `panic = "abort"` ends the program, and the standard library's report of a panic can block all sessions.
 /// [`log_panics`](crate::log_panics) turns that report off.
 ///
+/// # Layers
+///
+/// A layer is a session around a session. It has [`inner`](Session::inner), and the methods in which it changes something.
+/// All other calls reach the session inside. This layer gives each line a number:
+///
+/// ```
+/// use okloop::conversation::Conversation;
+/// use okloop::protocols::{Framing, OkSession};
+/// use okloop::{Buffer, Session, Sizes, Step};
+///
+/// struct Numbered<S> {
+///     inner: S,
+///     next: u64,
+/// }
+///
+/// impl<S: Session> Session for Numbered<S> {
+///     fn inner(&mut self) -> Option<&mut dyn Session> {
+///         Some(&mut self.inner)
+///     }
+///
+///     fn sizes(&self) -> Sizes {
+///         let mut sizes = self.inner.sizes();
+///         sizes.answer += 24;
+///         sizes
+///     }
+///
+///     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+///         if input.contains(&b'\n') {
+///             write!(output, "{} ", self.next);
+///             self.next += 1;
+///         }
+///         self.inner.answer(input, output)
+///     }
+/// }
+///
+/// let layer = Numbered { inner: OkSession::new(Framing::Lines), next: 1 };
+/// let mut conversation = Conversation::start(layer);
+/// conversation.received();
+/// conversation.send(b"one\ntwo\n");
+/// assert_eq!(conversation.received(), b"1 OK...one\n2 OK...two\n");
+/// ```
+///
 /// # When it is dropped
 ///
 /// The session is dropped with its connection: after the batch of events in which it has ended, and after
@@ -222,6 +264,13 @@ pub enum AtDeadline {
 /// [`write_timeout`](crate::Config::write_timeout). If others shall not see it meanwhile, it also leaves where it returns
 /// [`Step::Close`], and in [`ending`](Session::ending).
 pub trait Session {
+    /// The session inside a layer. What follows says what each method does without one: all of them but
+    /// [`sizes`](Session::sizes), [`is_proxied`](Session::is_proxied) and [`answer`](Session::answer) are by default
+    /// those of the session inside.
+    fn inner(&mut self) -> Option<&mut dyn Session> {
+        None
+    }
+
     /// How large the requests and answers are. The loop asks once, at the start.
     fn sizes(&self) -> Sizes {
         Sizes::default()
@@ -237,12 +286,16 @@ pub trait Session {
     /// [`closed`](Session::closed) follows, with [`Reason::ConnectFailed`]. Instead of this, [`greet`](Session::greet) is
     /// called when the connection is open.
     fn connect_failed(&mut self, error: &io::Error) {
-        let _ = error;
+        if let Some(inner) = self.inner() {
+            inner.connect_failed(error);
+        }
     }
 
     /// Appends what the client reads first. Without this method, the client must send first.
     fn greet(&mut self, output: &mut Buffer) {
-        let _ = output;
+        if let Some(inner) = self.inner() {
+            inner.greet(output);
+        }
     }
 
     /// Answers the next request in `input`, one at a time.
@@ -261,7 +314,9 @@ pub trait Session {
     /// No more input follows. The loop then calls [`answer`](Session::answer), even with empty input, until it needs more
     /// input.
     fn end_of_input(&mut self, end: EndOfInput) {
-        let _ = end;
+        if let Some(inner) = self.inner() {
+            inner.end_of_input(end);
+        }
     }
 
     /// The server ends the session: the last word. The reason is one of [`Reason::Drained`], [`Reason::RequestTooLarge`],
@@ -269,12 +324,16 @@ pub trait Session {
     /// `close_notify`. It is not called while much output is pending, because there is no room for the largest answer: a
     /// client that does not read gets no last word.
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
-        let _ = (reason, output);
+        if let Some(inner) = self.inner() {
+            inner.ending(reason, output);
+        }
     }
 
     /// The session is over, and nothing more can be sent. It is not called after a panic.
     fn closed(&mut self, reason: Reason) {
-        let _ = reason;
+        if let Some(inner) = self.inner() {
+            inner.closed(reason);
+        }
     }
 
     /// What happens to the session's own deadline. The loop asks after each turn of the session, even after the first one,
@@ -282,12 +341,12 @@ pub trait Session {
     ///
     /// A protocol reads no clock. It says how long, and the loop counts.
     fn timer(&mut self) -> Timer {
-        Timer::Keep
+        self.inner().map_or(Timer::Keep, Session::timer)
     }
 
     /// The session's own deadline is over.
     fn deadline(&mut self) -> AtDeadline {
-        AtDeadline::End
+        self.inner().map_or(AtDeadline::End, Session::deadline)
     }
 }
 

@@ -272,31 +272,21 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         kinds: [Timeout; N],
         now: Instant,
     ) {
-        let Some(Clock { timeout, restarts }) = clock else {
-            for kind in kinds {
-                self.deadlines.stop(key, kind);
-            }
-            return;
-        };
-        let length = match timeout {
+        let length = clock.and_then(|clock| match clock.timeout {
             Timeout::Idle => self.config.idle_timeout,
             Timeout::Write => self.config.write_timeout,
             Timeout::Linger => Some(self.config.linger_timeout),
             Timeout::Connect => Some(self.config.connect_timeout),
             Timeout::Quiet => Some(QUIET),
             Timeout::Own => None,
-        };
-        match length {
-            Some(length) if restarts || !self.deadlines.is_running(key, timeout) => {
-                self.start_timeout(key, timeout, length, now);
-            }
-            Some(_) => {}
-            // Another one of them may be running.
-            None => {
-                for kind in kinds {
-                    self.deadlines.stop(key, kind);
+        });
+        match clock.zip(length) {
+            Some((Clock { timeout, restarts }, length)) => {
+                if restarts || !self.deadlines.is_running(key, timeout) {
+                    self.start_timeout(key, timeout, length, now);
                 }
             }
+            None => kinds.into_iter().for_each(|kind| self.deadlines.stop(key, kind)),
         }
     }
 

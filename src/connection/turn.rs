@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mio::Interest;
 
-use crate::buffer::{BoxedBuffer, Pool};
+use crate::buffer::{Buffer, Pool};
 use crate::config::Budgets;
 use crate::readiness::Kernel;
 use crate::reason::Timeout;
@@ -100,8 +100,8 @@ pub(crate) struct Clock {
 
 /// The buffers of one turn, and what the turn may use and has done.
 pub(super) struct Exchange<'a> {
-    pub input: BoxedBuffer,
-    pub output: BoxedBuffer,
+    pub input: &'a mut Buffer,
+    pub output: &'a mut Buffer,
     /// Something has happened since the session was asked for answers.
     pub has_news: bool,
     /// The session goes on when a write has made room.

@@ -11,12 +11,11 @@
 //! The inner session is made when the header is complete.
 //!
 //! Nothing is guessed. A connection that does not start with a valid header gets no byte, and ends with
-//! [`Reason::InvalidInput`]. So does one whose header is longer than [`PROXY_HEADER`], or takes longer than
+//! [`Reason::InvalidInput`](crate::Reason::InvalidInput). So does one whose header is longer than [`PROXY_HEADER`], or takes longer than
 //! [`PROXY_HEADER_TIMEOUT`].
 //!
 //! Any client can send such a header. The port must be open to the balancer only.
 
-use std::io;
 use std::mem;
 
 use proxy_header::{Error, ParseConfig, Protocol, ProxyHeader};
@@ -24,7 +23,6 @@ use proxy_header::{Error, ParseConfig, Protocol, ProxyHeader};
 use crate::address::Address;
 use crate::buffer::Buffer;
 use crate::config::{PROXY_HEADER, PROXY_HEADER_TIMEOUT};
-use crate::reason::Reason;
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
 
 /// A session behind a balancer.
@@ -117,16 +115,16 @@ impl<S: Session, F: FnMut(Option<Address>) -> S> Proxy<S, F> {
         };
         Self { state, end: None }
     }
+}
 
-    fn inner(&mut self) -> Option<&mut S> {
+impl<S: Session, F: FnMut(Option<Address>) -> S> Session for Proxy<S, F> {
+    fn inner(&mut self) -> Option<&mut dyn Session> {
         match &mut self.state {
             State::Header { .. } => None,
             State::Inner { session, .. } => Some(session),
         }
     }
-}
 
-impl<S: Session, F: FnMut(Option<Address>) -> S> Session for Proxy<S, F> {
     fn sizes(&self) -> Sizes {
         match &self.state {
             &State::Header { request, answer, independent, .. } => {
@@ -138,12 +136,6 @@ impl<S: Session, F: FnMut(Option<Address>) -> S> Session for Proxy<S, F> {
 
     fn is_proxied(&self) -> bool {
         true
-    }
-
-    fn connect_failed(&mut self, error: &io::Error) {
-        if let Some(inner) = self.inner() {
-            inner.connect_failed(error);
-        }
     }
 
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
@@ -176,18 +168,6 @@ impl<S: Session, F: FnMut(Option<Address>) -> S> Session for Proxy<S, F> {
 
     fn end_of_input(&mut self, end: EndOfInput) {
         self.end = Some(end);
-    }
-
-    fn ending(&mut self, reason: Reason, output: &mut Buffer) {
-        if let Some(inner) = self.inner() {
-            inner.ending(reason, output);
-        }
-    }
-
-    fn closed(&mut self, reason: Reason) {
-        if let Some(inner) = self.inner() {
-            inner.closed(reason);
-        }
     }
 
     fn timer(&mut self) -> Timer {

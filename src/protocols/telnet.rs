@@ -26,14 +26,13 @@
 //! CR LF or with CR NUL, and a server must treat both in the same way (RFC 1123, 3.3.1). So CR NUL reaches the inner
 //! session as CR LF.
 
-use std::io;
 use std::mem;
 
 use memchr::{memchr2, memchr2_iter, memrchr2};
 
 use crate::buffer::Buffer;
 use crate::reason::Reason;
-use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
+use crate::session::{EndOfInput, Session, Sizes, Step};
 
 /// Ends a subnegotiation.
 const SE: u8 = 240;
@@ -234,6 +233,10 @@ impl<S> Telnet<S> {
 }
 
 impl<S: Session> Session for Telnet<S> {
+    fn inner(&mut self) -> Option<&mut dyn Session> {
+        Some(&mut self.inner)
+    }
+
     fn sizes(&self) -> Sizes {
         let inner = self.inner.sizes();
         // All bytes of an answer may be 255.
@@ -243,10 +246,6 @@ impl<S: Session> Session for Telnet<S> {
 
     fn is_proxied(&self) -> bool {
         self.inner.is_proxied()
-    }
-
-    fn connect_failed(&mut self, error: &io::Error) {
-        self.inner.connect_failed(error);
     }
 
     fn greet(&mut self, output: &mut Buffer) {
@@ -295,18 +294,6 @@ impl<S: Session> Session for Telnet<S> {
         let pending = output.len();
         self.inner.ending(reason, output);
         self.encode(output, pending);
-    }
-
-    fn closed(&mut self, reason: Reason) {
-        self.inner.closed(reason);
-    }
-
-    fn timer(&mut self) -> Timer {
-        self.inner.timer()
-    }
-
-    fn deadline(&mut self) -> AtDeadline {
-        self.inner.deadline()
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which methods of a session the loop calls, and in which order, for each way in which a session can end.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use okloop::conversation::Conversation;
 use okloop::protocols::Either;
 use okloop::{AtDeadline, Buffer, Config, EndOfInput, Ending, Reason, Session, Sizes, Step, Timer, Waker};
 
@@ -28,6 +29,10 @@ struct Recorder {
 }
 
 impl Recorder {
+    fn new(calls: &Calls, waker: Waker) -> Self {
+        Self { calls: Arc::clone(calls), waker, timer: Timer::Keep, is_over: false }
+    }
+
     fn note(&self, call: String) {
         self.calls.lock().expect("no holder of the lock panics").push(call);
     }
@@ -68,6 +73,10 @@ impl Session for Recorder {
         output.push(b"Goodbye\n");
     }
 
+    fn connect_failed(&mut self, error: &io::Error) {
+        self.note(format!("connect failed: {}", error.kind()));
+    }
+
     fn closed(&mut self, reason: Reason) {
         self.is_over = true;
         self.note(format!("closed: {reason}"));
@@ -92,12 +101,30 @@ impl Drop for Recorder {
     }
 }
 
-/// A server whose sessions are called directly, through a box, or through an [`Either`], and a client that has read the
+/// A layer that changes nothing.
+struct Layer(Recorder);
+
+impl Session for Layer {
+    fn inner(&mut self) -> Option<&mut dyn Session> {
+        Some(&mut self.0)
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.0.sizes()
+    }
+
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        self.0.answer(input, output)
+    }
+}
+
+/// A server whose sessions are called directly, through a box, a layer, or an [`Either`], and a client that has read the
 /// greeting.
-fn start_each(config: &Config) -> [(Embedded, Client, Calls); 3] {
+fn start_each(config: &Config) -> [(Embedded, Client, Calls); 4] {
     [
         start(config, |session| session),
         start(config, |session| -> Box<dyn Session> { Box::new(session) }),
+        start(config, Layer),
         start(config, Either::<Recorder, Recorder>::Right),
     ]
 }
@@ -108,10 +135,7 @@ fn start<S: Session>(
 ) -> (Embedded, Client, Calls) {
     let calls = Calls::default();
     let noted = Arc::clone(&calls);
-    let server = Embedded::run(bind(config.clone()), move |client| {
-        let (calls, waker) = (Arc::clone(&noted), client.waker);
-        wrap(Recorder { calls, waker, timer: Timer::Keep, is_over: false })
-    });
+    let server = Embedded::run(bind(config.clone()), move |client| wrap(Recorder::new(&noted, client.waker)));
     let mut client = Client::connect(server.port());
     client.expect(b"Hello\n");
     (server, client, calls)
@@ -216,4 +240,14 @@ fn nothing_is_called_after_a_panic() {
         let (_, stats) = server.stop();
         assert_eq!(stats.closed(Reason::ProtocolError), 1);
     }
+}
+
+#[test]
+fn a_layer_passes_on_that_a_connection_has_failed() {
+    let calls = Calls::default();
+    let mut conversation = Conversation::open(|client| Layer(Recorder::new(&calls, client.waker)));
+    let session = conversation.session().expect("the session is open");
+    session.connect_failed(&io::ErrorKind::ConnectionRefused.into());
+    let calls = calls.lock().expect("no holder of the lock panics");
+    assert_eq!(calls.last().map(String::as_str), Some("connect failed: connection refused"));
 }

@@ -8,6 +8,7 @@ use proxy_header::{ProxiedAddress, Tlv};
 use super::*;
 use crate::conversation::Conversation;
 use crate::protocols::{BANNER, Framing, OkSession, Telnet};
+use crate::reason::Reason;
 
 type Met = Arc<Mutex<Vec<Option<Address>>>>;
 

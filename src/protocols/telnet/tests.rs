@@ -8,6 +8,7 @@ use super::*;
 use crate::config::INPUT_BUFFER;
 use crate::conversation::Conversation;
 use crate::protocols::{BANNER, Framing, OkSession, PREFIX};
+use crate::session::{AtDeadline, Timer};
 
 /// The banner as it goes out.
 const BANNER_LINE: &[u8] = b"Welcome to the server. Type something and hit enter\r\n";
