@@ -84,7 +84,10 @@ impl Bench {
                 let _ = leave_in_order(visitor);
                 Ok(server)
             }
-            Err(_) => Err(server.death_within(VISIT).map_or(Failure::NeverListened, Failure::DiedAtStart)),
+            Err(error) => {
+                let refused = || format!("accepts no connection: {error}");
+                Err(Failure::Unusable(server.death_within(VISIT).unwrap_or_else(refused)))
+            }
         }
     }
 }

@@ -106,7 +106,9 @@ pub fn play_round(
 /// Why the contender need not be tried again, if it failed for good.
 pub fn final_failure(cells: &[Cell], contender: usize) -> Option<Failure> {
     let of_contender = cells.iter().filter(|cell| cell.contender == contender);
-    of_contender.filter_map(|cell| cell.failure.clone()).find(Failure::is_final)
+    of_contender
+        .filter_map(|cell| cell.failure.clone())
+        .find(|failure| matches!(failure, Failure::Unusable(_)))
 }
 
 /// The cells in the order of a round: for each workload, each contender for which it is.

@@ -20,7 +20,7 @@ use clap::Args;
 
 use self::case::{Case, all};
 use self::report::table::Table;
-use self::report::{files, terminal};
+use self::report::terminal;
 use self::runner::Runner;
 use crate::support::{
     Added, Answer, BANNER, By, CHUNK, Candidate, Descendants, End, Failure, Framing, Interrupt, PREFIX,
@@ -84,11 +84,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = |text: &str| words::seconds(text, 0.001..=30.0))]
     patience: Duration,
 
-    /// How many servers are tested together, in cases that do not compare times [default: the number of processors]
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
-
-    /// Where faults.html, faults.json and faults.xml for CI systems are written
+    /// Where faults.html and the servers' logs are written
     #[arg(long, value_name = "DIR", default_value = "target/faults")]
     out: PathBuf,
 
@@ -121,7 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The limit of open files"))?;
     // Servers that left their process group.
     let _descendants = Descendants;
-    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
     let logs = &arguments.out.join("logs");
     let runner = Runner { patience: arguments.patience, jobs, logs, expected: committed.as_ref(), interrupt };
 
@@ -137,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let results = runner.run(servers, &cases);
     terminal::failures(&results);
-    files::write_all(&results, &arguments.out)?;
+    report::write_page(&results, &arguments.out.join("faults.html"))?;
     let table = Table::of(&results);
     if let Some(file) = &arguments.markdown {
         table.write(file)?;

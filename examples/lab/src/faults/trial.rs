@@ -71,9 +71,9 @@ impl Trial {
     pub fn explained<T>(&self, outcome: Checked<T>) -> Checked<T> {
         let explain = |failure: &mut Failure| {
             if let Some(death) = self.server.death_within(Duration::from_millis(20))
-                && !failure.came.contains(&death.to_string())
+                && !failure.came.contains(&death)
             {
-                failure.came.extend(["; ", &death.to_string()]);
+                failure.came.extend(["; ", &death]);
             }
         };
         outcome.map_err(|stop| stop.change(explain))

@@ -118,10 +118,10 @@ impl Crowd {
                 return self.check();
             }
             Ok((number, Some(Report::Marked(lines)))) => self.clients[number].lines = Some(lines),
-            Ok((number, None)) => return Err(Failure::died(format!("client process {number}"))),
+            Ok((number, None)) => return Err(Failure::Died(format!("client process {number} has ended"))),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::died("every client process".to_owned()));
+                return Err(Failure::Died("every client process has ended".to_owned()));
             }
         }
         Ok(())

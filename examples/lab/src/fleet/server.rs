@@ -17,7 +17,7 @@ pub struct Server {
     /// Its place in the fleet.
     pub number: usize,
     /// Its address is the one where it serves its counters. It listens there after it listens for clients.
-    server: support::Server,
+    started: support::Server,
     /// The sessions that were open when it was asked last.
     open: Option<u64>,
 }
@@ -34,8 +34,8 @@ impl Server {
         let program = here.join("okloop").display().to_string();
         let words = [program].into_iter().chain(arguments.split(' ').map(str::to_owned)).collect();
         let log = here.join(format!("fleet/okloop-{number}.log"));
-        let server = support::Server::start(&Origin::Command(words), Setup::Plain, &log, interrupt)?;
-        Ok(Self { number, server, open: None })
+        let started = support::Server::start(&Origin::Command(words), Setup::Plain, &log, interrupt)?;
+        Ok(Self { number, started, open: None })
     }
 
     /// The process id.
@@ -44,7 +44,7 @@ impl Server {
     }
 
     fn process(&self) -> &ChildGuard {
-        &self.server.process.as_ref().expect("it was started here").guard
+        &self.started.process.as_ref().expect("it was started here").guard
     }
 
     /// Asks the process how many sessions are open.
@@ -56,7 +56,7 @@ impl Server {
     }
 
     fn count(&self) -> io::Result<u64> {
-        let mut stream = TcpStream::connect_timeout(&self.server.address, Interrupt::TICK)?;
+        let mut stream = TcpStream::connect_timeout(&self.started.address, Interrupt::TICK)?;
         stream.set_read_timeout(Some(Interrupt::TICK))?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
         let mut page = String::new();
@@ -75,10 +75,10 @@ impl Server {
 
     /// How the process ended, if it has.
     pub fn death(&self) -> Option<Failure> {
-        let how = self.server.death_within(Duration::ZERO)?.how;
+        let how = self.started.death_within(Duration::ZERO)?;
         let (number, id) = (self.number, self.id());
         let sessions = self.open.map_or_else(String::new, |open| format!(", with {}", many(open, "session")));
-        Some(Failure::died(format!("okloop {number} (process {id}){sessions}: {how}")))
+        Some(Failure::Died(format!("okloop {number} (process {id}){sessions}: {how}")))
     }
 
     fn silent(&self) -> Failure {

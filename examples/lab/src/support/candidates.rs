@@ -3,12 +3,11 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use clap::Args;
-use serde::Serialize;
 
 use crate::support::{Answer, BANNER, CHUNK, End, Failure, Framing, PREFIX, Protocol, programs};
 
 /// A server that can be tried.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     pub name: String,
     pub origin: Origin,
@@ -20,8 +19,7 @@ pub struct Candidate {
 }
 
 /// Where a server comes from.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone)]
 pub enum Origin {
     /// A program and its arguments, in which `{port}` stands for the port.
     Command(Vec<String>),
@@ -153,19 +151,15 @@ pub struct Added {
     #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = named_command)]
     servers: Vec<(String, Origin)>,
 
-    /// A server that runs already, of whose process nothing is known; may be given again
+    /// A server that runs already on loopback, of whose process nothing is known; may be given again
     #[arg(long, value_name = "HOST:PORT")]
     connect: Vec<String>,
-
-    /// Let --connect go to another machine than this one: only to one that you may load
-    #[arg(long)]
-    remote: bool,
 }
 
 impl Added {
     /// All of them, with this protocol.
     pub fn candidates(&self, protocol: &Protocol) -> Result<Vec<Candidate>, Failure> {
-        let running = self.connect.iter().map(|place| Ok((place.clone(), self.running(place)?)));
+        let running = self.connect.iter().map(|place| Ok((place.clone(), running(place)?)));
         let candidate = |(name, origin)| {
             let protocol = protocol.clone();
             Candidate { name, origin, protocol, more: None, is_chat: false }
@@ -173,16 +167,13 @@ impl Added {
         let added = self.servers.iter().cloned().map(Ok).chain(running);
         added.map(|added| added.map(candidate)).collect()
     }
+}
 
-    fn running(&self, place: &str) -> Result<Origin, Failure> {
-        let wrong = |problem: &str| Failure::Usage(format!("--connect {place}: {problem}"));
-        let mut addresses = place.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
-        let address = addresses.next().ok_or_else(|| wrong("no such address"))?;
-        if !address.ip().is_loopback() && !self.remote {
-            return Err(wrong("not on this machine; --remote says that you mean it"));
-        }
-        Ok(Origin::Address(address))
-    }
+fn running(place: &str) -> Result<Origin, Failure> {
+    let wrong = |problem: &str| Failure::Usage(format!("--connect {place}: {problem}"));
+    let mut addresses = place.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
+    let address = addresses.find(|address| address.ip().is_loopback());
+    address.map(Origin::Address).ok_or_else(|| wrong("not an address of loopback"))
 }
 
 /// okloop's own conversation.

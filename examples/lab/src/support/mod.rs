@@ -40,7 +40,7 @@ pub mod words;
 
 pub use self::candidates::{Added, By, Candidate, Origin};
 pub use self::child::{ChildGuard, Descendants, end_descendants, kill_descendants, read_lines};
-pub use self::failure::{Death, Failure};
+pub use self::failure::Failure;
 pub use self::interrupt::Interrupt;
 pub use self::log::Log;
 pub use self::machine::Machine;

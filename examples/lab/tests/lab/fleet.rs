@@ -42,7 +42,9 @@ fn the_fleet_notices_that_a_process_was_killed() {
     let (id, sessions) = (servers[1], numbers(said_of(said, "Spread"))[2]);
     assert_eq!(
         finished.stderr,
-        format!("error: died: okloop 1 (process {id}), with {sessions} sessions: signal: 9 (SIGKILL)\n")
+        format!(
+            "error: okloop 1 (process {id}), with {sessions} sessions: the server has ended (signal: 9 (SIGKILL))\n"
+        )
     );
 }
 

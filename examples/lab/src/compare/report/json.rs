@@ -67,7 +67,6 @@ fn result(report: &Report, cell: &Cell) -> Value {
         "load": cell.workload.to_string(),
         "sessions": cell.workload.sessions(),
         "failure": cell.failure.as_ref().map(ToString::to_string),
-        "last_words": cell.failure.as_ref().and_then(Failure::last_words),
         "median": medians,
         "rounds": cell.runs,
     })

@@ -1,10 +1,8 @@
 //! What a reader must know about the figures, in sentences.
 
-use std::collections::BTreeSet;
-
 use super::Report;
 use crate::compare::workload::IN_FLIGHT;
-use crate::support::{Failure, Origin, as_typed};
+use crate::support::{Origin, as_typed};
 
 /// What is special about this report: when and where it was made, and what went wrong.
 pub fn heading(report: &Report) -> Vec<String> {
@@ -26,7 +24,6 @@ pub fn heading(report: &Report) -> Vec<String> {
     } else {
         "With a single round, a difference may be chance.".to_owned()
     });
-    lines.extend(last_words(report));
     lines
 }
 
@@ -65,13 +62,3 @@ const GENERAL: [&str; 5] = [
     "Each server logs a line for each session, here to a file. That is a part of what a visit costs. \
      --server 'quiet=PATH/okloop --log-level warn --port {port}' shows okloop without it.",
 ];
-
-/// The last words of the servers that died, each once.
-fn last_words(report: &Report) -> BTreeSet<String> {
-    let failures = report.cells.iter().map(|cell| (cell.contender, cell.failure.as_ref()));
-    let lines = failures.filter_map(|(contender, failure)| {
-        let words = failure.and_then(Failure::last_words)?;
-        Some(format!("Last words of {}: {words} (more in logs)", report.contenders[contender].name))
-    });
-    lines.collect()
-}
