@@ -195,7 +195,6 @@ fn a_wrong_argument_ends_with_status_2() {
         ["--server", "a=without-port"],
         ["--connect", "without-port"],
         ["--connect", "192.0.2.1:8888"],
-        ["--project", "no-such-server"],
         ["--only", "no-such-case"],
         ["--skip", "no-such-case"],
     ] {

@@ -104,15 +104,17 @@ impl Arguments {
     /// The servers that are compared: those of the project that the operator selects, okloop first, and those that he
     /// adds. And how many of them are the project's.
     pub fn contenders(&self) -> Result<(Vec<Candidate>, usize), Failure> {
-        let selected = [&self.only[..], &self.without].concat();
-        let is_wanted = |name: &String| {
+        let mut contenders = if self.chat { Vec::new() } else { candidates::of_the_project(By::Compare)? };
+        contenders.extend(candidates::of_the_project(By::CompareChats)?);
+        contenders.sort_by_key(|contender| contender.name != "okloop");
+        let known: Vec<_> = contenders.iter().map(|contender| contender.name.clone()).collect();
+        if let Some(unknown) = self.only.iter().chain(&self.without).find(|name| !known.contains(name)) {
+            let known = known.join(", ");
+            return Err(Failure::Usage(format!("no server is called {unknown}; there are {known}")));
+        }
+        contenders.retain(|Candidate { name, .. }| {
             (self.only.is_empty() || self.only.contains(name)) && !self.without.contains(name)
-        };
-        let mut of_the_project =
-            if self.chat { Vec::new() } else { candidates::of_the_project(By::Compare)? };
-        of_the_project.extend(candidates::of_the_project(By::CompareChats)?);
-        of_the_project.sort_by_key(|contender| contender.name != "okloop");
-        let mut contenders = candidates::select(of_the_project, &selected, is_wanted)?;
+        });
         let own = contenders.len();
         let added = self.added.candidates(&candidates::okloop())?;
         contenders.extend(added.into_iter().map(|server| Candidate { is_chat: self.chat, ..server }));

@@ -164,24 +164,23 @@ impl<'a> Load<'a> {
     pub fn gather(&mut self) -> Result<Duration, Failure> {
         let wanted = self.workload.residents();
         let start = Instant::now();
-        self.gather_by(wanted, start + OPENING)
-            .map_err(|failure| failure.while_opening(self.sessions.len() - self.awaited, wanted))?;
-        Ok(start.elapsed())
-    }
-
-    fn gather_by(&mut self, wanted: usize, deadline: Instant) -> Result<(), Failure> {
-        self.progress = Instant::now();
+        self.progress = start;
         while self.sessions.len() < wanted || self.awaited > 0 {
             while self.sessions.len() < wanted && self.awaited < IN_FLIGHT {
                 self.open(self.sessions.len())?;
                 self.awaited += 1;
             }
-            self.turn(Interrupt::TICK, None)?;
-            if self.caught_up_to > deadline {
-                return Err(Failure::Silent(format!("not all sessions opened within {OPENING:?}")));
-            }
+            let turned = self.turn_before(start + OPENING);
+            turned.map_err(|failure| failure.while_opening(self.sessions.len() - self.awaited, wanted))?;
         }
-        Ok(())
+        Ok(start.elapsed())
+    }
+
+    /// A turn that must not be the last one before the deadline.
+    fn turn_before(&mut self, deadline: Instant) -> Result<(), Failure> {
+        self.turn(Interrupt::TICK, None)?;
+        let is_late = self.caught_up_to > deadline;
+        if is_late { Err(Failure::Silent(format!("not all came within {OPENING:?}"))) } else { Ok(()) }
     }
 
     /// Lets every client do its part for `time`.
@@ -237,23 +236,15 @@ impl<'a> Load<'a> {
         }
         let deadline = Instant::now() + OPENING;
         while self.awaited + self.round.lacking > 0 {
-            self.turn(Interrupt::TICK, None).map_err(|failure| self.while_parting(failure))?;
-            if self.caught_up_to > deadline {
-                let silence = Failure::Silent(format!("not all answers came within {OPENING:?}"));
-                return Err(self.while_parting(silence));
-            }
+            self.turn_before(deadline).map_err(|failure| match (failure, self.round.lacking) {
+                (Failure::Silent(_), lacking @ 1..) => {
+                    let lacking = many(lacking, "client");
+                    Failure::WrongAnswer(format!("a line is lost: {lacking} did not get every line"))
+                }
+                (failure, _) => failure,
+            })?;
         }
         Ok(&self.heard)
-    }
-
-    fn while_parting(&self, failure: Failure) -> Failure {
-        match (failure, self.round.lacking) {
-            (Failure::Silent(_), 1..) => {
-                let lacking = many(self.round.lacking, "client");
-                Failure::WrongAnswer(format!("a line is lost: {lacking} did not get every line"))
-            }
-            (failure, _) => failure.while_parting(self.awaited),
-        }
     }
 
     /// What the clients have received, and a load that has received nothing.
@@ -298,21 +289,21 @@ impl<'a> Load<'a> {
     fn turn(&mut self, limit: Duration, due: Option<Instant>) -> Result<bool, Failure> {
         let limit = if self.sleeps && self.unfinished.is_empty() { limit } else { Duration::ZERO };
         let asked = Instant::now();
-        let batch = self.sessions.wait(Some(limit), due)?;
+        let (ready, is_complete) = self.sessions.wait(Some(limit), due)?;
         self.interrupt.check()?;
-        for (place, is_closing) in batch.ready {
+        for (place, is_closing) in ready {
             while self.serve(place)? && is_closing {}
         }
         for place in mem::take(&mut self.unfinished) {
             self.serve(place)?;
         }
-        if batch.is_complete {
+        if is_complete {
             self.caught_up_to = asked;
         }
         if self.caught_up_to.saturating_duration_since(self.progress) > PATIENCE {
             return Err(Failure::Silent(format!("nothing came for {PATIENCE:?}")));
         }
-        Ok(batch.is_complete)
+        Ok(is_complete)
     }
 
     /// Gives a client a turn; says whether it had news.

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::compare::family::Family;
 use crate::compare::figures::{Figures, Measured};
@@ -78,29 +78,21 @@ impl Bench {
     pub fn start(&self, contender: &Candidate, measurement: &str) -> Result<Server, Failure> {
         let log = self.logs.join(format!("{} {measurement}.log", contender.name).replace(' ', "-"));
         let server = Server::start(&contender.origin, Setup::Plain, &log, &self.interrupt)?;
-        match TcpStream::connect_timeout(&server.address, VISIT) {
-            Ok(visitor) => {
-                // The load checks what a server sends. This visit shows that the server accepts, and warms it up.
-                let _ = leave_in_order(visitor);
-                Ok(server)
-            }
-            Err(error) => {
-                let refused = || format!("accepts no connection: {error}");
-                Err(Failure::Unusable(server.death_within(VISIT).unwrap_or_else(refused)))
-            }
-        }
+        // The load checks what a server sends. This visit shows that the server accepts, and warms it up.
+        let visited = TcpStream::connect_timeout(&server.address, VISIT);
+        visited.map(leave_in_order).map_err(|error| {
+            let refused = || format!("accepts no connection: {error}");
+            Failure::Unusable(server.death_within(VISIT).unwrap_or_else(refused))
+        })?;
+        Ok(server)
     }
 }
 
 /// Ends the session as a client does, and reads on to the server's end: no reset before the measurement begins. A server
 /// that never ends its output is left after a while.
-fn leave_in_order(mut visitor: TcpStream) -> io::Result<()> {
-    let deadline = Instant::now() + VISIT;
-    visitor.set_read_timeout(Some(VISIT))?;
-    visitor.shutdown(Shutdown::Write)?;
-    let mut received = [0; 256];
-    while visitor.read(&mut received)? > 0 && Instant::now() < deadline {}
-    Ok(())
+fn leave_in_order(visitor: TcpStream) {
+    let ended = visitor.set_read_timeout(Some(VISIT)).and_then(|()| visitor.shutdown(Shutdown::Write));
+    let _ = ended.and_then(|()| io::copy(&mut visitor.take(1 << 20), &mut io::sink()));
 }
 
 /// Lets the load come, play and go, and reads the server's figures in between. A flood beside it plays in a thread of its

@@ -36,7 +36,7 @@ use rlimit::Resource;
 
 pub use self::arguments::Arguments;
 use self::measure::Bench;
-use self::report::{Occasion, Report};
+use self::report::Report;
 use self::search::Search;
 use self::workload::Workload;
 use crate::support::load::Sources;
@@ -53,7 +53,13 @@ const PORTS: RangeInclusive<u16> = 10_000..=29_999;
 /// Runs the comparison.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (contenders, own) = arguments.contenders()?;
-    let occasion = occasion();
+    // std knows no calendar.
+    let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output();
+    let date = date.map_or_else(
+        |error| error.to_string(),
+        |date| String::from_utf8_lossy(&date.stdout).trim().to_owned(),
+    );
+    let machine = Machine::here();
     let logs = arguments.output.join("logs");
     [Some(&logs), arguments.publish.as_ref()].into_iter().flatten().try_for_each(|d| prepare(d))?;
 
@@ -69,11 +75,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         sources: Sources::new(HOSTS.0, HOSTS.1, PORTS),
         interrupt,
     };
-    if occasion.machine.was_busy() {
+    if machine.was_busy() {
         complain("This machine was busy in the last minute. If it still is, the figures will show it.");
     }
-    let report = measure_all(arguments, occasion, contenders, &bench);
-    bench.interrupt.release();
+    let report = measure_all(arguments, date, machine, contenders, &bench);
     tell(arguments, &report)?;
     let objections = report.objections(own);
     match report.interrupted {
@@ -97,21 +102,10 @@ fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     written.and(published).and(shown)
 }
 
-/// When, where and with which words this run was begun.
-fn occasion() -> Occasion {
-    // std knows no calendar.
-    let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output().ok();
-    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    Occasion {
-        date: date.unwrap_or_else(|| "unknown".to_owned()),
-        command_line: env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        machine: Machine::here(),
-    }
-}
-
 fn measure_all(
     arguments: &Arguments,
-    occasion: Occasion,
+    date: String,
+    machine: Machine,
     contenders: Vec<Candidate>,
     bench: &Bench,
 ) -> Report {
@@ -149,7 +143,20 @@ fn measure_all(
     let interrupted = bench.interrupt.is_asked();
     let (file_limit, end_of_session, time) = (bench.file_limit, bench.end_of_session, bench.time);
     let sweeps = searches.into_iter().map(|search| search.map(Search::finish).transpose()).collect();
-    Report { occasion, file_limit, end_of_session, rounds, time, contenders, cells, sweeps, interrupted }
+    let command_line = env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    Report {
+        date,
+        command_line,
+        machine,
+        file_limit,
+        end_of_session,
+        rounds,
+        time,
+        contenders,
+        cells,
+        sweeps,
+        interrupted,
+    }
 }
 
 /// Raises the number of files that this process and its children may open to its limit; returns it.

@@ -61,8 +61,6 @@ pub struct Search {
     climb: Option<u32>,
     /// The staircase, after the first climb.
     staircase: Option<Staircase>,
-    /// How many steps the staircase had taken when each round began.
-    rounds: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -82,8 +80,6 @@ pub struct Sweep {
     pub points: Vec<Point>,
     /// The knee.
     pub knee: Knee,
-    /// The same of each round alone (lines a second), where its staircase took steps.
-    pub knees: Vec<Option<f64>>,
 }
 
 /// One rate.
@@ -119,7 +115,6 @@ impl Search {
     /// Begins a round: its rates double from the first one until one is missed. Then the staircase goes on.
     pub fn begin_round(&mut self) {
         self.climb = Some(0);
-        self.rounds.push(self.taken().len());
     }
 
     /// The rate of the next slice (lines a second).
@@ -147,25 +142,14 @@ impl Search {
 
     /// What was found; none if nothing was played.
     pub fn finish(self) -> Option<Sweep> {
-        let (knee, knees) = (self.knee(), self.knees());
+        let knee = self.knee();
         let point = |(step, slices)| Point { rate: rate(step), slices, is_of_climb: step % OCTAVE == 0 };
         let points: Vec<_> = self.played.into_iter().map(point).collect();
-        (!points.is_empty()).then_some(Sweep { points, knee, knees })
-    }
-
-    fn taken(&self) -> &[(u32, Verdict)] {
-        self.staircase.as_ref().map_or(&[], |staircase| &staircase.taken)
-    }
-
-    fn knees(&self) -> Vec<Option<f64>> {
-        let ends = self.rounds.iter().skip(1).copied().chain([self.taken().len()]);
-        let of_round =
-            |(&begin, end): (&usize, usize)| middle(&self.taken()[begin..end]).map(|(step, _)| rate(step));
-        self.rounds.iter().zip(ends).map(of_round).collect()
+        (!points.is_empty()).then_some(Sweep { points, knee })
     }
 
     fn knee(&self) -> Knee {
-        let taken = self.taken();
+        let taken = self.staircase.as_ref().map_or(&[][..], |staircase| &staircase.taken);
         let Some((step, verdict)) = middle(taken) else {
             // The rate was never too high, or always, or only a part of the search was played.
             let is_held = |slice: &Played| slice.verdict == Verdict::Held;

@@ -129,16 +129,6 @@ pub enum Stop {
     CannotRun(String),
 }
 
-impl Stop {
-    /// The same, with a change of the failure if it is one.
-    pub fn change(mut self, change: impl FnOnce(&mut Failure)) -> Self {
-        if let Self::Fails(failure) = &mut self {
-            change(failure);
-        }
-        self
-    }
-}
-
 /// What was expected, and what came.
 #[derive(Debug, Clone)]
 pub struct Failure {

@@ -36,10 +36,6 @@ pub struct Arguments {
     #[command(flatten)]
     added: Added,
 
-    /// Only these servers of this project
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["servers", "connect"])]
-    project: Vec<String>,
-
     /// What these servers send to each client first; \n is a newline
     #[arg(long, value_name = "TEXT", default_value_t = escaped(BANNER), value_parser = unescaped)]
     banner: String,
@@ -106,10 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let committed = arguments.expect.as_deref().map(Table::read).transpose()?;
     let added = arguments.added.candidates(&arguments.protocol())?;
-    let of_the_project =
-        candidates::select(candidates::of_the_project(By::Faults)?, &arguments.project, |name| {
-            arguments.project.is_empty() || arguments.project.contains(name)
-        })?;
+    let of_the_project = candidates::of_the_project(By::Faults)?;
     let interrupt = Interrupt::catch()?;
     prepare(&arguments.out)?;
     arguments.markdown.iter().filter_map(|file| file.parent()).try_for_each(prepare)?;

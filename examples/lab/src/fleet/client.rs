@@ -81,7 +81,7 @@ impl Clients<'_> {
             let report = (self.tally != self.reported).then(|| self.reported_at + REPORTING);
             let limit = report.map(|report| report.saturating_duration_since(Instant::now()));
             let due = self.lines.as_mut().and_then(|lines| Some(lines.peek()?.0));
-            for (place, is_closing) in self.sessions.wait(limit, due)?.ready {
+            for (place, is_closing) in self.sessions.wait(limit, due)?.0 {
                 if Token(place) != ORDERS {
                     self.serve(place, is_closing);
                 } else if !self.obey()? {

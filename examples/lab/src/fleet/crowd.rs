@@ -1,13 +1,14 @@
 //! The client processes, seen from the parent: their orders and their reports.
 
 use std::env;
-use std::io::{self, PipeWriter, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter, Write};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fleet::message::{Lines, Order, Report, Share, Tally};
-use crate::support::{ChildGuard, Failure, Interrupt, count, many, read_lines};
+use crate::support::{ChildGuard, Failure, Interrupt, count, many};
 
 /// Without news for so long, the awaited report will not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -147,11 +148,11 @@ impl Client {
         let mut command = Command::new(env::current_exe()?);
         command.args(["fleet-client", &serde_json::to_string(share)?]).stdin(stdin).stdout(stdout);
         let process = ChildGuard::spawn(&mut command)?;
-        // It fails when the parent ends.
-        read_lines(output, move |line| {
-            let report = line.and_then(|line| serde_json::from_str(&line).ok());
-            let is_last = report.is_none();
-            reports.send((number, report)).is_ok() && !is_last
+        // The client never waits for the parent. The last message says that there are no more. It fails when the parent ends.
+        thread::spawn(move || {
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            let all = lines.map_while(|line| serde_json::from_str(&line).ok()).map(Some).chain([None]);
+            all.map(|report| reports.send((number, report))).all(|sent| sent.is_ok())
         });
         Ok(Self { process, orders, ready: false, tally: Tally::default(), lines: None })
     }

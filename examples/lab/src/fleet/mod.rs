@@ -26,7 +26,6 @@
 mod arguments;
 mod client;
 mod crowd;
-mod limits;
 mod memory;
 mod message;
 mod orders;

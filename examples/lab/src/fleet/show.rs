@@ -9,10 +9,9 @@ use indicatif::{ProgressBar, ProgressFinish};
 
 use crate::fleet::arguments::Arguments;
 use crate::fleet::crowd::Crowd;
-use crate::fleet::limits::Limits;
 use crate::fleet::memory::Memory;
 use crate::fleet::message::{Order, Share, Tally};
-use crate::fleet::plan::{self, Wish};
+use crate::fleet::plan::{self, Limits, Wish};
 use crate::fleet::server::Server;
 use crate::support::server::free_port;
 use crate::support::{

@@ -37,16 +37,18 @@ impl Candidate {
     }
 }
 
-/// A part of the laboratory that tries the project's servers.
+/// The parts of the laboratory that try one of the project's servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Compare,
-    CompareChats,
     Faults,
+    Both,
+    /// `compare`, among the chats.
+    CompareChats,
 }
 
 /// Name, command, protocol, and the parts that try it. In a command, `{here}` is the directory of this program.
-type Listed = (&'static str, &'static str, Promise, &'static [By]);
+type Listed = (&'static str, &'static str, Promise, By);
 
 const RUNG: &str = "{here}/examples/{name} {port}";
 const OKLOOP: &str = "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2";
@@ -63,33 +65,28 @@ const OK_BY_LINES: Promise = (BANNER, PREFIX, Framing::Lines, Answer::Same);
 const UPPER: Promise = (b"", b"", Framing::Chunks, Answer::Upper);
 const NUMBERED: Promise = (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed);
 
-const BOTH: &[By] = &[By::Compare, By::Faults];
-const FAULTS: &[By] = &[By::Faults];
-const COMPARE: &[By] = &[By::Compare];
-const CHATS: &[By] = &[By::CompareChats];
-
 /// The project's servers, from the first rung of the ladder to the last.
 const SERVERS: [Listed; 20] = [
-    ("echo_once", RUNG, ECHO, FAULTS),
-    ("one_at_a_time", RUNG, UNGREETED, FAULTS),
-    ("thread_per_connection", RUNG, OK, BOTH),
-    ("poll_all", RUNG, OK, BOTH),
-    ("tiny_event_loop", RUNG, OK, BOTH),
-    ("loop_backpressure", RUNG, OK, FAULTS),
-    ("loop_fair", RUNG, OK, FAULTS),
-    ("loop_deadlines", RUNG, OK, FAULTS),
-    ("upper", RUNG, UPPER, FAULTS),
-    ("line_server", RUNG, NUMBERED, FAULTS),
-    ("okloop", OKLOOP, OK, BOTH),
-    ("okloop --framing lines", OKLOOP_LINES, OK_BY_LINES, FAULTS),
-    ("threads_gathered", LAB, OK, COMPARE),
-    ("tokio_one_thread", LAB, OK, COMPARE),
-    ("tokio_all_threads", LAB, OK, COMPARE),
-    ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, COMPARE),
-    ("chat", RUNG, ECHO, CHATS),
-    ("chat_threads", LAB, ECHO, CHATS),
-    ("chat_tokio", LAB, ECHO, CHATS),
-    ("chat_asyncio", "python3 {serve}/asyncio_chat.py {port}", ECHO, CHATS),
+    ("echo_once", RUNG, ECHO, By::Faults),
+    ("one_at_a_time", RUNG, UNGREETED, By::Faults),
+    ("thread_per_connection", RUNG, OK, By::Both),
+    ("poll_all", RUNG, OK, By::Both),
+    ("tiny_event_loop", RUNG, OK, By::Both),
+    ("loop_backpressure", RUNG, OK, By::Faults),
+    ("loop_fair", RUNG, OK, By::Faults),
+    ("loop_deadlines", RUNG, OK, By::Faults),
+    ("upper", RUNG, UPPER, By::Faults),
+    ("line_server", RUNG, NUMBERED, By::Faults),
+    ("okloop", OKLOOP, OK, By::Both),
+    ("okloop --framing lines", OKLOOP_LINES, OK_BY_LINES, By::Faults),
+    ("threads_gathered", LAB, OK, By::Compare),
+    ("tokio_one_thread", LAB, OK, By::Compare),
+    ("tokio_all_threads", LAB, OK, By::Compare),
+    ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, By::Compare),
+    ("chat", RUNG, ECHO, By::CompareChats),
+    ("chat_threads", LAB, ECHO, By::CompareChats),
+    ("chat_tokio", LAB, ECHO, By::CompareChats),
+    ("chat_asyncio", "python3 {serve}/asyncio_chat.py {port}", ECHO, By::CompareChats),
 ];
 
 /// The time-out of 1 s for which one case need not wait for the default of 300 s.
@@ -102,7 +99,8 @@ const ENDS_WHEN_ASKED: (&str, &[u8], &[u8]) = ("line_server", b"quit\n", b"Goodb
 pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
     let here = programs::directory()?.display().to_string();
     let serve = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve");
-    let listed = SERVERS.iter().filter(|(.., tried_by)| tried_by.contains(&by));
+    let is_tried = |tried_by| tried_by == by || tried_by == By::Both && by != By::CompareChats;
+    let listed = SERVERS.iter().filter(|(.., tried_by)| is_tried(*tried_by));
     let candidate = |(name, command, promise, _): &Listed| Candidate {
         name: (*name).to_owned(),
         origin: {
@@ -125,22 +123,6 @@ fn end(name: &str) -> Option<End> {
 fn protocol((banner, prefix, framing, answer): &Promise) -> Protocol {
     let (banner, prefix) = (banner.to_vec(), prefix.to_vec());
     Protocol { banner, prefix, framing: *framing, answer: *answer, chunk: CHUNK, end: None }
-}
-
-/// Those of the candidates that `is_wanted`. Each of the given names must be among them.
-pub fn select(
-    mut candidates: Vec<Candidate>,
-    names: &[String],
-    is_wanted: impl Fn(&String) -> bool,
-) -> Result<Vec<Candidate>, Failure> {
-    let is_known = |name: &&String| candidates.iter().any(|candidate| candidate.name == **name);
-    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
-        let known: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
-        let known = known.join(", ");
-        return Err(Failure::Usage(format!("no server is called {unknown}; there are {known}")));
-    }
-    candidates.retain(|candidate| is_wanted(&candidate.name));
-    Ok(candidates)
 }
 
 /// Servers of the operator's own.

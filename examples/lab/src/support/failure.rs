@@ -53,14 +53,6 @@ impl Failure {
         }
     }
 
-    /// Adds how many answers were still missing after the measured time.
-    pub fn while_parting(self, missing: usize) -> Self {
-        match self {
-            Self::Silent(what) => Self::Silent(format!("{what} (missing answers: {missing})")),
-            other => other,
-        }
-    }
-
     /// Whether the server is to blame, and not what this machine lacks or the operator.
     pub fn is_of_server(&self) -> bool {
         !matches!(self, Self::Impossible(_) | Self::System(_) | Self::Interrupted)

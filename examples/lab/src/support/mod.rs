@@ -39,7 +39,7 @@ pub mod usage;
 pub mod words;
 
 pub use self::candidates::{Added, By, Candidate, Origin};
-pub use self::child::{ChildGuard, Descendants, end_descendants, kill_descendants, read_lines};
+pub use self::child::{ChildGuard, Descendants, end_descendants, kill_descendants};
 pub use self::failure::Failure;
 pub use self::interrupt::Interrupt;
 pub use self::log::Log;

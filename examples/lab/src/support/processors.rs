@@ -3,6 +3,7 @@
 //! A load that shares its processor with the server is late when the server is busy. Then no figure tells which of the
 //! two reached its limit.
 
+use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::support::Failure;
@@ -19,7 +20,7 @@ pub struct OwnProcessor {
 impl OwnProcessor {
     /// Takes the last of the processors that this thread may use.
     pub fn take() -> Result<Self, Failure> {
-        let all = sched_getaffinity(None).map_err(|error| refused(error.into()))?;
+        let all = sched_getaffinity(None).map_err(refused)?;
         let last = (0..CpuSet::MAX_CPU).rfind(|&processor| all.is_set(processor));
         let Some(last) = last.filter(|_| all.count() > 1) else {
             return Err(Failure::Impossible("the load needs a processor of its own".to_owned()));
@@ -49,9 +50,9 @@ impl Drop for OwnProcessor {
 }
 
 fn run_on(processors: &CpuSet) -> Result<(), Failure> {
-    sched_setaffinity(None, processors).map_err(|error| refused(error.into()))
+    sched_setaffinity(None, processors).map_err(refused)
 }
 
-fn refused(error: std::io::Error) -> Failure {
-    Failure::system("The choice of a processor")(error)
+fn refused(error: Errno) -> Failure {
+    Failure::System(format!("The choice of a processor: {error}"))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -13,13 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use memchr::memchr_iter;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use okloop::protocols::{BANNER, PREFIX};
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{Finished, MARK, Running, lab, lab_under, listening, marked, program, run, start};
+use crate::harness::{Finished, MARK, Running, lab, listening, marked, program, run, start};
 
 /// The servers that come with the comparison, without the one that needs python3.
 const SERVERS: [&str; 7] = [
@@ -584,48 +583,6 @@ fn the_documents_get_the_tables_and_their_pictures() {
     assert_eq!(row.matches(" | ").count(), head.matches(" | ").count());
     for picture in ["cpu.svg", "memory.svg", "rates.svg"] {
         assert!(read(picture).starts_with("<svg "), "{picture}");
-    }
-}
-
-#[test]
-#[ignore = "needs root, to start a server as another user"]
-fn a_server_that_may_not_be_killed_is_left_behind_and_named() {
-    let comparison = Comparison::new("unkillable");
-    fs::create_dir_all(&comparison.output).expect("the directory can be made");
-    let nobody = Some(65534);
-    chown(&comparison.output, nobody, nobody).expect("root may do this");
-    let _cleanup = Cleanup(&comparison);
-    // A program that becomes root, as sudo does.
-    let unkillable = comparison.output.join("unkillable");
-    fs::copy("/usr/bin/setpriv", &unkillable).expect("the program can be copied");
-    fs::set_permissions(&unkillable, fs::Permissions::from_mode(0o4755)).expect("root may do this");
-
-    let server = format!("--server=unkillable={} --reuid=0 sleep 600 {{port}}", unkillable.display());
-    let lab = lab_under("setpriv --reuid=65534 --regid=65534 --clear-groups", &["compare"]);
-    let small = [FEW, "--sessions=5", "--rounds=1", "--seconds=0.05", &server];
-    let finished = run(&mut comparison.marked(lab, &small));
-    assert_eq!(finished.status, Some(1), "{}", finished.stderr);
-    assert!(
-        finished.stderr.contains("Cannot be ended and are left behind: processes ["),
-        "{}",
-        finished.stderr
-    );
-    let results = comparison.results();
-    assert_eq!(results_of(&results, "unkillable")[0]["failure"], "never listened on its port");
-    // It is not counted with the servers that are measured after it.
-    assert_eq!(results_of(&results, "tiny_event_loop")[1]["median"]["threads"], 1.0, "{results:#}");
-}
-
-/// Leaves neither the process nor the program that becomes root, however the test ends.
-struct Cleanup<'a>(&'a Comparison);
-
-impl Drop for Cleanup<'_> {
-    fn drop(&mut self) {
-        for process in self.0.left_over() {
-            // It fails only after the end of the process.
-            let _ = kill(process, Signal::SIGKILL);
-        }
-        let _ = fs::remove_dir_all(&self.0.output);
     }
 }
 

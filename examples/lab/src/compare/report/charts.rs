@@ -16,81 +16,18 @@ const TOP: f64 = 100_000.0;
 /// No answer takes longer (microseconds).
 const LONGEST: f64 = 1e9;
 
-/// A picture that is ready to be shown.
-pub struct Chart {
-    /// The name of its file.
-    pub name: &'static str,
-    /// Its heading.
-    pub title: &'static str,
-    /// What to see in it, in a sentence.
-    pub sentence: &'static str,
-    /// The picture itself.
-    pub svg: String,
-}
-
-impl Chart {
-    /// The name and the text of its file.
-    pub fn file(self) -> (String, String) {
-        (format!("{}.svg", self.name), self.svg)
-    }
-}
-
-/// All pictures. One for which nothing was measured says so.
-pub fn all(report: &Report) -> Vec<Chart> {
-    let chart = |name, title: &'static str, draw: fn(&Report, &str) -> String, sentence| Chart {
-        name,
-        title,
-        sentence,
-        svg: draw(report, title),
-    };
+/// All pictures, each with its name. One for which nothing was measured says so. What to see in it is in `compare.html`.
+pub fn all(report: &Report) -> Vec<(&'static str, String)> {
+    let bars = |title, kind, key| bars(report, title, kind, key);
+    let delivery = "Processor time for a delivery in a chat";
     vec![
-        chart(
-            "cpu",
-            "Processor time for an answer",
-            cpu,
-            "One client types and all others are idle: poll(2) looks at every socket for each answer, so its line rises; \
-             with epoll or threads idle sessions cost no time, and the line is flat.",
-        ),
-        chart(
-            "memory",
-            "Memory of an idle session",
-            memory,
-            "A thread keeps a stack in the process and one in the kernel; a loop keeps an entry in a table, and most of its \
-             bar is the socket, which every server has.",
-        ),
-        chart(
-            "rates",
-            "Latency against the offered rate",
-            rates,
-            "Open loop: lines come by the clock, whether or not earlier ones were answered. A server's latency stays low up \
-             to its knee, and where its line turns upwards it is overloaded.",
-        ),
-        chart(
-            "fairness",
-            "Answers beside a flood",
-            |report, title| bars(report, title, Kind::Fairness, "latency_p99_us"),
-            "The p99 of active clients while one session streams at full speed: a long bar means that the flood starves them.",
-        ),
-        chart(
-            "bulk",
-            "Processor time for a megabyte",
-            |report, title| bars(report, title, Kind::Bulk, "server_cpu_us_per_megabyte"),
-            "One session streams: servers that send many answers with one write need a fraction of the time, with threads \
-             as with loops.",
-        ),
-        chart(
-            "churn",
-            "Processor time for a visit",
-            |report, title| bars(report, title, Kind::Churn, "server_cpu_us_per_answer"),
-            "Clients connect, send one line and leave: what a new session costs, an entry in a table or a thread.",
-        ),
-        chart(
-            "chat",
-            "Processor time for a delivery in a chat",
-            |report, title| bars(report, title, Kind::Chat, "server_cpu_us_per_delivery"),
-            "A line of one client goes to all others. With one speaker each delivery is a write. With several, a server that \
-             gathers what is new for a client sends many lines with one write.",
-        ),
+        ("cpu", cpu(report, "Processor time for an answer")),
+        ("memory", memory(report, "Memory of an idle session")),
+        ("rates", rates(report, "Latency against the offered rate")),
+        ("fairness", bars("The p99 beside a flood", Kind::Fairness, "latency_p99_us")),
+        ("bulk", bars("Processor time for a megabyte", Kind::Bulk, "server_cpu_us_per_megabyte")),
+        ("churn", bars("Processor time for a visit", Kind::Churn, "server_cpu_us_per_answer")),
+        ("chat", bars(delivery, Kind::Chat, "server_cpu_us_per_delivery")),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Occasion, Report};
+use super::Report;
 use crate::compare::figures::Figures;
 use crate::compare::rounds::Cell;
 use crate::compare::search::{Point, Sweep, Verdict};
@@ -10,16 +10,15 @@ use crate::support::Failure;
 
 /// The whole report as JSON.
 pub fn render(report: &Report) -> String {
-    let Occasion { date, command_line, machine } = &report.occasion;
     let servers = report.contenders.iter();
     let servers = servers.map(|server| json!({ "name": server.name, "origin": server.origin.to_string() }));
     let sweeps = report.sweeps.iter().enumerate();
     let open_loop = sweeps.filter_map(|(place, sweep)| Some(open_loop(report, place, sweep.as_ref()?)));
     let value = json!({
         "okloop": env!("CARGO_PKG_VERSION"),
-        "date": date,
-        "command_line": command_line,
-        "machine": machine.to_string(),
+        "date": report.date,
+        "command_line": report.command_line,
+        "machine": report.machine.to_string(),
         "open_files_per_process": report.file_limit,
         "kernel_object_bytes_of_load_per_session": report.end_of_session,
         "rounds": report.rounds,
@@ -40,8 +39,7 @@ fn open_loop(report: &Report, place: usize, sweep: &Result<Sweep, Failure>) -> V
             "server": server,
             "sessions": report.swept_sessions(),
             "knee_per_second": sweep.knee.rate,
-            "knees_per_second": sweep.knees,
-            "knee_of_first_server": report.knee_of_first(sweep).map(|share| share.median),
+            "knee_of_first_server": report.knee_of_first(sweep),
             "knee_is_limit_of_load": sweep.knee.is_limit_of_load,
             "rates": sweep.points.iter().map(rate).collect::<Vec<_>>(),
         }),

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::compare::figures::{COLUMNS, Figure, MEMORY};
-use crate::compare::rounds::{Cell, Summary};
+use crate::compare::rounds::Cell;
 use crate::compare::search::{Knee, Sweep};
 use crate::compare::workload::{Kind, Workload};
 use crate::support::picture::shortened;
@@ -111,15 +111,12 @@ fn rates(report: &Report) -> Section {
     };
     let share = |sweep: &Sweep| {
         let mark = if sweep.knee.is_limit_of_load { AT_LEAST } else { "" };
-        let shown = |share: Summary| format!("{mark}{:.0} %{}", 100.0 * share.median, spread(&share));
-        report.knee_of_first(sweep).map_or("n/a".to_owned(), shown)
+        report.knee_of_first(sweep).map_or("n/a".to_owned(), |share| format!("{mark}{:.0} %", 100.0 * share))
     };
     let columns = || COMPARED.iter().flat_map(|&rate| [(rate, 0.5), (rate, 0.99)]);
     let figures = |sweep: &Sweep| {
         let latencies = columns().map(|(rate, quantile)| latency(sweep, rate, quantile));
-        let knees = Summary::of(sweep.knees.iter().flatten().copied().collect());
-        let knee = knee(sweep.knee) + &knees.as_ref().map_or(String::new(), spread);
-        [knee, share(sweep)].into_iter().chain(latencies).collect()
+        [knee(sweep.knee), share(sweep)].into_iter().chain(latencies).collect()
     };
     let swept = report.contenders.iter().zip(&report.sweeps);
     let rows = swept.filter_map(|(contender, sweep)| {
@@ -183,12 +180,8 @@ fn text(cell: &Cell, figure: &Figure) -> String {
     let Some(summary) = cell.summary(figure.key) else { return "n/a".to_owned() };
     let is_limited = || cell.summary("load_cpus_busy").is_some_and(|load| load.median >= SATURATED);
     let mark = if figure.is_speed && is_limited() { AT_LEAST } else { "" };
-    let spread = if figure.is_compared && cell.runs.len() > 1 { spread(&summary) } else { String::new() };
+    // Nothing for a figure that was the same each time.
+    let spread = Some(100.0 * summary.spread()).filter(|&spread| figure.is_compared && spread > 0.0);
+    let spread = spread.map(|spread| format!(" \u{b1}{spread:.0}%")).unwrap_or_default();
     format!("{mark}{}{spread}", figure.show(summary.median))
-}
-
-/// Nothing for a figure that was the same each time.
-fn spread(summary: &Summary) -> String {
-    let spread = summary.spread();
-    if spread > 0.0 { format!(" \u{b1}{:.0}%", spread * 100.0) } else { String::new() }
 }
