@@ -6,11 +6,11 @@
 use std::ops::Add;
 use std::time::Duration;
 
-use crate::support::{child, usage};
+use crate::support::usage;
 
 /// The processes of the contender that runs now.
 #[derive(Debug)]
-pub struct Family(Vec<u32>);
+pub struct Family(pub Vec<u32>);
 
 /// What they have used up to a moment: processor time, and how often a thread went to wait; none where the system does not tell.
 pub struct Used(pub Option<Duration>, pub Option<u64>);
@@ -28,7 +28,7 @@ impl Used {
 impl Family {
     /// Those that run now.
     pub fn now() -> Self {
-        Self(child::descendants())
+        Self(usage::descendants())
     }
 
     /// What they have used until now.
@@ -41,11 +41,6 @@ impl Family {
             Some(usage::processor_time(process)? + of_ended)
         };
         Used(self.of_each(time).reduce(Duration::add), switches)
-    }
-
-    /// Whether there is only one process.
-    pub fn is_single(&self) -> bool {
-        self.0.len() == 1
     }
 
     /// The memory that they have in use: see [`usage::memory`].

@@ -41,13 +41,13 @@ pub struct Measured<'a> {
 /// Something that is measured.
 pub struct Figure {
     /// The workloads for which it is made, and whose tables show it.
-    pub kinds: &'static [Kind],
+    pub kinds: Kinds,
     /// Its name in `results.json`, with the unit of the number.
-    pub key: &'static str,
+    pub key: Name,
     /// Its name at the head of a column.
-    pub title: &'static str,
+    pub title: Name,
     unit: Unit,
-    make: fn(&Measured<'_>) -> Option<f64>,
+    make: Make,
     /// Whether a reader compares servers by it.
     pub is_compared: bool,
     /// Whether the load may have set it.
@@ -109,29 +109,19 @@ pub const MEMORY: &[Figure] = &[
 
 const MB: f64 = 1e6;
 
+type Kinds = &'static [Kind];
+type Name = &'static str;
 type Make = fn(&Measured<'_>) -> Option<f64>;
 
-const fn shown(
-    kinds: &'static [Kind],
-    key: &'static str,
-    title: &'static str,
-    unit: Unit,
-    make: Make,
-) -> Figure {
+const fn shown(kinds: Kinds, key: Name, title: Name, unit: Unit, make: Make) -> Figure {
     Figure { kinds, key, title, unit, make, is_compared: false, is_speed: false }
 }
 
-const fn compared(
-    kinds: &'static [Kind],
-    key: &'static str,
-    title: &'static str,
-    unit: Unit,
-    make: Make,
-) -> Figure {
+const fn compared(kinds: Kinds, key: Name, title: Name, unit: Unit, make: Make) -> Figure {
     Figure { is_compared: true, ..shown(kinds, key, title, unit, make) }
 }
 
-const fn speed(kinds: &'static [Kind], key: &'static str, title: &'static str, make: Make) -> Figure {
+const fn speed(kinds: Kinds, key: Name, title: Name, make: Make) -> Figure {
     Figure { is_speed: true, ..compared(kinds, key, title, Whole, make) }
 }
 

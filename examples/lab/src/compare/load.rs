@@ -18,7 +18,6 @@
 //! Knows nothing of processes and figures.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 use std::{iter, mem};
 
@@ -162,7 +161,7 @@ impl<'a> Load<'a> {
 
     /// Connects all resident clients and waits for their banners; returns how long that took.
     pub fn gather(&mut self) -> Result<Duration, Failure> {
-        let wanted = self.workload.residents();
+        let wanted = self.workload.sessions() - self.workload.count(Role::Visitor);
         let start = Instant::now();
         self.progress = start;
         while self.sessions.len() < wanted || self.awaited > 0 {
@@ -196,12 +195,12 @@ impl<'a> Load<'a> {
         lines: impl Iterator<Item = Line>,
         sleeps: bool,
     ) -> Result<(), Failure> {
-        let (start, first) = (Instant::now(), self.places(Role::Lines).start);
+        let (start, first) = (Instant::now(), self.workload.places(Role::Lines).start);
         self.heard = Heard::nothing();
         (self.step, self.progress, self.sleeps) = (Step::Playing, start, sleeps);
         self.all_say(start)?;
-        self.unfinished.extend(self.places(Role::Flood));
-        for place in self.places(Role::Visitor) {
+        self.unfinished.extend(self.workload.places(Role::Flood));
+        for place in self.workload.places(Role::Visitor) {
             self.open(place)?;
         }
         let mut lines = lines.peekable();
@@ -225,13 +224,13 @@ impl<'a> Load<'a> {
 
     /// Waits for the answers that are still missing. All are then checked, and all are in the latency: the slowest ones
     /// are most likely among them.
-    pub fn part(&mut self) -> Result<&Heard, Failure> {
+    pub fn part(&mut self) -> Result<Heard, Failure> {
         self.step = Step::Parting;
-        let lines = self.places(Role::Active).chain(self.places(Role::Lines));
+        let lines = self.workload.places(Role::Active).chain(self.workload.places(Role::Lines));
         let missing = lines.filter_map(|place| self.sessions.client(place).map(|client| client.unanswered()));
         self.awaited =
             missing.sum::<usize>() + self.workload.count(Role::Flood) + self.workload.count(Role::Visitor);
-        for place in self.places(Role::Flood) {
+        for place in self.workload.places(Role::Flood) {
             self.sessions.client(place).map_or(Ok(()), Client::leave)?;
         }
         let deadline = Instant::now() + OPENING;
@@ -244,17 +243,7 @@ impl<'a> Load<'a> {
                 (failure, _) => failure,
             })?;
         }
-        Ok(&self.heard)
-    }
-
-    /// What the clients have received, and a load that has received nothing.
-    pub fn take_heard(&mut self) -> Heard {
-        mem::replace(&mut self.heard, Heard::nothing())
-    }
-
-    /// The places of the clients with this role.
-    fn places(&self, role: Role) -> Range<usize> {
-        self.workload.places(role)
+        Ok(mem::replace(&mut self.heard, Heard::nothing()))
     }
 
     fn say(&mut self, place: usize, due: Instant) -> Result<(), Failure> {
@@ -270,7 +259,7 @@ impl<'a> Load<'a> {
             let said = self.round.said + talk.speakers * talk.lines;
             self.round = Round { began: now, lacking, said };
         }
-        self.places(Role::Active).try_for_each(|place| self.say(place, now))
+        self.workload.places(Role::Active).try_for_each(|place| self.say(place, now))
     }
 
     /// Whether the load plays on: until `end`, and until enough lines were said. A round that does not end is enough.
@@ -383,6 +372,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::compare::workload::Kind;
     use crate::support::load::schedule::poisson;
     use crate::support::protocol::{BANNER, PREFIX};
 
@@ -432,13 +422,12 @@ mod tests {
         let address = start_server(Arc::clone(&stall), change);
         let interrupt = Interrupt::default();
         let sources = Sources::new(Ipv4Addr::new(127, 0, 0, 20), 4, 10_000..=29_999);
-        let workload = Workload::new(crate::compare::workload::Kind::Rates, [(Role::Lines, 20)]);
+        let workload = Workload::new(Kind::Rates, [(Role::Lines, 20)]);
         let mut load = Load::new(address, &workload, &sources, &interrupt)?;
         load.gather()?;
         *stall.lock().expect("no holder panics") = stall_after.map(|after| Instant::now() + after);
         load.play_lines(time, poisson(rate, 20, time), false)?;
-        load.part()?;
-        Ok(load.take_heard())
+        load.part()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::compare::family::Family;
 use crate::compare::figures::{Figures, Measured};
 use crate::compare::kernel;
 use crate::compare::load::Load;
-use crate::compare::workload::{BESIDE_CHAT, BESIDE_FLOOD, BESIDE_FLOOD_INTERVAL, Kind, Workload};
+use crate::compare::workload::{BESIDE_CHAT, BESIDE_FLOOD, INTERVAL, Kind, Role, Workload};
 use crate::support::load::Sources;
 use crate::support::load::schedule::regular;
 use crate::support::{Candidate, Descendants, Failure, Interrupt, OwnProcessor, Server, Setup, usage};
@@ -59,7 +59,8 @@ impl Bench {
             Some(own) if workload.kind != Kind::Typing => own.beside(start)?,
             _ => start()?,
         };
-        let flood = workload.flood();
+        let is_beside_flood = workload.kind == Kind::Fairness;
+        let flood = is_beside_flood.then(|| Workload::new(Kind::Fairness, [(Role::Flood, 1)]));
         let load = |workload| Load::new(server.address, workload, &self.sources, &self.interrupt);
         let (mut load, mut flood) = (load(workload)?, flood.as_ref().map(load).transpose()?);
         // One client gets answers enough in half the time.
@@ -127,32 +128,29 @@ fn measure(
                 flood.play(time)
             })
         });
-        match workload.kind {
-            Kind::Fairness => {
-                load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_FLOOD, time), true)?;
-            }
-            Kind::Chat => {
-                load.play_lines(time, regular(BESIDE_FLOOD_INTERVAL, BESIDE_CHAT, Duration::MAX), true)?;
-            }
-            _ => load.play(time)?,
-        }
+        let (sessions, end) = match workload.kind {
+            Kind::Fairness => (BESIDE_FLOOD, time),
+            Kind::Chat => (BESIDE_CHAT, Duration::MAX),
+            _ => (0, time),
+        };
+        load.play_lines(time, regular(INTERVAL, sessions, end), true)?;
         flood.map_or(Ok(()), |flood| flood.join().expect("the load does not panic"))
     })?;
     let load_time = own_processor_time().saturating_sub(own_before);
     // To read figures takes time, so nothing is read while answers are on their way. When all have come, the server is
     // at rest, and it has used its time for them.
     let heard = load.part()?;
-    let flood = flood.map(Load::part).transpose()?.unwrap_or(heard);
+    let streamed = flood.map(Load::part).transpose()?;
     let after = Family::now();
     let sessions = workload.sessions() as f64;
     let of_family = |[resident, proportional]: [u64; 2]| {
-        if family.is_single() { resident as f64 } else { proportional as f64 }
+        if family.0.len() == 1 { resident as f64 } else { proportional as f64 }
     };
     let measured = Measured {
         kind: workload.kind,
         sessions,
-        heard,
-        flood,
+        heard: &heard,
+        flood: streamed.as_ref().unwrap_or(&heard),
         opening,
         threads,
         memory: [empty, idle, after.memory()].map(|memory| memory.map(of_family)),

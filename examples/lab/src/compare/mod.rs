@@ -32,8 +32,6 @@ use std::ops::RangeInclusive;
 use std::path;
 use std::process::Command;
 
-use rlimit::Resource;
-
 pub use self::arguments::Arguments;
 use self::measure::Bench;
 use self::report::Report;
@@ -41,7 +39,7 @@ use self::search::Search;
 use self::workload::Workload;
 use crate::support::load::Sources;
 use crate::support::{
-    Candidate, Failure, Interrupt, Machine, complain, prepare, programs, progress, try_to_say,
+    Candidate, Failure, Interrupt, complain, machine, prepare, programs, progress, try_to_say,
 };
 
 /// The load's addresses are 127.0.0.2 to 127.0.0.17: ports enough for any load. 127.0.0.1 is left to the servers.
@@ -55,18 +53,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (contenders, own) = arguments.contenders()?;
     // std knows no calendar.
     let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output();
-    let date = date.map_or_else(
-        |error| error.to_string(),
-        |date| String::from_utf8_lossy(&date.stdout).trim().to_owned(),
-    );
-    let machine = Machine::here();
+    let date = date.map_err(Failure::system("date"))?.stdout;
+    let date = String::from_utf8_lossy(&date).trim().to_owned();
+    let (machine, was_busy) = (machine::description(), machine::was_busy());
     let logs = arguments.output.join("logs");
     [Some(&logs), arguments.publish.as_ref()].into_iter().flatten().try_for_each(|d| prepare(d))?;
 
     let interrupt = Interrupt::catch()?;
     complain("Building the servers ...");
     programs::build(contenders[..own].iter().map(Candidate::program), &interrupt)?;
-    let file_limit = raise_file_limit();
+    let file_limit = rlimit::increase_nofile_limit(u64::MAX);
+    let file_limit = file_limit.map_err(Failure::system("The limit of open files"))?;
     let bench = Bench {
         time: arguments.time(),
         logs,
@@ -75,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         sources: Sources::new(HOSTS.0, HOSTS.1, PORTS),
         interrupt,
     };
-    if machine.was_busy() {
+    if was_busy {
         complain("This machine was busy in the last minute. If it still is, the figures will show it.");
     }
     let report = measure_all(arguments, date, machine, contenders, &bench);
@@ -105,7 +102,7 @@ fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
 fn measure_all(
     arguments: &Arguments,
     date: String,
-    machine: Machine,
+    machine: String,
     contenders: Vec<Candidate>,
     bench: &Bench,
 ) -> Report {
@@ -157,12 +154,4 @@ fn measure_all(
         sweeps,
         interrupted,
     }
-}
-
-/// Raises the number of files that this process and its children may open to its limit; returns it.
-fn raise_file_limit() -> u64 {
-    rlimit::increase_nofile_limit(u64::MAX)
-        .or_else(|_| Resource::NOFILE.get_soft())
-        // A system without such a limit binds nothing.
-        .unwrap_or(u64::MAX)
 }

@@ -52,11 +52,6 @@ impl Cell {
 }
 
 impl Summary {
-    /// A value that was measured once.
-    pub fn single(value: f64) -> Self {
-        Self { median: value, least: value, greatest: value }
-    }
-
     /// Of these values; none of no values.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
@@ -113,18 +108,16 @@ pub fn final_failure(cells: &[Cell], contender: usize) -> Option<Failure> {
 
 /// The cells in the order of a round: for each workload, each contender for which it is.
 pub fn empty_cells(contenders: &[Candidate], workloads: &[Workload]) -> Vec<Cell> {
-    let of_workload = |workload: &Workload| {
-        let is_chat = workload.kind == Kind::Chat;
-        let contenders = contenders.iter().enumerate().filter(move |(_, server)| server.is_chat == is_chat);
-        let workload = workload.clone();
-        contenders.map(move |(contender, _)| Cell {
-            contender,
-            workload: workload.clone(),
-            runs: Vec::new(),
-            failure: None,
-        })
-    };
-    workloads.iter().flat_map(of_workload).collect()
+    let mut cells = Vec::new();
+    for workload in workloads {
+        for (contender, server) in contenders.iter().enumerate() {
+            if server.is_chat == (workload.kind == Kind::Chat) {
+                let workload = workload.clone();
+                cells.push(Cell { contender, workload, runs: Vec::new(), failure: None });
+            }
+        }
+    }
+    cells
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ const LATE: Duration = Duration::from_micros(250);
 /// The quantile of both.
 const QUANTILE: f64 = 0.5;
 /// The first rate (lines a second).
-const FIRST: f64 = 4000.0;
+pub const FIRST: f64 = 4000.0;
 /// The steps that double the rate: 4 % each.
 const OCTAVE: u32 = 16;
 /// The last step: 1,024,000 lines a second, more than any load sends.
@@ -136,7 +136,9 @@ impl Search {
             self.climb = Some(step + OCTAVE);
         } else {
             self.climb = None;
-            self.staircase.get_or_insert_with(|| Staircase::from(step.saturating_sub(OCTAVE / 2)));
+            let next = step.saturating_sub(OCTAVE / 2);
+            let staircase = || Staircase { next, stride: STRIDE, taken: Vec::new(), was_up: None };
+            self.staircase.get_or_insert_with(staircase);
         }
     }
 
@@ -166,10 +168,6 @@ impl Search {
 }
 
 impl Staircase {
-    fn from(next: u32) -> Self {
-        Self { next, stride: STRIDE, taken: Vec::new(), was_up: None }
-    }
-
     fn take(&mut self, verdict: Verdict) {
         let is_up = verdict == Verdict::Held;
         if self.was_up.is_some_and(|was_up| was_up != is_up) {

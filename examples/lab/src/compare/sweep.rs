@@ -93,8 +93,8 @@ impl Entrant<'_> {
     fn play(&mut self, sessions: usize, time: Duration) -> bool {
         let Ok(search) = self.search else { return false };
         let lines = poisson(search.next_rate(), sessions, time);
-        match self.load.play_lines(time, lines, false).and_then(|()| self.load.part().map(|_| ())) {
-            Ok(()) => search.note(self.load.take_heard()),
+        match self.load.play_lines(time, lines, false).and_then(|()| self.load.part()) {
+            Ok(heard) => search.note(heard),
             Err(Failure::Interrupted) => {}
             Err(failure) => {
                 *self.search = Err(self.server.explain(failure));

@@ -11,8 +11,8 @@ use crate::support::{many, thousands};
 /// How many connections are being made at a time: as many as the tutorial's `listen(10)` lets wait. With more, the
 /// measurement would show how the kernel drops handshakes and repeats them a second later.
 pub const IN_FLIGHT: usize = 10;
-/// How often each active client beside a flood sends a line.
-pub const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
+/// How often each active client sends a line by the clock, beside a flood and in a chat.
+pub const INTERVAL: Duration = Duration::from_millis(10);
 /// How many active clients are beside a flood.
 pub const BESIDE_FLOOD: usize = 20;
 /// How many clients of a chat type commands, each as often as a client beside a flood. All clients of the smallest chat
@@ -138,11 +138,6 @@ impl Workload {
         ]
     }
 
-    /// The flood beside it.
-    pub fn flood(&self) -> Option<Self> {
-        (self.kind == Kind::Fairness).then(|| Self::new(self.kind, [(Role::Flood, 1)]))
-    }
-
     /// How many clients have this role.
     pub fn count(&self, role: Role) -> usize {
         self.places(role).len()
@@ -151,11 +146,6 @@ impl Workload {
     /// The most sessions that are open at a time.
     pub fn sessions(&self) -> usize {
         self.parts.iter().map(|(_, count)| count).sum()
-    }
-
-    /// The sessions that are open all the time.
-    pub fn residents(&self) -> usize {
-        self.sessions() - self.count(Role::Visitor)
     }
 
     /// The places of the clients with this role.

@@ -34,7 +34,7 @@ pub struct Share {
     /// How many sessions.
     pub sessions: usize,
     /// How many of them are active.
-    pub active: u32,
+    pub active: usize,
     /// How many sessions may wait for the banner, or for the answer to a roll call, at a time.
     pub in_flight: usize,
 }
@@ -47,8 +47,6 @@ pub fn share(text: &str) -> Result<Share, String> {
 /// From a client process to the parent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
-    /// The process runs, and waits for orders.
-    Ready,
     /// What has become of its sessions.
     Tally(Tally),
     /// How the lines since the last mark were answered.

@@ -28,7 +28,6 @@ mod client;
 mod crowd;
 mod memory;
 mod message;
-mod orders;
 mod plan;
 mod server;
 mod show;

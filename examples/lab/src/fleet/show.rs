@@ -11,11 +11,11 @@ use crate::fleet::arguments::Arguments;
 use crate::fleet::crowd::Crowd;
 use crate::fleet::memory::Memory;
 use crate::fleet::message::{Order, Share, Tally};
-use crate::fleet::plan::{self, Limits, Wish};
+use crate::fleet::plan::{self, Limits};
 use crate::fleet::server::Server;
 use crate::support::server::free_port;
 use crate::support::{
-    Failure, Interrupt, Machine, bytes, count, is_listening, many, programs, progress, thousands, time,
+    Failure, Interrupt, bytes, count, is_listening, machine, many, programs, progress, thousands, time,
 };
 // If nothing reads what it prints, the run ends, and its processes with it.
 use crate::support::try_to_say as say;
@@ -31,17 +31,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The open-file limit"))?;
     let address = address(arguments.port)?;
-    let wish = Wish {
-        processes: arguments.processes as usize,
-        sessions: arguments.sessions as usize,
-        active: arguments.active.min(arguments.sessions),
-        clients: arguments.clients as usize,
-    };
-    let shares = plan::shares(wish, address, &Limits::here()?)?;
-    say(format_args!("Machine   {}", Machine::here()))?;
+    let shares = plan::shares(arguments, address, &Limits::here()?)?;
+    say(format_args!("Machine   {}", machine::description()))?;
 
-    let mut show = Show::begin(wish, address, &shares, interrupt)?;
-    let result = show.go_on(arguments.seconds);
+    let mut show = Show::begin(arguments, address, &shares, interrupt)?;
+    let result = show.go_on();
     result.map_err(|failure| show.explain(failure))
 }
 
@@ -56,8 +50,8 @@ fn address(port: u16) -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-struct Show {
-    wish: Wish,
+struct Show<'a> {
+    wish: &'a Arguments,
     interrupt: Interrupt,
     servers: Vec<Server>,
     crowd: Crowd,
@@ -65,10 +59,10 @@ struct Show {
     before: Option<Memory>,
 }
 
-impl Show {
+impl<'a> Show<'a> {
     /// Starts all processes, without a session yet.
     fn begin(
-        wish: Wish,
+        wish: &'a Arguments,
         address: SocketAddr,
         shares: &[Share],
         interrupt: Interrupt,
@@ -90,10 +84,10 @@ impl Show {
         Ok(show)
     }
 
-    fn go_on(&mut self, time: Duration) -> Result<(), Failure> {
+    fn go_on(&mut self) -> Result<(), Failure> {
         self.open()?;
         self.spread()?;
-        self.send_lines(time)?;
+        self.send_lines(self.wish.seconds)?;
         self.memory()?;
         self.drain_one()?;
         if !self.servers.is_empty() {
@@ -140,9 +134,7 @@ impl Show {
             open.iter().map(|&open| count(open).to_string()).collect::<Vec<_>>().join(" + ")
         } else {
             open.sort_unstable();
-            let [least, quarter, three_quarters, most] =
-                [0, open.len() / 4, open.len() * 3 / 4, open.len() - 1].map(|place| count(open[place]));
-            format!("{least} to {most} a process, half of them from {quarter} to {three_quarters}")
+            format!("{} to {} a process", count(open[0]), count(open[open.len() - 1]))
         };
         say(format_args!("Spread    {} open: {shares}", many(total, "session")))
     }

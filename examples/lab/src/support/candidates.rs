@@ -55,15 +55,19 @@ const OKLOOP: &str = "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeo
 const OKLOOP_LINES: &str = "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2 --framing lines";
 const LAB: &str = "{here}/lab serve {name} {port}";
 
-/// A protocol's banner, prefix, framing and answer.
-type Promise = (&'static [u8], &'static [u8], Framing, Answer);
+type Bytes = &'static [u8];
 
-const ECHO: Promise = (b"", b"", Framing::Chunks, Answer::Same);
-const UNGREETED: Promise = (b"", PREFIX, Framing::Chunks, Answer::Same);
-const OK: Promise = (BANNER, PREFIX, Framing::Chunks, Answer::Same);
-const OK_BY_LINES: Promise = (BANNER, PREFIX, Framing::Lines, Answer::Same);
-const UPPER: Promise = (b"", b"", Framing::Chunks, Answer::Upper);
-const NUMBERED: Promise = (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed);
+/// A protocol's banner, prefix, framing and answer; and how a client asks for the end, with the goodbye, if it can.
+type Promise = (Bytes, Bytes, Framing, Answer, Option<(Bytes, Bytes)>);
+
+const ECHO: Promise = (b"", b"", Framing::Chunks, Answer::Same, None);
+const UNGREETED: Promise = (b"", PREFIX, Framing::Chunks, Answer::Same, None);
+const OK: Promise = (BANNER, PREFIX, Framing::Chunks, Answer::Same, None);
+const OK_BY_LINES: Promise = (BANNER, PREFIX, Framing::Lines, Answer::Same, None);
+const UPPER: Promise = (b"", b"", Framing::Chunks, Answer::Upper, None);
+const ENDS: (Bytes, Bytes) = (b"quit\n", b"Goodbye\n");
+const NUMBERED: Promise =
+    (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed, Some(ENDS));
 
 /// The project's servers, from the first rung of the ladder to the last.
 const SERVERS: [Listed; 20] = [
@@ -92,9 +96,6 @@ const SERVERS: [Listed; 20] = [
 /// The time-out of 1 s for which one case need not wait for the default of 300 s.
 const SHORT_TIMEOUT: (&str, (&str, &str)) = ("loop_deadlines", ("vanished", "1"));
 
-/// The only one of the servers that a client can ask for the end: its name, the request, and the goodbye.
-const ENDS_WHEN_ASKED: (&str, &[u8], &[u8]) = ("line_server", b"quit\n", b"Goodbye\n");
-
 /// The project's servers that a part tries.
 pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
     let here = programs::directory()?.display().to_string();
@@ -108,21 +109,16 @@ pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
                 |word: &str| word.replace("{here}", &here).replace("{serve}", serve).replace("{name}", name);
             Origin::Command(command.split(' ').map(word).collect())
         },
-        protocol: Protocol { end: end(name), ..protocol(promise) },
+        protocol: protocol(promise),
         more: (SHORT_TIMEOUT.0 == *name).then_some(SHORT_TIMEOUT.1),
         is_chat: by == By::CompareChats,
     };
     Ok(listed.map(candidate).collect())
 }
 
-fn end(name: &str) -> Option<End> {
-    let (server, request, goodbye) = ENDS_WHEN_ASKED;
-    (server == name).then(|| End { request: request.to_vec(), goodbye: goodbye.to_vec() })
-}
-
-fn protocol((banner, prefix, framing, answer): &Promise) -> Protocol {
-    let (banner, prefix) = (banner.to_vec(), prefix.to_vec());
-    Protocol { banner, prefix, framing: *framing, answer: *answer, chunk: CHUNK, end: None }
+fn protocol(&(banner, prefix, framing, answer, end): &Promise) -> Protocol {
+    let end = end.map(|(request, goodbye)| End { request: request.to_vec(), goodbye: goodbye.to_vec() });
+    Protocol { banner: banner.to_vec(), prefix: prefix.to_vec(), framing, answer, chunk: CHUNK, end }
 }
 
 /// Servers of the operator's own.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{self, Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,11 +89,6 @@ impl Drop for ChildGuard {
     }
 }
 
-/// The processes that descend from this one.
-pub fn descendants() -> Vec<u32> {
-    usage::descendants(process::id())
-}
-
 /// Calls [`end_descendants`] when it is dropped. It is made before the first [`ChildGuard`], so it is dropped after the
 /// last.
 #[derive(Debug)]
@@ -111,7 +106,7 @@ impl Drop for Descendants {
 pub fn end_descendants() {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let descendants = descendants();
+        let descendants = usage::descendants();
         if descendants.is_empty() {
             return;
         }
@@ -127,7 +122,7 @@ pub fn end_descendants() {
 
 /// Kills all processes that descend from this one, and leaves it to their guards to reap them.
 pub fn kill_descendants() {
-    for descendant in descendants() {
+    for descendant in usage::descendants() {
         // It fails only if the process has ended, or may not be killed. Its number is not in use again yet: the kernel
         // gives out all other numbers first.
         let _ = kill(pid(descendant), Signal::SIGKILL);

@@ -43,7 +43,6 @@ pub use self::child::{ChildGuard, Descendants, end_descendants, kill_descendants
 pub use self::failure::Failure;
 pub use self::interrupt::Interrupt;
 pub use self::log::Log;
-pub use self::machine::Machine;
 pub use self::output::{complain, prepare, progress, say, try_to_say, write};
 pub use self::processors::OwnProcessor;
 pub use self::protocol::{Answer, BANNER, CHUNK, End, FULL_MESSAGE, Framing, PREFIX, Protocol};

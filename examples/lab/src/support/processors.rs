@@ -3,7 +3,6 @@
 //! A load that shares its processor with the server is late when the server is busy. Then no figure tells which of the
 //! two reached its limit.
 
-use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::support::Failure;
@@ -20,7 +19,7 @@ pub struct OwnProcessor {
 impl OwnProcessor {
     /// Takes the last of the processors that this thread may use.
     pub fn take() -> Result<Self, Failure> {
-        let all = sched_getaffinity(None).map_err(refused)?;
+        let all = sched_getaffinity(None).unwrap_or_default();
         let last = (0..CpuSet::MAX_CPU).rfind(|&processor| all.is_set(processor));
         let Some(last) = last.filter(|_| all.count() > 1) else {
             return Err(Failure::Impossible("the load needs a processor of its own".to_owned()));
@@ -50,9 +49,6 @@ impl Drop for OwnProcessor {
 }
 
 fn run_on(processors: &CpuSet) -> Result<(), Failure> {
-    sched_setaffinity(None, processors).map_err(refused)
-}
-
-fn refused(error: Errno) -> Failure {
-    Failure::System(format!("The choice of a processor: {error}"))
+    let set = sched_setaffinity(None, processors);
+    set.map_err(|error| Failure::system("The choice of a processor")(error.into()))
 }

@@ -97,7 +97,7 @@ impl Server {
 
     /// The same command at the same port once more.
     pub fn start_again(&self, process: &Process, interrupt: &Interrupt) -> Result<Self, Failure> {
-        let log = process.log.path().with_extension("again.log");
+        let log = process.log.path.with_extension("again.log");
         Self::start_at(self.address.port(), process.words.clone(), Setup::Plain, &log, interrupt)
     }
 

@@ -3,6 +3,7 @@
 //! Every figure is an `Option`. A process that has ended has none, and a table then says "n/a" instead of a number.
 
 use std::collections::BTreeSet;
+use std::process;
 use std::time::Duration;
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
@@ -30,12 +31,12 @@ pub fn processor_time_of_ended_children(id: u32) -> Option<Duration> {
 }
 
 /// The processes that descend from this one.
-pub fn descendants(id: u32) -> Vec<u32> {
+pub fn descendants() -> Vec<u32> {
     let stats = all_processes().into_iter().flatten().filter_map(|process| process.ok()?.stat().ok());
     let number = |id: i32| u32::try_from(id).ok();
     let with_parents: Vec<(u32, u32)> =
         stats.filter_map(|stat| Some((number(stat.pid)?, number(stat.ppid)?))).collect();
-    let mut family = vec![id];
+    let mut family = vec![process::id()];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
         let children = with_parents.iter().filter(|(_, its_parent)| *its_parent == parent);

@@ -5,7 +5,7 @@ use super::curves::{self, Axis, Panel, steps};
 use super::sections::{fullest, knee};
 use crate::compare::figures::MEMORY;
 use crate::compare::rounds::{Cell, Summary};
-use crate::compare::search::{Point, Sweep, Verdict};
+use crate::compare::search::{FIRST, Point, Sweep, Verdict};
 use crate::compare::workload::Kind;
 use crate::support::picture::shortened;
 use crate::support::{bytes, many, microseconds, thousands};
@@ -89,27 +89,18 @@ fn bars(report: &Report, title: &str, kind: Kind, key: &str) -> String {
 }
 
 fn rates(report: &Report, title: &str) -> String {
-    let swept: Vec<(usize, &Sweep)> = report
-        .sweeps
-        .iter()
-        .enumerate()
-        .filter_map(|(number, sweep)| Some((number, sweep.as_ref()?.as_ref().ok()?)))
-        .collect();
-    let names: Vec<_> = swept
-        .iter()
-        .map(|(number, sweep)| {
-            (*number, format!("{}: the knee is {}", name(report, *number), knee(sweep.knee)))
-        })
-        .collect();
-    let (first, last) = swept
-        .iter()
-        .flat_map(|(_, sweep)| points(sweep))
-        .fold((f64::INFINITY, 1.0_f64), |(first, last), point| (first.min(point.rate), last.max(point.rate)));
+    let sweeps = report.sweeps.iter().enumerate();
+    let swept = sweeps.filter_map(|(number, sweep)| Some((number, sweep.as_ref()?.as_ref().ok()?)));
+    let swept: Vec<(usize, &Sweep)> = swept.collect();
+    let label = |number, sweep: &Sweep| format!("{}: the knee is {}", name(report, number), knee(sweep.knee));
+    let names: Vec<_> = swept.iter().map(|(number, sweep)| (*number, label(*number, sweep))).collect();
+    let last =
+        swept.iter().flat_map(|(_, sweep)| points(sweep)).map(|point| point.rate).fold(FIRST, f64::max);
     let panels = [("p50", 0.5), ("p99", 0.99)].map(|(name, quantile)| {
-        let at = |point: &Point| (point.rate, Summary::single(point.latency(quantile)));
-        let lines = swept.iter().map(|(number, sweep)| (*number, points(sweep).map(at).collect()));
+        let at = |point: &Point| Some((point.rate, Summary::of(vec![point.latency(quantile)])?));
+        let lines = swept.iter().map(|(number, sweep)| (*number, points(sweep).filter_map(at).collect()));
         let lines: Vec<_> = lines.collect();
-        let steps = steps(first, 2.0, last * 1.99);
+        let steps = steps(FIRST, 2.0, last * 1.99);
         let across = Axis { name: "lines a second, offered", steps, beyond: 1.2, show: thousands };
         Panel { across, upwards: decades(name, &lines, TOP), lines }
     });

@@ -18,7 +18,7 @@ pub fn render(report: &Report) -> String {
         "okloop": env!("CARGO_PKG_VERSION"),
         "date": report.date,
         "command_line": report.command_line,
-        "machine": report.machine.to_string(),
+        "machine": report.machine,
         "open_files_per_process": report.file_limit,
         "kernel_object_bytes_of_load_per_session": report.end_of_session,
         "rounds": report.rounds,

@@ -18,10 +18,7 @@ use crate::compare::rounds::Cell;
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
 use crate::compare::workload::IN_FLIGHT;
-use crate::support::{Candidate, Failure, Machine, Origin, as_typed, output};
-
-/// The pictures that the project's documents show.
-const PUBLISHED: [&str; 3] = ["cpu", "memory", "rates"];
+use crate::support::{Candidate, Failure, Origin, as_typed, output};
 
 /// Everything that was measured, and how.
 pub struct Report {
@@ -30,7 +27,7 @@ pub struct Report {
     /// The words with which this program was started.
     pub command_line: Vec<String>,
     /// The machine, as it was before.
-    pub machine: Machine,
+    pub machine: String,
     /// The open files that each process may have.
     pub file_limit: u64,
     /// What the kernel holds for the load's end of a session (bytes).
@@ -77,7 +74,8 @@ impl Report {
 
     /// Writes what the project's documents show: the tables, and some of the pictures.
     pub fn publish(&self, directory: &Path) -> Result<(), Failure> {
-        let pictures = charts::all(self).into_iter().filter(|(name, _)| PUBLISHED.contains(name));
+        let pictures =
+            charts::all(self).into_iter().filter(|(name, _)| ["cpu", "memory", "rates"].contains(name));
         let tables = [("compare.md".to_owned(), self.tables())].into_iter();
         write_all(directory, tables.chain(pictures.map(file)))
     }
@@ -132,9 +130,8 @@ fn file((name, svg): (&str, String)) -> (String, String) {
     (format!("{name}.svg"), svg)
 }
 
-/// Writes all files that can be written. The error names the others.
+/// Writes all files that can be written. The error names the first of the others.
 fn write_all(directory: &Path, files: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
-    let failed = files.filter_map(|(name, text)| output::write(&directory.join(name), text).err());
-    let failed: Vec<_> = failed.map(|failure| failure.to_string()).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
+    let written = files.map(|(name, text)| output::write(&directory.join(name), text));
+    written.fold(Ok(()), Result::and)
 }

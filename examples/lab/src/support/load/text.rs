@@ -31,22 +31,10 @@ pub struct Text {
     sent: u64,
     /// Bytes of the text that came back.
     answered: u64,
-    expected: Expected,
-}
-
-/// What the next byte of the answers is a part of.
-#[derive(Debug, Clone, Copy)]
-enum Expected {
-    /// A prefix of which so many bytes have come.
-    Prefix(usize),
-    /// A piece of the text of which so many bytes have come.
-    Piece(usize),
-}
-
-impl Default for Expected {
-    fn default() -> Self {
-        Self::Prefix(0)
-    }
+    /// How many bytes of the present piece's prefix have come.
+    prefix: usize,
+    /// How many bytes of the piece itself.
+    piece: usize,
 }
 
 impl Text {
@@ -85,16 +73,14 @@ impl Text {
     pub fn check(&mut self, mut bytes: &[u8]) -> Result<u64, Failure> {
         let before = self.answered;
         while let Some(&first) = bytes.first() {
-            let taken = match self.expected {
-                Expected::Prefix(received) => {
-                    if first != PREFIX[received] {
-                        return Err(wrong(&PREFIX[received..], bytes, self.answered));
-                    }
-                    let whole = received + 1 == PREFIX.len();
-                    self.expected = if whole { Expected::Piece(0) } else { Expected::Prefix(received + 1) };
-                    1
+            let taken = if self.prefix < PREFIX.len() {
+                if first != PREFIX[self.prefix] {
+                    return Err(wrong(&PREFIX[self.prefix..], bytes, self.answered));
                 }
-                Expected::Piece(length) => self.check_piece(length, bytes)?,
+                (self.prefix, self.piece) = (self.prefix + 1, 0);
+                1
+            } else {
+                self.check_piece(bytes)?
             };
             bytes = &bytes[taken..];
         }
@@ -103,16 +89,17 @@ impl Text {
 
     /// Whether everything that was sent has been answered, to the end of a piece.
     pub fn is_complete(&self) -> bool {
-        self.answered == self.sent && !matches!(self.expected, Expected::Prefix(1..))
+        self.answered == self.sent && [0, PREFIX.len()].contains(&self.prefix)
     }
 
     /// Checks the text up to the next prefix; returns its length.
-    fn check_piece(&mut self, length: usize, bytes: &[u8]) -> Result<usize, Failure> {
+    fn check_piece(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
         let count = memchr(PREFIX[0], bytes).unwrap_or(bytes.len()).min(CHUNK + 1);
-        if length + count > CHUNK {
+        self.piece += count;
+        if self.piece > CHUNK {
             return Err(Failure::WrongAnswer(format!("a piece longer than {CHUNK} bytes")));
         }
-        if length + count == 0 {
+        if self.piece == 0 {
             return Err(Failure::WrongAnswer("an answer to nothing".to_owned()));
         }
         let text = text_at(self.answered, count);
@@ -120,8 +107,9 @@ impl Text {
             return Err(wrong(text, bytes, self.answered));
         }
         self.answered += count as u64;
-        let ends = count < bytes.len();
-        self.expected = if ends { Expected::Prefix(0) } else { Expected::Piece(length + count) };
+        if count < bytes.len() {
+            self.prefix = 0;
+        }
         Ok(count)
     }
 }
