@@ -115,7 +115,7 @@ impl Chat {
 }
 
 impl Session for Chat {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         Sizes::new(LONGEST_LINE, ANSWER)
     }
 

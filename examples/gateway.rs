@@ -86,7 +86,7 @@ impl Side {
 }
 
 impl Session for Side {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         let mut sizes = Sizes::new(PIPE, PIPE);
         sizes.independent = true;
         sizes

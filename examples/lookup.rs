@@ -76,7 +76,7 @@ impl Lookup {
 }
 
 impl Session for Lookup {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         Sizes::new(LONGEST, 2 * LONGEST)
     }
 

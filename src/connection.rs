@@ -54,7 +54,7 @@ pub(crate) struct Connection<T, S> {
 
 impl<T: Stream, S: Session> Connection<T, S> {
     /// A connection at its start.
-    pub fn open(stream: T, peer: Address, session: S, means: &mut Means) -> Self {
+    pub fn open(stream: T, peer: Address, mut session: S, means: &mut Means) -> Self {
         let asked = panics::catch(peer, || (session.sizes(), session.is_proxied()));
         let state = if asked.is_some() { State::New } else { State::Closed(Reason::ProtocolError) };
         let (sizes, is_proxied) = asked.unwrap_or_default();
@@ -433,7 +433,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
             return Ok(());
         }
         let before = exchange.output.len();
-        exchange.wants_room = self.is_independent;
+        self.say_last_word(exchange);
+        exchange.wants_room = self.is_independent || self.last_word().is_some();
         while self.state.is_answered() && self.pause != Pause::Wait && !exchange.turn.goes_on {
             let (pending, budgets) = (exchange.output.len(), &exchange.means.budgets);
             let Some(session) = &mut self.session else { break };
@@ -450,9 +451,10 @@ impl<T: Stream, S: Session> Connection<T, S> {
             let step = session.answer(input.unread_mut(), output);
             let appended = output.len().saturating_sub(pending);
             self.check_answer(appended);
-            if self.output_end != OutputEnd::Open && appended > 0 {
-                return Err(Reason::ProtocolError);
-            }
+            assert!(
+                self.output_end == OutputEnd::Open || appended == 0,
+                "an answer after Step::EndOutput, or before Step::Introduce"
+            );
             match step {
                 Step::Consumed(count) if count > 0 => input.consume(count),
                 Step::More if appended > 0 => {}
@@ -474,7 +476,8 @@ impl<T: Stream, S: Session> Connection<T, S> {
                     step!(Level::Info, Event::Introduced { peer: self.peer, client });
                     self.peer = client.unwrap_or(self.peer);
                 }
-                Step::More | Step::EndOutput | Step::Introduce(_) => return Err(Reason::ProtocolError),
+                Step::More => panic!("Step::More, and nothing is appended"),
+                Step::EndOutput | Step::Introduce(_) => panic!("Step::{step:?} is not allowed here"),
                 Step::Abort => return Err(Reason::InvalidInput),
                 Step::Close => {
                     input.clear();
@@ -545,22 +548,35 @@ impl<T: Stream, S: Session> Connection<T, S> {
         }
     }
 
-    /// The protocol is called no more, but for a last word if the server ends the session.
+    /// The protocol is called no more, but for its last word if the server ends the session.
     fn finish(&mut self, reason: Reason, exchange: &mut Exchange<'_>) {
         if !self.state.is_answered() {
             return;
         }
-        let (input, output) = (&mut *exchange.input, &mut *exchange.output);
-        let has_room = output.free() >= self.largest_answer as usize;
-        let may_speak = has_room && self.output_end == OutputEnd::Open && reason != Reason::Finished;
-        if let (Some(session), true) = (&mut self.session, may_speak) {
-            let pending = output.len();
-            session.ending(reason, output);
-            self.check_answer(output.len().saturating_sub(pending));
-        }
-        input.clear();
+        exchange.input.clear();
         self.end_wait();
         self.enter(State::Finishing(reason));
+        self.say_last_word(exchange);
+    }
+
+    /// Why the session still has a last word, if it has one.
+    fn last_word(&self) -> Option<Reason> {
+        match self.state {
+            State::Finishing(Reason::Finished | Reason::Closed | Reason::Refused) => None,
+            State::Finishing(reason) if self.output_end == OutputEnd::Open => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Lets the session say its last word, as soon as there is room for its largest answer.
+    fn say_last_word(&mut self, exchange: &mut Exchange<'_>) {
+        let (Some(reason), Some(session)) = (self.last_word(), &mut self.session) else { return };
+        let pending = exchange.output.len();
+        if exchange.output.free() >= self.largest_answer as usize {
+            self.output_end = OutputEnd::Wanted;
+            session.ending(reason, exchange.output);
+            self.check_answer(exchange.output.len().saturating_sub(pending));
+        }
     }
 
     /// A session that says more than it has stated would fail only when its client reads slowly. It shall fail always.

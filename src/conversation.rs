@@ -50,6 +50,8 @@ pub struct Conversation<S> {
     means: Means,
     wakes: Option<(Wakes, Poll)>,
     deadline: Option<Duration>,
+    /// The time-out on what the client sends.
+    clock: Option<Timeout>,
     ended: Option<Reason>,
 }
 
@@ -110,7 +112,7 @@ impl<S: Session> Conversation<S> {
         let mut means =
             Means { input: Pool::new(0, 1), output: Pool::new(0, 1), budgets, write_timeout: None };
         let connection = Connection::open(Pipe::default(), Address::Unix, session, &mut means);
-        let mut conversation = Self { connection, means, wakes, deadline: None, ended: None };
+        let mut conversation = Self { connection, means, wakes, deadline: None, clock: None, ended: None };
         conversation.turn(Cause::Ready(Readiness::WRITABLE));
         conversation
     }
@@ -170,16 +172,28 @@ impl<S: Session> Conversation<S> {
         self.read();
     }
 
+    /// The client has been silent for as long as [`Config::idle_timeout`](crate::Config::idle_timeout).
+    ///
+    /// # Panics
+    ///
+    /// If no idle time-out is running: the session owes an answer, or ends.
+    pub fn pass_idle_timeout(&mut self) {
+        self.turn_woken();
+        assert_eq!(self.clock, Some(Timeout::Idle), "the session is not idle");
+        self.turn(Cause::Timeout(Timeout::Idle));
+        self.read();
+    }
+
     /// A waker ends the session ([`Waker::end`](crate::Waker::end)).
     pub fn end(&mut self) {
         self.turn(Cause::End);
         self.read();
     }
 
-    /// The server stops, and nothing more is on its way from the client.
+    /// The server stops, and nothing more is on its way from the client. A session that waits is given what the client has
+    /// sent after its wait.
     pub fn stop(&mut self) {
         self.turn(Cause::Stop(false));
-        self.turn(Cause::Timeout(Timeout::Quiet));
         self.read();
     }
 
@@ -247,10 +261,13 @@ impl<S: Session> Conversation<S> {
                 Timer::Start(length) => self.deadline = Some(length),
             }
             may_be_ready |= turn.stopped_early;
+            self.clock = self.connection.input_clock(turn).map(|clock| clock.timeout);
             if turn.goes_on {
                 cause = Cause::Woken;
             } else if mem::take(&mut may_be_ready) {
                 cause = Cause::Ready(Readiness { writable: true, ..Readiness::READABLE });
+            } else if self.clock == Some(Timeout::Quiet) {
+                cause = Cause::Timeout(Timeout::Quiet);
             } else {
                 break;
             }

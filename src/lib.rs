@@ -186,7 +186,8 @@
 //! request and with many requests on a connection. A layer is a session around a session ([an example](Session#layers)):
 //! [`Telnet`](protocols::Telnet) takes telnet commands out of the input of any other. The layer `Proxy` (feature
 //! `proxy-protocol`) makes its session when a balancer has named the client. A layer
-//! that needs scratch memory makes one [`Buffer`] for all its sessions, and shares it in an `Rc<RefCell<Buffer>>`.
+//! that needs scratch memory makes one [`Buffer`] for all its sessions, and shares it in an `Rc<RefCell<Buffer>>`. It clears
+//! the buffer before each use, because a session may have panicked.
 //!
 //! # What the library does not do
 //!

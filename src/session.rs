@@ -64,7 +64,8 @@ pub enum Step {
     /// their order. After the end of input the session stays open until it returns another step.
     Wait,
     /// The session has said everything, and still listens. The loop sends all pending output and then ends the server's
-    /// direction. It goes on to give the client's input to `answer`, which must not append anything from then on.
+    /// direction. It goes on to give the client's input to `answer`, which must not append anything from then on. The
+    /// session took no input: it is given the same again.
     EndOutput,
     /// The session has learned who its client is, behind a proxy. It took no input. The log and all reports name this
     /// address from now on. `None`: the proxy does not tell, and they go on to name the proxy. Only a session that
@@ -191,6 +192,17 @@ pub enum AtDeadline {
 /// `answer` is not called while [`HIGH_WATER`](crate::config::HIGH_WATER) or more output is pending (64 KiB): the client
 /// must read first.
 ///
+/// Which calls tell of an end:
+///
+/// | the end | `end_of_input` | `ending` | `closed` |
+/// |---|---|---|---|
+/// | The client ends its direction. | `Client` | | `Finished` |
+/// | The session returns [`Step::Close`]. | | | `Closed`, or `LingerTimeout` |
+/// | The server stops. | `Stop` | `Drained` | `Drained` |
+/// | A request is too large, the client is idle, the deadline is over, [`Waker::end`](crate::Waker::end). | | its reason | its reason |
+/// | The client resets, or does not read. The session returns [`Step::Abort`]. | | | its reason |
+/// | The session makes a mistake. | | | |
+///
 /// # A session must never block
 ///
 /// All sessions share one thread. A session that sleeps, waits for a lock that is held for long, reads a file from a slow
@@ -209,14 +221,14 @@ pub enum AtDeadline {
 /// - It returns [`Step::Introduce`] twice, or is not [proxied](Session::is_proxied), or answers something before it.
 ///
 /// The loop then closes the session immediately, without a message to the client, and its pending output is lost. None of
-/// its methods is called again. The log tells of a panic, in one line of level error. All other sessions go on, with two
-/// exceptions: `panic = "abort"` ends the program, and the standard library's report of a panic can block all sessions.
+/// its methods is called again. Each mistake is a panic, and the log tells of it in one line of level error. All other
+/// sessions go on, with two exceptions: `panic = "abort"` ends the program, and the standard library's report of a panic can block all sessions.
 /// [`log_panics`](crate::log_panics) turns that report off.
 ///
 /// # Layers
 ///
-/// A layer is a session around a session. It has [`inner`](Session::inner), and the methods in which it changes something.
-/// All other calls reach the session inside. This layer gives each line a number:
+/// A layer is a session around a session. It has [`inner`](Session::inner), `answer`, and the methods in which it changes
+/// something. All other calls reach the session inside. This layer gives each answer a number:
 ///
 /// ```
 /// use okloop::conversation::Conversation;
@@ -233,7 +245,7 @@ pub enum AtDeadline {
 ///         Some(&mut self.inner)
 ///     }
 ///
-///     fn sizes(&self) -> Sizes {
+///     fn sizes(&mut self) -> Sizes {
 ///         let mut sizes = self.inner.sizes();
 ///         sizes.answer += 24;
 ///         sizes
@@ -255,6 +267,21 @@ pub enum AtDeadline {
 /// assert_eq!(conversation.received(), b"1 OK...one\n2 OK...two\n");
 /// ```
 ///
+/// What a layer needs, for example one for TLS:
+///
+/// | what it does | methods |
+/// |---|---|
+/// | It changes the output. | `greet`, `answer` and `ending`. Otherwise the inner session's words go out as they are. |
+/// | It changes the input. | `answer` and `end_of_input`. It notes the end, and passes it on when the inner session has been given all input. If the input is cut, the inner session is told [`EndOfInput::Stop`]: half a request is not a request. |
+/// | It appends something of its own, or needs more input at a time. | `sizes`, which begin with those of the inner session. The layer gives the inner session at most its largest request. |
+/// | It has a last word of its own. | `ending`. In `answer`, before it passes on `Close`, `EndOutput`, or the `NeedInput` after the client's end. |
+/// | It has a deadline of its own. | `timer` and `deadline`. There is one deadline for both: the inner session is asked when the layer needs it no more. If it then keeps its own, the layer says `Stop`. |
+///
+/// A layer that has used up input returns `Consumed`, even if the inner session got nothing. If it has only appended
+/// something, as in a handshake, it returns `More`. Decoded input stays in `input`, in place: the loop gives it to the layer
+/// again. For bytes that a layer keeps elsewhere it is not called again.
+/// [`Telnet`](crate::protocols::Telnet) and its source are a model.
+///
 /// # When it is dropped
 ///
 /// The session is dropped with its connection: after the batch of events in which it has ended, and after
@@ -264,22 +291,20 @@ pub enum AtDeadline {
 /// [`write_timeout`](crate::Config::write_timeout). If others shall not see it meanwhile, it also leaves where it returns
 /// [`Step::Close`], and in [`ending`](Session::ending).
 pub trait Session {
-    /// The session inside a layer. What follows says what each method does without one: all of them but
-    /// [`sizes`](Session::sizes), [`is_proxied`](Session::is_proxied) and [`answer`](Session::answer) are by default
-    /// those of the session inside.
+    /// The session inside a [layer](Session#layers). Each method that the layer does not have is the inner session's.
     fn inner(&mut self) -> Option<&mut dyn Session> {
         None
     }
 
     /// How large the requests and answers are. The loop asks once, at the start.
-    fn sizes(&self) -> Sizes {
-        Sizes::default()
+    fn sizes(&mut self) -> Sizes {
+        self.inner().map_or_else(Sizes::default, Session::sizes)
     }
 
     /// Whether the client is behind a proxy, and the session learns its address from the proxy ([`Step::Introduce`]). The
     /// loop asks once, at the start. It then says `Connected with` when the session has learned the address.
-    fn is_proxied(&self) -> bool {
-        false
+    fn is_proxied(&mut self) -> bool {
+        self.inner().is_some_and(Session::is_proxied)
     }
 
     /// The session's outgoing connection could not be opened ([`Handle::connect`](crate::Handle::connect)).
@@ -321,8 +346,8 @@ pub trait Session {
 
     /// The server ends the session: the last word. The reason is one of [`Reason::Drained`], [`Reason::RequestTooLarge`],
     /// [`Reason::IdleTimeout`], [`Reason::Deadline`] and [`Reason::Ended`]. HTTP says 408 or 413 here, TLS sends its
-    /// `close_notify`. It is not called while much output is pending, because there is no room for the largest answer: a
-    /// client that does not read gets no last word.
+    /// `close_notify`. While there is no room for the largest answer, because much output is pending, the call waits until
+    /// the client has read.
     fn ending(&mut self, reason: Reason, output: &mut Buffer) {
         if let Some(inner) = self.inner() {
             inner.ending(reason, output);
@@ -352,11 +377,11 @@ pub trait Session {
 
 /// A box holds sessions of different types in one server.
 impl<S: Session + ?Sized> Session for Box<S> {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         (**self).sizes()
     }
 
-    fn is_proxied(&self) -> bool {
+    fn is_proxied(&mut self) -> bool {
         (**self).is_proxied()
     }
 

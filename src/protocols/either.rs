@@ -1,7 +1,7 @@
 //! One of two sessions, for a choice that is made when the program runs.
 
 use crate::buffer::Buffer;
-use crate::session::{Session, Sizes, Step, Timer};
+use crate::session::{Session, Step, Timer};
 
 /// A session of one type or another. A server that puts a layer around its sessions only if an option asks for it needs
 /// no box for each of them:
@@ -36,14 +36,6 @@ macro_rules! with_session {
 impl<L: Session, R: Session> Session for Either<L, R> {
     fn inner(&mut self) -> Option<&mut dyn Session> {
         with_session!(self, session => Some(session))
-    }
-
-    fn sizes(&self) -> Sizes {
-        with_session!(self, session => session.sizes())
-    }
-
-    fn is_proxied(&self) -> bool {
-        with_session!(self, session => session.is_proxied())
     }
 
     fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {

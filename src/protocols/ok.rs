@@ -98,7 +98,7 @@ impl OkSession {
 }
 
 impl Session for OkSession {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         Sizes::new(INPUT_BUFFER, PREFIX.len() + INPUT_BUFFER)
     }
 

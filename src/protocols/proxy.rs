@@ -15,6 +15,8 @@
 //! [`PROXY_HEADER_TIMEOUT`].
 //!
 //! Any client can send such a header. The port must be open to the balancer only.
+//!
+//! It is the outermost layer, because it must say nothing before the header. TLS, for example, stands inside.
 
 use std::mem;
 
@@ -125,16 +127,16 @@ impl<S: Session, F: FnMut(Option<Address>) -> S> Session for Proxy<S, F> {
         }
     }
 
-    fn sizes(&self) -> Sizes {
-        match &self.state {
-            &State::Header { request, answer, independent, .. } => {
+    fn sizes(&mut self) -> Sizes {
+        match &mut self.state {
+            &mut State::Header { request, answer, independent, .. } => {
                 Sizes { independent, ..Sizes::new(request as usize, answer as usize) }
             }
             State::Inner { session, .. } => session.sizes(),
         }
     }
 
-    fn is_proxied(&self) -> bool {
+    fn is_proxied(&mut self) -> bool {
         true
     }
 

@@ -237,15 +237,11 @@ impl<S: Session> Session for Telnet<S> {
         Some(&mut self.inner)
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         let inner = self.inner.sizes();
         // All bytes of an answer may be 255.
         let answer = inner.answer.saturating_mul(2).saturating_add(YES.len());
         Sizes { answer, ..inner }
-    }
-
-    fn is_proxied(&self) -> bool {
-        self.inner.is_proxied()
     }
 
     fn greet(&mut self, output: &mut Buffer) {

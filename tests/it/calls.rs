@@ -1,6 +1,8 @@
 //! Which methods of a session the loop calls, and in which order, for each way in which a session can end.
 
+use std::cell::Cell;
 use std::io::{self, Write};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -39,7 +41,7 @@ impl Recorder {
 }
 
 impl Session for Recorder {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         self.note("sizes".to_owned());
         Sizes::new(REQUEST, 1000)
     }
@@ -109,7 +111,7 @@ impl Session for Layer {
         Some(&mut self.0)
     }
 
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         self.0.sizes()
     }
 
@@ -240,6 +242,56 @@ fn nothing_is_called_after_a_panic() {
         let (_, stats) = server.stop();
         assert_eq!(stats.closed(Reason::ProtocolError), 1);
     }
+}
+
+#[test]
+fn a_session_that_waits_at_a_stop_is_given_what_its_client_had_sent() {
+    for has_ended in [false, true] {
+        let (calls, is_ready) = (Calls::default(), Rc::new(Cell::new(false)));
+        let (noted, ready) = (Arc::clone(&calls), Rc::clone(&is_ready));
+        let mut conversation = Conversation::start(Job { calls: noted, is_ready: ready });
+        conversation.send(b"x");
+        if has_ended {
+            conversation.end_input();
+        }
+        conversation.stop();
+        assert_eq!(conversation.received(), b"");
+        is_ready.set(true);
+        conversation.wake();
+        assert_eq!(conversation.received(), b"x");
+        let end = if has_ended { "Client" } else { "Stop" };
+        assert_eq!(*calls.lock().expect("no holder of the lock panics"), [end]);
+    }
+}
+
+/// Waits until it is ready, then repeats its input.
+struct Job {
+    calls: Calls,
+    is_ready: Rc<Cell<bool>>,
+}
+
+impl Session for Job {
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        if !self.is_ready.get() {
+            return Step::Wait;
+        }
+        output.push(input);
+        Step::Consumed(input.len())
+    }
+
+    fn end_of_input(&mut self, end: EndOfInput) {
+        self.calls.lock().expect("no holder of the lock panics").push(format!("{end:?}"));
+    }
+}
+
+#[test]
+fn a_conversation_passes_the_idle_time_out() {
+    let mut conversation = Conversation::open(|client| Recorder::new(&Calls::default(), client.waker));
+    conversation.received();
+    conversation.pass_idle_timeout();
+    assert_eq!(conversation.received(), b"Goodbye\n");
+    conversation.end_input();
+    assert_eq!(conversation.ended(), Some(Reason::IdleTimeout));
 }
 
 #[test]

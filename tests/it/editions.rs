@@ -15,7 +15,11 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::documents::slug;
 
-const EDITIONS: [(&str, &str); 2] = [("README.md", "README.zh-CN.md"), ("NOTES.md", "NOTES.zh-CN.md")];
+const EDITIONS: [(&str, &str); 3] = [
+    ("README.md", "README.zh-CN.md"),
+    ("NOTES.md", "NOTES.zh-CN.md"),
+    ("examples/lab/scenes.md", "examples/lab/scenes.zh-CN.md"),
+];
 
 /// The words that are the same in Chinese. A text of other small letters only was left in English.
 const NAMES: [&str; 8] = ["epoll", "kqueue", "ms", "okloop", "poll", "slab", "token", "µs"];
@@ -359,12 +363,17 @@ fn kind(tag: &Tag<'_>) -> String {
     .to_owned()
 }
 
-/// The same page or picture in the Chinese edition.
+/// The same page or picture in the other edition.
 fn in_chinese(target: &str) -> String {
     let (path, anchor) = target.split_at(target.find('#').unwrap_or(target.len()));
-    let pair = EDITIONS.iter().find(|(english, chinese)| [*english, *chinese].contains(&path));
-    let other = pair.map_or(path, |(english, chinese)| if path == *english { chinese } else { english });
-    format!("{other}{anchor}")
+    let other = match path.strip_suffix(".zh-CN.md") {
+        Some(name) => format!("{name}.md"),
+        None if EDITIONS.iter().any(|(english, _)| english.ends_with(path)) => {
+            path.replace(".md", ".zh-CN.md")
+        }
+        None => path.to_owned(),
+    };
+    other + anchor
 }
 
 /// The order of words differs between languages, so the order in the lists is ignored.

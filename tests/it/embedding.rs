@@ -233,7 +233,7 @@ fn an_answer_of_any_length_goes_out_in_parts() {
 fn lossy(independent: bool) -> impl Session {
     struct Lossy(Sizes);
     impl Session for Lossy {
-        fn sizes(&self) -> Sizes {
+        fn sizes(&mut self) -> Sizes {
             self.0
         }
 

@@ -217,12 +217,12 @@ impl Fragile {
 }
 
 impl Session for Fragile {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         self.enter("sizes");
         Sizes::default()
     }
 
-    fn is_proxied(&self) -> bool {
+    fn is_proxied(&mut self) -> bool {
         self.enter("is_proxied");
         false
     }

@@ -130,11 +130,11 @@ impl Linked {
 }
 
 impl Session for Linked {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         self.chat.sizes()
     }
 
-    fn is_proxied(&self) -> bool {
+    fn is_proxied(&mut self) -> bool {
         self.chat.is_proxied()
     }
 

@@ -60,7 +60,7 @@ fn write_page((status, text): &Page, goes_on: bool, has_text: bool, output: &mut
 }
 
 impl<F: Fn(&str) -> Page> Session for Http<F> {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         SIZES
     }
 

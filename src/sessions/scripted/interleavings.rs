@@ -197,7 +197,7 @@ impl Any {
 }
 
 impl Session for Any {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         Sizes::new(INPUT_BUFFER, LARGEST_ANSWER)
     }
 

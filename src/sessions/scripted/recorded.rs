@@ -29,6 +29,8 @@ pub struct Record {
     pub may_go_on: bool,
     /// Whether its own deadline is running.
     pub has_deadline: bool,
+    /// Whether it has ended its output.
+    pub has_ended_output: bool,
     /// Whether it has closed the session.
     pub has_closed: bool,
     /// Whether it is never called again: it has closed, or its last call panicked.
@@ -102,7 +104,7 @@ impl<S: Hash> Hash for Recorded<S> {
 }
 
 impl<S: Session> Session for Recorded<S> {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         let sizes = self.session.sizes();
         self.record(|record| {
             (record.largest_request, record.largest_answer) = (sizes.request, sizes.answer);
@@ -149,6 +151,9 @@ impl<S: Session> Session for Recorded<S> {
         record.is_over |= output.len() - pending > record.largest_answer && !record.is_independent;
         record.waits = step == Step::Wait;
         record.may_go_on = is_woken;
+        record.is_over |= matches!(step, Step::Introduce(_));
+        record.is_over |= step == Step::EndOutput && record.has_ended_output;
+        record.has_ended_output |= step == Step::EndOutput;
         record.has_closed = step == Step::Close;
         record.is_over |= record.has_closed;
         step

@@ -194,6 +194,14 @@ impl<S: Session> Scripted<S> {
             }
             _ => {}
         }
+        if let Reason::Drained
+        | Reason::Ended
+        | Reason::IdleTimeout
+        | Reason::Deadline
+        | Reason::RequestTooLarge = reason
+        {
+            assert!(record.ending.is_some() || record.has_ended_output, "the last word is not said");
+        }
         let is_given = Some(record.consumed + record.left) == record.ended_at;
         match reason {
             Reason::Finished => assert!(is_given && wire.up.bytes.len() == wire.up.read, "input is lost"),

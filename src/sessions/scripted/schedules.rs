@@ -68,7 +68,7 @@ impl Hash for Model {
 }
 
 impl Session for Model {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         Sizes { independent: self.protocol == Protocol::Relay, ..Sizes::new(2, 2) }
     }
 

@@ -1,6 +1,6 @@
 //! One session in one difficult case a test.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::panic::resume_unwind;
@@ -18,7 +18,7 @@ use crate::protocols::{BANNER, Framing, OkSession};
 use crate::readiness::{Kernel, Readable, Readiness};
 use crate::reason::{Reason, Timeout};
 use crate::session::{AtDeadline, EndOfInput, Session, Sizes, Step, Timer};
-use crate::trace::State;
+use crate::trace::{self, Event, State};
 
 /// More room than any answer here needs.
 const ROOMY: usize = 1 << 20;
@@ -476,7 +476,7 @@ impl Verbose {
 }
 
 impl Session for Verbose {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         Sizes::new(INPUT_BUFFER, Self::ANSWER)
     }
 
@@ -557,7 +557,7 @@ impl<F: FnMut(&mut [u8], &mut Buffer) -> Step> Given<F> {
 }
 
 impl<F: FnMut(&mut [u8], &mut Buffer) -> Step> Session for Given<F> {
-    fn sizes(&self) -> Sizes {
+    fn sizes(&mut self) -> Sizes {
         self.sizes
     }
 
@@ -918,30 +918,38 @@ fn a_request_that_is_too_large_ends_the_session_in_order() {
 }
 
 #[test]
-fn a_last_word_needs_room_for_the_largest_answer() {
-    for (pending, expected) in [(HIGH_WATER, &b"last word"[..]), (HIGH_WATER + 1, b"")] {
+fn a_last_word_waits_for_room_for_the_largest_answer() {
+    const ABOVE: usize = HIGH_WATER + 1;
+    // With much room, one write takes all that is pending.
+    for (room, pending, is_said) in [(1, HIGH_WATER, true), (1, ABOVE, false), (ABOVE, ABOVE, false)] {
         let answer = move |input: &mut [u8], output: &mut Buffer| {
             if input.is_empty() {
                 return Step::NeedInput;
             }
-            // The socket takes one byte.
-            output.push(&vec![b'x'; pending + 1]);
+            output.push(&vec![b'x'; room + pending]);
             Step::Consumed(1)
         };
         let mut session =
-            Scripted::open(Given { sizes: Sizes::new(4, 100_000), ..Given::new(answer) }, wire(1));
+            Scripted::open(Given { sizes: Sizes::new(4, 200_000), ..Given::new(answer) }, wire(room));
         session.receive(b"a");
         assert_eq!(session.pending(), pending);
         session.world.borrow().waker.as_ref().expect("it has one").end();
         session.rest();
+        assert_eq!(session.world.borrow().record.ending.is_some(), is_said);
         assert_eq!(session.end(), Reason::Ended);
-        assert_eq!(session.written()[pending + 1..], *expected);
+        assert_eq!(session.written()[room + pending..], *b"last word");
     }
 }
 
 #[test]
-fn each_mistake_of_a_session_ends_it_alone_and_it_is_not_called_again() {
-    for mistake in [Step::More, Step::Consumed(2), Step::Close] {
+fn each_mistake_of_a_session_ends_it_alone_and_is_told_and_it_is_not_called_again() {
+    let told = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&told);
+    trace::record_on_this_thread(move |event, _| {
+        counter.set(counter.get() + usize::from(matches!(event, Event::Panicked { .. })));
+    });
+    let mistakes = [Step::More, Step::Consumed(2), Step::Introduce(None), Step::Close];
+    for (mistake, number) in mistakes.into_iter().zip(1..) {
         let mut session = given(move |input, _| {
             match mistake {
                 _ if input.is_empty() => Step::NeedInput,
@@ -956,6 +964,7 @@ fn each_mistake_of_a_session_ends_it_alone_and_it_is_not_called_again() {
             (Some(Reason::ProtocolError), None),
             "{mistake:?}"
         );
+        assert_eq!(told.get(), number, "{mistake:?}");
     }
 }
 

@@ -31,7 +31,7 @@ function unfold() {
   target.scrollIntoView();
   if (target.matches(".stepper")) target.focus({ preventScroll: true });
 }
-addEventListener("hashchange", unfold);
+addEventListener("hashchange", () => { unfold(); follow(); });
 if (location.hash) unfold();
 // Paper has no folds.
 let folded = [];
@@ -41,13 +41,16 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => { for (const details of folded) details.open = false; });
 
-// The contents follow the text.
+// The contents follow the text, and a link to another edition leads to the place that is on the screen.
 const side = document.querySelector(".side");
 const entries = all("#contents nav a").map((link) => ({ link, heading: document.getElementById(decodeURIComponent(link.hash.slice(1))) }));
 let current = null;
 function follow() {
   const above = entries.filter(({ heading }) => heading.getBoundingClientRect().top < innerHeight / 4);
   const { link } = above[above.length - 1] || entries[0];
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.getBoundingClientRect();
+  const isSeen = target && target.bottom > 0 && target.top < innerHeight;
+  for (const edition of all(".editions a")) edition.hash = isSeen ? location.hash : link.hash;
   if (link === current) return;
   if (current) current.removeAttribute("aria-current");
   current = link;
@@ -108,8 +111,11 @@ function find() {
     results.append(item);
   });
 }
-search.oninput = find;
+// What an input method composes is no word yet.
+search.oninput = (event) => { if (!event.isComposing) find(); };
+search.addEventListener("compositionend", find);
 document.querySelector("[role=search]").addEventListener("keydown", (event) => {
+  if (event.isComposing) return;
   const links = all("a", results), at = links.indexOf(document.activeElement);
   if (event.key === "Escape") { search.value = ""; find(); search.blur(); }
   if (event.key === "ArrowDown" && links[at + 1]) { event.preventDefault(); links[at + 1].focus(); }
@@ -117,7 +123,7 @@ document.querySelector("[role=search]").addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input")) return;
+  if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input")) return;
   if (event.key === "/") { event.preventDefault(); search.focus(); }
   const by = { "[": -1, "]": 1 }[event.key];
   if (!by) return;

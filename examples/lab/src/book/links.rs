@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::project::ending;
+use super::texts::EDITIONS;
 use super::{Book, notes};
 
 /// Where the links of one document lead.
 pub struct Links<'a> {
-    book: &'a Book,
+    book: &'a Book<'a>,
     /// The document.
     from: String,
     pages: Rc<RefCell<Pages>>,
@@ -25,7 +26,7 @@ struct Pages {
 
 impl<'a> Links<'a> {
     /// The links of the course.
-    pub fn new(book: &'a Book) -> Self {
+    pub fn new(book: &'a Book<'a>) -> Self {
         Self { book, from: book.edition.notes.to_owned(), pages: Rc::default() }
     }
 
@@ -61,8 +62,12 @@ impl<'a> Links<'a> {
         if let Some(scene) = self.scene(target) {
             return Some(format!("{index}#scene-{scene}"));
         }
-        if path == self.book.edition.notes {
+        // A document that has no edition means the course in the reader's language.
+        if path == self.book.edition.notes || path == EDITIONS[0].notes && !index.is_empty() {
             return Some(format!("{index}{hash}"));
+        }
+        if let Some(other) = EDITIONS.iter().find(|other| other.notes == path) {
+            return Some(format!("{up}{}index.html{hash}", self.book.way_to(other)));
         }
         if self.book.programs.iter().any(|program| program.path == path) {
             return Some(format!("{index}#{path}{}", anchor.replace('L', ":")));

@@ -44,7 +44,7 @@ pub fn text_of(block: &[Event<'_>]) -> (String, String) {
 
 /// Appends a block as HTML. `placed` is the recordings that the document has so far, if it shows recordings.
 pub fn render(
-    book: &Book,
+    book: &Book<'_>,
     links: &Links<'_>,
     block: Vec<Event<'_>>,
     out: &mut String,
@@ -124,11 +124,12 @@ pub fn render(
     out.push_str(text.strip_prefix("<p></p>\n").unwrap_or(&text));
     let new = placed.map(|placed| place(placed, scenes)).unwrap_or_default();
     for scene in new {
-        let (caption, look_for) = (book.edition.texts.scene, escape(book.recordings[&scene].look_for()));
+        let caption = book.edition.texts.scene.replace("{scene}", &format!("<code>{scene}</code>"));
+        let look_for = escape(book.recordings[&*scene].look_for());
         let _ = writeln!(
             out,
             "<figure class=\"stepper\" id=\"scene-{scene}\" data-scene=\"{scene}\" tabindex=\"-1\">\
-             <figcaption><b>{caption} <code>{scene}</code>.</b> {look_for}</figcaption></figure>"
+             <figcaption><b>{caption}</b>{look_for}</figcaption></figure>"
         );
     }
 }
@@ -175,11 +176,11 @@ fn in_html(links: &Links<'_>, text: &str) -> String {
 }
 
 /// Links from the anchor of a rule to the first steps that show it.
-fn seen_in(book: &Book, links: &Links<'_>, anchor: &str) -> String {
+fn seen_in(book: &Book<'_>, links: &Links<'_>, anchor: &str) -> String {
     let rule = anchor.split_once("id=\"rule-").and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
     let Some(rule) = rule else { return String::new() };
     let seen = book.recordings.iter().filter_map(|(scene, recording)| Some((scene, recording.shows(rule)?)));
-    let link = |(scene, step): (&String, usize)| {
+    let link = |(scene, step): (&&str, usize)| {
         let label = book.edition.texts.seen_in.replace("{rule}", &rule.to_string()).replace("{scene}", scene);
         let address = links.of_scene(scene).unwrap_or_default();
         format!(

@@ -5,6 +5,7 @@
 //!   examples ──► programs ────┼──► index.html
 //!   scenes ────► recordings ──┘
 //!   what they link to ───────────► a page for each file
+//!   the same in each language ───► a directory for each edition: zh/index.html
 //! ```
 //!
 //! Nothing of the text is written here. A chapter names its program in its heading (`6. tiny_event_loop: …`), or by a link
@@ -31,13 +32,13 @@ use self::listing::{Line, listing};
 use self::notes::{Chapter, Program};
 use self::project::{Project, ending};
 use self::texts::{EDITIONS, Edition};
-use crate::record::{Recording, for_script, play};
+use crate::record::{Played, Recording, for_script, play, tell};
 use crate::support::{Failure, prepare, say, write};
 
 /// The course as one page, with its programs beside the text and its recordings to step through
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The language of the edition
+    /// The language of the first page; the other editions are in directories beside it
     #[arg(long, value_name = "CODE", default_value = "en")]
     language: String,
 
@@ -48,37 +49,58 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let edition = EDITIONS.iter().find(|edition| edition.language == arguments.language);
-    let edition = edition.ok_or_else(|| {
-        let known: Vec<_> = EDITIONS.iter().map(|edition| edition.language).collect();
+    let first = EDITIONS.iter().find(|edition| edition.code == arguments.language);
+    let first = first.ok_or_else(|| {
+        let known: Vec<_> = EDITIONS.iter().map(|edition| edition.code).collect();
         Failure::Usage(format!("no edition in {:?}, only in {}", arguments.language, known.join(", ")))
     })?;
     prepare(&arguments.out)?;
-    Book::read(edition)?.write(&arguments.out)
+    let project = Project::read()?;
+    // Every edition names the same scenes.
+    let scenes = notes::scenes(&project.text(first.notes)?);
+    let played = scenes.iter().map(|name| play(name)).collect::<Result<Vec<_>, _>>()?;
+    for edition in EDITIONS {
+        Book::new(edition, first, &project, &played)?.write(&arguments.out)?;
+    }
+    Ok(())
 }
 
-/// What the pages are made from.
-struct Book {
+/// What the pages of an edition are made from.
+struct Book<'a> {
     edition: &'static Edition,
-    project: Project,
+    /// The edition whose pages the others are beside.
+    first: &'static Edition,
+    project: &'a Project,
     programs: Vec<Program>,
-    recordings: BTreeMap<String, Recording>,
+    /// By the names of their scenes.
+    recordings: BTreeMap<&'static str, Recording>,
 }
 
-impl Book {
-    /// Reads the project, and plays the scenes of the course.
-    fn read(edition: &'static Edition) -> Result<Self, Failure> {
-        let project = Project::read()?;
-        let notes = project.text(edition.notes)?;
-        let programs = notes::programs(&notes, &project);
-        let mut recordings = BTreeMap::new();
-        for name in notes::scenes(&notes) {
-            recordings.insert(name.clone(), play(&name)?);
-        }
-        Ok(Self { edition, project, programs, recordings })
+impl<'a> Book<'a> {
+    fn new(
+        edition: &'static Edition,
+        first: &'static Edition,
+        project: &'a Project,
+        played: &[Played],
+    ) -> Result<Self, Failure> {
+        let programs = notes::programs(&project.text(edition.notes)?, project);
+        let told = played.iter().map(|played| (played.scene, tell(played, &edition.recordings)));
+        Ok(Self { edition, first, project, programs, recordings: told.collect() })
+    }
+
+    /// The directory of an edition, from that of the first one.
+    fn directory(&self, edition: &Edition) -> String {
+        if edition.code == self.first.code { String::new() } else { format!("{}/", edition.code) }
+    }
+
+    /// The way from the directory of this edition to that of another.
+    fn way_to(&self, other: &Edition) -> String {
+        let up = if self.directory(self.edition).is_empty() { "" } else { "../" };
+        up.to_owned() + &self.directory(other)
     }
 
     fn write(&self, out: &Path) -> Result<(), Failure> {
+        let out = &out.join(self.directory(self.edition));
         let links = Links::new(self);
         let index = out.join("index.html");
         write(&index, self.index(&links)?)?;
@@ -104,11 +126,12 @@ impl Book {
             let programs = programs.map(|program| self.show(program)).collect::<Result<_, _>>()?;
             parts.push(Part { chapter, programs });
         }
-        let scenes = self.recordings.iter().map(|(name, recording)| (name.as_str(), for_script(recording)));
+        let scenes = self.recordings.iter().map(|(name, recording)| (*name, for_script(recording)));
         let texts_json = for_script(&(&self.edition.texts, &self.edition.stepper));
+        let others = EDITIONS.iter().filter(|other| other.code != self.edition.code);
         let page = Index {
-            language: self.edition.language,
-            texts: &self.edition.texts,
+            edition: self.edition,
+            others: others.map(|other| (other, self.way_to(other))).collect(),
             stepper: Stepper { texts: &self.edition.stepper }.render().expect(FILLED),
             parts,
             scenes: scenes.collect(),
@@ -117,7 +140,7 @@ impl Book {
         Ok(page.render().expect(FILLED))
     }
 
-    fn show<'a>(&self, program: &'a Program) -> Result<Shown<'a>, Failure> {
+    fn show<'p>(&self, program: &'p Program) -> Result<Shown<'p>, Failure> {
         let text = self.project.text(&program.path)?;
         let before = program.before.as_ref().map(|path| self.project.text(path)).transpose()?;
         Ok(Shown {
@@ -136,8 +159,11 @@ impl Book {
         } else {
             (String::new(), listing(path, &text, None))
         };
-        let (language, texts) = (self.edition.language, &self.edition.texts);
-        Ok(Page { language, texts, path, up, document, listing }.render().expect(FILLED))
+        let edition = self.edition;
+        // What has no edition is in English.
+        let own = EDITIONS.iter().find(|edition| path.contains(&format!(".{}.", edition.language)));
+        let language = own.unwrap_or(&EDITIONS[0]).language;
+        Ok(Page { edition, language, path, up, document, listing }.render().expect(FILLED))
     }
 }
 
@@ -164,8 +190,9 @@ struct Part<'a> {
 #[derive(Template)]
 #[template(path = "book/index.html")]
 struct Index<'a> {
-    language: &'a str,
-    texts: &'a texts::Texts,
+    edition: &'a Edition,
+    /// The other editions, and the ways to them.
+    others: Vec<(&'a Edition, String)>,
     stepper: String,
     parts: Vec<Part<'a>>,
     scenes: Vec<(&'a str, String)>,
@@ -181,8 +208,9 @@ struct Stepper<'a> {
 #[derive(Template)]
 #[template(path = "book/page.html")]
 struct Page<'a> {
+    edition: &'a Edition,
+    /// The language of the file.
     language: &'a str,
-    texts: &'a texts::Texts,
     path: &'a str,
     /// The way to the book.
     up: &'a str,

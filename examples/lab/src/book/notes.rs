@@ -53,7 +53,8 @@ pub fn path_from(from: &str, target: &str) -> String {
 /// The scene that a link or a picture names.
 pub fn scene_of(path: &str) -> Option<&str> {
     let picture = path.strip_prefix("examples/lab/pictures/").and_then(|name| name.strip_suffix(".svg"));
-    picture.or_else(|| path.strip_prefix("examples/lab/scenes.md#")).filter(|name| is_scene(name))
+    let caption = || Some(path.strip_prefix("examples/lab/scenes.")?.split_once("md#")?.1);
+    picture.or_else(caption).filter(|name| is_scene(name))
 }
 
 /// The scenes that the course names, each once.
@@ -101,7 +102,7 @@ pub fn programs(notes: &str, project: &Project) -> Vec<Program> {
 }
 
 /// The introduction and the chapters.
-pub fn chapters(book: &Book, links: &Links<'_>, notes: &str) -> Vec<Chapter> {
+pub fn chapters(book: &Book<'_>, links: &Links<'_>, notes: &str) -> Vec<Chapter> {
     let blocks = markdown::blocks(notes);
     let mut chapters = vec![Chapter {
         title: String::new(),
@@ -129,7 +130,7 @@ pub fn chapters(book: &Book, links: &Links<'_>, notes: &str) -> Vec<Chapter> {
 }
 
 /// Any other document of the project.
-pub fn document(book: &Book, links: &Links<'_>, text: &str) -> String {
+pub fn document(book: &Book<'_>, links: &Links<'_>, text: &str) -> String {
     let mut html = String::new();
     for block in markdown::blocks(text) {
         markdown::render(book, links, block, &mut html, None);

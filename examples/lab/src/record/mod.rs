@@ -29,10 +29,11 @@ use okloop::trace::{self, Event, Place};
 use okloop::{Client, Config, Handle, Server, Session};
 use serde::Serialize;
 
-pub use self::recording::Recording;
-use self::recording::{RING, Ring};
+pub use self::recording::{Played, Recording};
+use self::recording::{RING, Ring, Seen};
 use self::scenes::{SCENES, Scene};
-pub use self::texts::{CHINESE, ENGLISH, Texts};
+pub(crate) use self::texts::texts;
+pub use self::texts::{CHINESE, ENGLISH, Language, Texts};
 use crate::support::{Failure, Interrupt, output, prepare, say};
 
 /// What the loop does, as a page to step through: serves on port 8888 until Ctrl-C, or plays a scene
@@ -68,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let out = &arguments.out;
     if arguments.list {
         for scene in SCENES {
-            say(format_args!("{:14} {}", scene.name, scene.look_for()));
+            say(format_args!("{:14} {}", scene.name, look_for(scene.name, &ENGLISH)));
         }
         return Ok(());
     }
@@ -91,17 +92,29 @@ pub fn is_scene(name: &str) -> bool {
 }
 
 /// Plays a scene of the list.
-pub fn play(name: &str) -> Result<Recording, Failure> {
+pub fn play(name: &str) -> Result<Played, Failure> {
     let scene = SCENES.iter().find(|scene| scene.name == name);
     let scene = scene.ok_or_else(|| Failure::Usage(format!("no scene {name:?}: see --list")))?;
-    let (recording, outcome) = scene.play()?;
-    outcome.map(|()| recording)
+    let (played, outcome) = scene.play()?;
+    outcome.map(|()| played)
+}
+
+/// Tells a scene.
+pub fn tell(played: &Played, language: &Language) -> Recording {
+    Recording::new(played, language, look_for(played.scene, language))
+}
+
+/// What to look for in a scene.
+fn look_for(scene: &str, language: &Language) -> String {
+    let mut captions = language.captions.split("\n## `").skip(1);
+    let words = captions.find_map(|caption| caption.strip_prefix(scene)?.strip_prefix("`\n\n"));
+    words.expect("the page has each scene").trim().replace('\n', " ")
 }
 
 /// Plays a scene and writes its page, also if a client did not get what it waited for: the page shows why.
 fn record(scene: &Scene, out: &Path) -> Result<(), Failure> {
-    let (recording, outcome) = scene.play()?;
-    write_page(&recording, scene.name, out)?;
+    let (played, outcome) = scene.play()?;
+    write_page(&tell(&played, &ENGLISH), scene.name, out)?;
     outcome
 }
 
@@ -114,8 +127,8 @@ fn serve(port: u16, out: &Path) -> Result<(), Failure> {
     while interrupt.wait(Interrupt::TICK).is_ok() {}
     let look_for =
         "This is what the loop did for your clients. Follow one session from its first step to its last.";
-    let (ring, names) = running.finish()?;
-    write_page(&Recording::new(ring, names, "serve", look_for.to_owned(), Vec::new()), "serve", out)
+    let played = running.finish("serve", Vec::new())?;
+    write_page(&Recording::new(&played, &ENGLISH, look_for.to_owned()), "serve", out)
 }
 
 /// A recorded server is for this machine alone.
@@ -208,12 +221,13 @@ impl Recorded {
         names.insert(peer, name.to_owned());
     }
 
-    /// Stops the server. Returns what it did, and the names of its clients.
-    fn finish(self) -> Result<(Ring, HashMap<SocketAddr, String>), Failure> {
+    /// Stops the server.
+    fn finish(self, scene: &'static str, clients: Vec<Seen>) -> Result<Played, Failure> {
         self.handle.stop();
         self.thread.join().expect("the loop does not panic").map_err(Failure::system("The loop"))?;
         let ring = mem::replace(&mut self.shared.lock().ring, Ring::new(0));
-        Ok((ring, self.names.into_inner().unwrap_or_else(PoisonError::into_inner)))
+        let names = self.names.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Played { scene, ring, names, clients })
     }
 }
 
@@ -237,7 +251,7 @@ pub fn for_script(value: &impl Serialize) -> String {
 
 fn write_page(recording: &Recording, name: &str, out: &Path) -> Result<(), Failure> {
     let json = serde_json::to_string(recording).expect("a recording has only string keys");
-    let (data, texts, texts_json) = (&for_script(recording), &ENGLISH, &for_script(&ENGLISH));
+    let (data, texts, texts_json) = (&for_script(recording), &Texts::ENGLISH, &for_script(&Texts::ENGLISH));
     let root = &way_to_project(out).unwrap_or_default();
     let page = Page { name, data, texts, texts_json, root }.render();
     let file = |ending: &str| out.join(format!("{name}.{ending}"));

@@ -10,7 +10,8 @@ use okloop::trace::{Cause, Event, Place, Readable, State, Timeout};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::support::{many, time};
+use super::texts::{Language, Sentences, fill};
+use crate::support::{count, time};
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
@@ -55,11 +56,21 @@ pub struct Seen {
     pub received: usize,
 }
 
+/// What a server did, and what its clients saw. It can be told in each language.
+#[derive(Debug)]
+pub struct Played {
+    /// The name of the scene.
+    pub scene: &'static str,
+    pub ring: Ring,
+    pub names: HashMap<SocketAddr, String>,
+    pub clients: Vec<Seen>,
+}
+
 /// Everything that the page shows.
 #[derive(Debug, Serialize)]
 pub struct Recording {
     version: u32,
-    scene: String,
+    scene: &'static str,
     look_for: String,
     high_water: usize,
     dropped: usize,
@@ -116,27 +127,23 @@ pub struct Now {
 }
 
 impl Recording {
-    /// Tells the story of a ring.
-    pub fn new(
-        ring: Ring,
-        names: HashMap<SocketAddr, String>,
-        scene: &str,
-        look_for: String,
-        clients: Vec<Seen>,
-    ) -> Self {
+    /// Tells what was played.
+    pub fn new(played: &Played, language: &Language, look_for: String) -> Self {
+        let names = played.names.iter().map(|(peer, name)| (*peer, language.name(name))).collect();
         let mut story = Story { names, ..Story::default() };
-        for (time, event, place) in ring.events {
-            story.tell(time, &event, place);
+        for (time, event, place) in &played.ring.events {
+            story.tell(&language.sentences, *time, event, *place);
         }
+        let clients = played.clients.iter().map(|seen| Seen { name: language.name(&seen.name), ..*seen });
         Self {
             version: VERSION,
-            scene: scene.to_owned(),
+            scene: played.scene,
             look_for,
             high_water: HIGH_WATER,
-            dropped: ring.dropped,
+            dropped: played.ring.dropped,
             sessions: story.sessions,
             steps: story.steps,
-            clients,
+            clients: clients.collect(),
         }
     }
 
@@ -165,7 +172,7 @@ impl Recording {
     pub fn chrome(&self) -> serde_json::Value {
         // Perfetto takes thread 0 for the idle one, and the thread with the number of the process for its main one.
         let named = |what: &str, id: usize, name: &str| json!({ "ph": "M", "name": what, "pid": 1, "tid": id, "args": { "name": name } });
-        let mut events = vec![named("process_name", 1, &self.scene), named("thread_name", 1, "the loop")];
+        let mut events = vec![named("process_name", 1, self.scene), named("thread_name", 1, "the loop")];
         events.extend(self.sessions.iter().enumerate().map(|(i, s)| named("thread_name", i + 2, &s.name)));
         let mut pending = vec![0; self.sessions.len()];
         for (index, step) in self.steps.iter().enumerate() {
@@ -257,7 +264,7 @@ impl Story {
         }
     }
 
-    fn tell(&mut self, at: Instant, event: &Event, place: Place) {
+    fn tell(&mut self, t: &Sentences, at: Instant, event: &Event, place: Place) {
         let start = *self.start.get_or_insert(at);
         if matches!(event, Event::PollStart { .. }) {
             self.iteration += 1;
@@ -293,20 +300,25 @@ impl Story {
         if let Some(session) = session {
             self.now[session] = now;
         }
-        let name = session.map_or("", |session| &self.sessions[session].name);
-        if let Event::TimeoutFired { key, timeout } = event {
+        if let Event::TimeoutFired { key, .. } = event {
             waited = self.lengths.get(key).copied().unwrap_or_default();
-            // Only now it is known why `poll` did not wait.
-            if let Some(poll) = self.steps.iter_mut().rev().find(|step| step.kind == "poll")
-                && poll.text == NO_WAIT
-            {
-                poll.text = format!(
-                    "The loop calls poll and does not wait: the {} of {name} is over.",
-                    timer(*timeout)
-                );
-            }
         }
-        let (kind, rule, key, text) = sentence(event, name, before, now, waited);
+        let name = session.map(|session| self.sessions[session].name.clone()).unwrap_or_default();
+        let text_of = |template: &str| {
+            fill(template, |place| match place {
+                "name" => name.clone(),
+                _ => value(place, t, event, before, now, waited),
+            })
+        };
+        let (kind, rule, key, halves) = sentence(t, event, before, now);
+        let text = text_of(&halves.concat());
+        // Only now it is known why `poll` did not wait.
+        if let Event::TimeoutFired { .. } = event
+            && let Some(poll) = self.steps.iter_mut().rev().find(|step| step.kind == "poll")
+            && poll.text == t.poll_looks
+        {
+            poll.text = text_of(t.poll_judges);
+        }
         if let (Some(session), Event::Interest { .. }) = (session, event) {
             self.now[session].waits &= !now.interest.contains('R');
         }
@@ -326,259 +338,175 @@ impl Story {
     }
 }
 
-const NO_WAIT: &str = "The loop calls poll and does not wait: it has something to do.";
+/// The kind of a step, its rule in the course or 0, whether the page lists it, and its sentence in two halves.
+type Told = (&'static str, u8, bool, [&'static str; 2]);
 
-/// The kind of a step, its rule in the course or 0, whether the page lists it, and the step in one sentence.
-type Told = (&'static str, u8, bool, String);
-
-/// Tells one step. `waited` is how long the last `poll` lasted, or the time-out that is over.
-fn sentence(event: &Event, name: &str, before: Now, now: Now, waited: Duration) -> Told {
+/// Tells one step.
+fn sentence(t: &Sentences, event: &Event, before: Now, now: Now) -> Told {
     match *event {
-        Event::PollStart { timeout } => polling(timeout),
-        Event::PollEnd { events, .. } => {
-            let text = format!("poll returns after {} with {}.", time(waited), many(events, "event"));
-            ("batch", 6, events > 1, text)
+        Event::PollStart { timeout: None } => ("poll", 11, false, [t.poll_waits, ""]),
+        Event::PollStart { timeout: Some(Duration::ZERO) } => ("poll", 13, false, [t.poll_looks, ""]),
+        Event::PollStart { .. } => ("poll", 13, false, [t.poll_waits_for, ""]),
+        Event::PollEnd { events, .. } => ("batch", 6, events > 1, [t.poll_returns, ""]),
+        Event::Turn { cause, .. } => turn(t, cause, before),
+        Event::Call { call, bytes, .. } => moved(t, call, bytes, now),
+        Event::Answered { .. } => {
+            let mark = if now.output >= HIGH_WATER { t.answers_no_more } else { "" };
+            ("answer", 12, false, [t.answers, mark])
         }
-        Event::Turn { cause, .. } => turn(cause, name, before),
-        Event::Call { call, bytes, .. } => moved(call, bytes, name, now),
-        Event::Answered { .. } => answered(name, before, now),
-        Event::State { state, .. } => entered(state, name),
-        Event::Interest { rearm, .. } => interest(rearm, name, before, now),
-        Event::TimeoutStarted { timeout, length, .. } => {
-            let (timer, length) = (timer(timeout), time(length));
-            ("timer", 13, false, format!("The {timer} of {name} starts: {length}."))
-        }
-        Event::TimeoutFired { timeout, .. } => late(timeout, name, waited),
-        Event::Requested { stop, report, .. } => requested(stop, report),
-        Event::Stopping { open, timeout } => stopping(open, timeout),
-        _ => came_or_went(event, name),
-    }
-}
-
-fn polling(timeout: Option<Duration>) -> Told {
-    match timeout {
-        None => {
-            ("poll", 11, false, "The loop calls poll and waits until the kernel reports an event.".into())
-        }
-        Some(Duration::ZERO) => ("poll", 13, false, NO_WAIT.into()),
-        Some(limit) => {
-            let limit = time(limit);
-            ("poll", 13, false, format!("The loop calls poll and waits for an event, at most {limit}."))
-        }
-    }
-}
-
-/// The listener's steps, and those that begin or end a session.
-fn came_or_went(event: &Event, name: &str) -> Told {
-    match event {
-        Event::ListenerReady => {
-            ("event", 3, false, "The kernel reports that a client waits in the accept queue.".into())
-        }
-        Event::ListenerRearmed => {
-            let text = "The loop re-arms the listener: the kernel reports it again if more clients wait.";
-            ("rearm", 2, false, text.into())
-        }
-        Event::Accepting { quota } => {
-            let text = format!("The loop accepts clients: {quota} at most in this iteration.");
-            ("accept", 3, *quota > 1, text)
-        }
-        Event::AcceptFailed { is_empty: true, .. } => {
-            ("accept", 1, false, "accept would block: the accept queue is empty.".into())
-        }
-        Event::AcceptFailed { error, .. } => {
-            ("accept", 4, false, format!("accept returns no client: {error}."))
-        }
-        Event::AcceptPaused { open, error } => {
-            let (open, until) = (many(*open, "open session"), "until a session ends or a second has passed");
-            ("pause", 4, true, format!("Accepting pauses at {open}, {until}: {error}."))
-        }
-        Event::Opened { .. } => ("open", 3, false, format!("The loop accepts {name}. Its session begins.")),
-        Event::ConnectStarted { .. } => {
-            let text = format!("The loop begins a connection to {name}. An event says when it is open.");
-            ("open", 18, true, text)
-        }
-        Event::Refused { open, .. } => {
-            let (limit, told) = (many(*open, "open session"), "The client is told that the server is full.");
-            ("refuse", 9, true, format!("The loop refuses {name}: the limit is {limit}. {told}"))
-        }
-        Event::Waiting { .. } => {
-            let text = "waits for an answer that is made elsewhere. Meanwhile the server does not read.";
-            ("wait", 14, true, format!("The session of {name} {text}"))
-        }
-        Event::CallFailed { call, error, .. } => {
-            ("error", 6, true, format!("The {call} for {name} fails: {error}."))
-        }
-        Event::Closed { reason, .. } => {
-            let reason = reason.to_string().replace("_timeout", " time-out");
-            ("close", 7, false, format!("The loop closes the socket of {name}: {reason}."))
-        }
+        Event::State { state, .. } => entered(t, state),
+        Event::Interest { rearm: true, .. } => ("rearm", 2, true, [t.rearms, ""]),
+        Event::Interest { .. } => interest(t, before, now),
+        Event::TimeoutStarted { .. } => ("timer", 13, false, [t.timer_starts, ""]),
+        Event::TimeoutFired { timeout, .. } => ("timeout", 13, true, [t.late, timer(t, timeout).1]),
+        Event::Requested { stop: true, .. } => ("request", 0, false, [t.asked_to_stop, ""]),
+        Event::Requested { report: true, .. } => ("request", 0, false, [t.holds, ""]),
+        Event::Requested { .. } => ("request", 0, false, [t.asked_to_stop_now, ""]),
+        Event::Stopping { open: 0, .. } => ("drain", 9, false, [t.recording_ends, ""]),
+        Event::Stopping { .. } => ("drain", 9, true, [t.drains, ""]),
+        Event::ListenerReady => ("event", 3, false, [t.listener_ready, ""]),
+        Event::ListenerRearmed => ("rearm", 2, false, [t.listener_rearmed, ""]),
+        Event::Accepting { quota } => ("accept", 3, quota > 1, [t.accepts, ""]),
+        Event::AcceptFailed { is_empty: true, .. } => ("accept", 1, false, [t.accept_blocks, ""]),
+        Event::AcceptFailed { .. } => ("accept", 4, false, [t.accept_fails, ""]),
+        Event::AcceptPaused { .. } => ("pause", 4, true, [t.accept_pauses, ""]),
+        Event::Opened { .. } => ("open", 3, false, [t.opens, ""]),
+        Event::ConnectStarted { .. } => ("open", 18, true, [t.connects, ""]),
+        Event::Refused { .. } => ("refuse", 9, true, [t.refuses, ""]),
+        Event::Waiting { .. } => ("wait", 14, true, [t.waits, ""]),
+        Event::CallFailed { .. } => ("error", 6, true, [t.call_fails, ""]),
+        Event::Closed { .. } => ("close", 7, false, [t.closes, ""]),
         // The words of the log.
-        Event::Proxied { .. } | Event::Introduced { .. } => ("open", 3, false, format!("{event}.")),
-        _ => ("other", 6, false, format!("{event}.")),
+        Event::Proxied { .. } | Event::Introduced { .. } => ("open", 3, false, ["{log}.", ""]),
+        _ => ("other", 6, false, ["{log}.", ""]),
     }
 }
 
-fn answered(name: &str, before: Now, now: Now) -> Told {
-    let (grows, is_high) = (format!("from {} to {}", before.output, now.output), now.output >= HIGH_WATER);
-    let mark = " That is the high water mark: the server answers no more before a write.";
-    let mark = if is_high { mark } else { "" };
-    ("answer", 12, false, format!("The protocol answers {name}: pending output grows {grows} bytes.{mark}"))
-}
-
-fn late(timeout: Timeout, name: &str, waited: Duration) -> Told {
-    let why = match timeout {
-        Timeout::Idle => "the client sent nothing",
-        Timeout::Write => "no output left",
-        Timeout::Linger => "the client did not end",
-        Timeout::Quiet => "nothing more came",
-        Timeout::Connect => "the connection did not open",
-        _ => "the session has set it",
+/// What stands in a place of a sentence that tells `event`. `waited` is how long the last `poll` lasted, or the time-out
+/// that is over.
+fn value(place: &str, t: &Sentences, event: &Event, before: Now, now: Now, waited: Duration) -> String {
+    let number = match *event {
+        Event::PollEnd { events, .. } => events,
+        Event::Accepting { quota } => quota,
+        Event::AcceptPaused { open, .. } | Event::Refused { open, .. } | Event::Stopping { open, .. } => open,
+        _ => 0,
     };
-    let (timer, waited) = (timer(timeout), time(waited));
-    ("timeout", 13, true, format!("The {timer} of {name} is over: {why} for {waited}."))
-}
-
-fn requested(stop: bool, report: bool) -> Told {
-    let text = match (stop, report) {
-        (true, _) => "The server is asked to stop.",
-        (_, true) => {
-            "The recorder wakes the loop, and holds it before the next poll until the clients of the scene are ready."
+    match (place, event) {
+        ("before", _) => before.output.to_string(),
+        ("input", _) => now.input.to_string(),
+        ("output", _) => now.output.to_string(),
+        ("high_water", _) => HIGH_WATER.to_string(),
+        ("call", Event::Call { call, .. } | Event::CallFailed { call, .. }) => (*call).to_owned(),
+        ("bytes", Event::Call { bytes: Some(bytes), .. }) => bytes.to_string(),
+        ("count", _) => count(number).to_string(),
+        ("s", _) => if number == 1 { "" } else { "s" }.to_owned(),
+        ("time", Event::PollStart { timeout: Some(time_out) }) => time(*time_out),
+        ("time", Event::TimeoutStarted { length, .. }) => time(*length),
+        ("time", Event::Stopping { timeout, .. }) => time(*timeout),
+        ("time", _) => time(waited),
+        ("timer", Event::TimeoutStarted { timeout, .. } | Event::TimeoutFired { timeout, .. }) => {
+            timer(t, *timeout).0.to_owned()
         }
-        _ => "The server is asked to stop immediately.",
-    };
-    ("request", 0, false, text.into())
-}
-
-fn stopping(open: usize, timeout: Duration) -> Told {
-    if open == 0 {
-        return ("drain", 9, false, "The recording ends: no session is open, and the server stops.".into());
+        ("state", Event::State { state, .. }) => format!("{state:?}"),
+        (
+            "error",
+            Event::AcceptFailed { error, .. }
+            | Event::AcceptPaused { error, .. }
+            | Event::CallFailed { error, .. },
+        ) => error.clone(),
+        ("reason", Event::Closed { reason, .. }) => reason.to_string().replace("_timeout", t.reason_timeout),
+        ("log", _) => event.to_string(),
+        _ => unreachable!("no step has a {place}: {event}"),
     }
-    let (limit, open) = (time(timeout), many(open, "open session"));
-    ("drain", 9, true, format!("The drain begins. It ends after {limit} at the latest: {open} now."))
 }
 
-fn turn(cause: Cause, name: &str, before: Now) -> Told {
-    let (is_key, text) = match cause {
+/// The name of a time-out, and what it means that it is over.
+fn timer(t: &Sentences, timeout: Timeout) -> (&'static str, &'static str) {
+    match timeout {
+        Timeout::Idle => (t.idle, t.late_idle),
+        Timeout::Write => (t.write, t.late_write),
+        Timeout::Linger => (t.linger, t.late_linger),
+        Timeout::Quiet => (t.quiet, t.late_quiet),
+        Timeout::Connect => (t.connect, t.late_connect),
+        _ => (t.own, t.late_own),
+    }
+}
+
+fn turn(t: &Sentences, cause: Cause, before: Now) -> Told {
+    let (rule, is_key, why) = match cause {
         Cause::Ready(ready) => match (ready.readable, ready.writable) {
-            (Readable::No, true) if before.interest.contains('W') => {
-                (true, "its socket is writable. The client has read, and the kernel has room again")
-            }
-            (Readable::No, _) => (false, "its socket is writable"),
-            (_, false) => (false, "its socket is readable"),
-            (_, true) => (false, "its socket is readable and writable"),
+            (Readable::No, true) if before.interest.contains('W') => (6, true, t.turn_has_room),
+            (Readable::No, _) => (6, false, t.turn_writable),
+            (_, false) => (6, false, t.turn_readable),
+            (_, true) => (6, false, t.turn_ready),
         },
-        Cause::Woken => (true, "another session, a thread or its own budget has woken it"),
-        Cause::End => (true, "a waker ends it"),
-        Cause::Stop(_) => (true, "the server stops, and the session begins to drain"),
-        _ => (true, "a time-out of it is over"),
+        Cause::Woken => (14, true, t.turn_woken),
+        Cause::End => (14, true, t.turn_ended),
+        Cause::Stop(_) => (14, true, t.turn_stopped),
+        _ => (14, true, t.turn_late),
     };
-    let rule = if matches!(cause, Cause::Ready(_)) { 6 } else { 14 };
-    ("turn", rule, is_key, format!("A turn for {name}: {text}."))
+    ("turn", rule, is_key, [t.turn, why])
 }
 
 /// A call that moved so many bytes, or would have blocked.
-fn moved(call: &'static str, bytes: Option<usize>, name: &str, now: Now) -> Told {
-    let (output, is_read) = (now.output, call == "read");
+fn moved(t: &Sentences, call: &'static str, bytes: Option<usize>, now: Now) -> Told {
+    let (pends, is_read) = (now.output > 0, call == "read");
     let (rule, is_key, text) = match bytes {
-        None => {
-            let full = if is_read { "no byte is there" } else { "the socket is full" };
-            (1, false, format!("The {call} for {name} would block: {full}."))
-        }
-        Some(0) if is_read => {
-            let rest = match output {
-                0 => "No output is pending.".to_owned(),
-                _ => format!("The server still sends the {output} bytes of pending output."),
-            };
-            (8, output > 0, format!("A read of 0 bytes: the input of {name} has ended. {rest}"))
-        }
-        Some(count) if is_read && now.state == "Lingering" => {
-            (1, false, format!("The server reads {count} bytes from {name} and discards them."))
-        }
-        Some(count) if is_read => {
-            let holds = format!("The input buffer holds {} bytes.", now.input);
-            (1, false, format!("The server reads {count} bytes from {name}. {holds}"))
-        }
-        Some(count) if output == 0 => {
-            (1, false, format!("The server writes {count} bytes to {name}. No output is pending."))
-        }
-        Some(count) => {
-            let full = format!("the socket is full. {output} bytes of output are pending.");
-            (1, true, format!("The kernel takes only {count} bytes for {name}: {full}"))
-        }
+        None if is_read => (1, false, [t.reads_nothing, ""]),
+        None => (1, false, [t.writes_nothing, ""]),
+        Some(0) if is_read => (8, pends, [t.input_ends, if pends { t.still_sends } else { t.nothing_pends }]),
+        Some(_) if is_read && now.state == "Lingering" => (1, false, [t.discards, ""]),
+        Some(_) if is_read => (1, false, [t.reads, ""]),
+        Some(_) if pends => (1, true, [t.writes_some, ""]),
+        Some(_) => (1, false, [t.writes, t.nothing_pends]),
     };
     (call, rule, is_key, text)
 }
 
-fn entered(state: State, name: &str) -> Told {
-    let (rule, is_key, meaning) = match state {
-        State::Open => (0, false, ""),
-        State::InputEnded => (8, false, ": no more input follows, and the server answers what it has"),
-        State::Draining => (17, false, ": the server answers what the client had sent"),
-        State::Finishing => {
-            (9, true, ": the protocol has said everything, and the server writes the pending output")
-        }
-        State::Lingering => (9, true, ": all output is written, and the server waits for the client's end"),
-        State::Closed => (7, false, ""),
-        State::Connecting => (18, false, ""),
-        _ => (9, false, ""),
+fn entered(t: &Sentences, state: State) -> Told {
+    let (rule, is_key, text) = match state {
+        State::InputEnded => (8, false, [t.becomes, t.becomes_input_ended]),
+        State::Draining => (17, false, [t.becomes, t.becomes_draining]),
+        State::Finishing => (9, true, [t.becomes, t.becomes_finishing]),
+        State::Lingering => (9, true, [t.becomes, t.becomes_lingering]),
+        State::Open => (0, false, [t.state, ""]),
+        State::Closed => (7, false, [t.state, ""]),
+        State::Connecting => (18, false, [t.state, ""]),
+        _ => (9, false, [t.state, ""]),
     };
-    ("state", rule, is_key, format!("The state of {name} becomes {state:?}{meaning}."))
+    ("state", rule, is_key, text)
 }
 
-fn interest(rearm: bool, name: &str, before: Now, now: Now) -> Told {
-    if rearm {
-        let text = "for this turn is used up, and input may be left. The loop re-arms the socket, so that the kernel \
-                    reports it again.";
-        return ("rearm", 2, true, format!("The budget of {name} {text}"));
-    }
+fn interest(t: &Sentences, before: Now, now: Now) -> Told {
     let (read, reads) = (before.interest.contains('R'), now.interest.contains('R'));
-    let output = now.output;
     let (rule, is_key, text) = if now.waits && read != reads {
-        let meaning = if reads {
-            "goes on: the server reads its client again"
-        } else {
-            "waits: Interest is WRITABLE only"
-        };
-        (14, false, format!("The session of {name} {meaning}."))
-    } else if read && !reads && output >= HIGH_WATER {
-        let waits = match now.input {
-            0 => String::new(),
-            input => {
-                format!(" {input} bytes already read wait too: the server answers them when output leaves.")
-            }
-        };
-        let text = format!(
-            "The server stops reading {name}: {output} bytes of output are pending, above the high water mark of \
-             {HIGH_WATER}. Interest is WRITABLE only. What the client sends now waits in the kernel.{waits}"
-        );
-        (12, true, text)
+        (14, false, [if reads { t.goes_on } else { t.pauses }, ""])
+    } else if read && !reads && now.output >= HIGH_WATER {
+        (12, true, [t.stops_reading, if now.input > 0 { t.input_waits } else { "" }])
     } else if now.state == "Lingering" {
-        let text = "is written. The loop asks the kernel to report the client's end.";
-        (11, false, format!("All output for {name} {text}"))
+        (11, false, [t.asks_for_the_end, ""])
     } else if !before.interest.is_empty() && !read && reads {
-        let text = format!(
-            "The server reads {name} again: the client has read answers. Pending output is down to {output} bytes, below \
-             the high water mark, and the input buffer has room. Interest has READABLE again."
-        );
-        (12, true, text)
+        (12, true, [t.reads_again, ""])
     } else {
         let when = match now.interest {
-            "RW" => "readable or writable",
-            "R" => "readable",
-            _ => "writable",
+            "RW" => t.asks_ready,
+            "R" => t.asks_readable,
+            _ => t.asks_writable,
         };
-        (11, false, format!("The loop asks the kernel to report {name} when it is {when}."))
+        (11, false, [t.asks, when])
     };
     ("interest", rule, is_key, text)
-}
-
-fn timer(timeout: Timeout) -> String {
-    format!("{timeout:?} time-out").to_lowercase()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::ENGLISH;
+
+    fn told(ring: Ring) -> Recording {
+        let played = Played { scene: "", ring, names: HashMap::new(), clients: Vec::new() };
+        Recording::new(&played, &ENGLISH, String::new())
+    }
 
     #[test]
     fn the_steps_after_an_introduction_belong_to_the_session_of_its_balancer() {
@@ -592,7 +520,7 @@ mod tests {
         ] {
             ring.push(Instant::now(), event, Place { file: "src/connection.rs", line: 1 });
         }
-        let recording = Recording::new(ring, HashMap::new(), "", String::new(), Vec::new());
+        let recording = told(ring);
         assert!(recording.steps.iter().all(|step| step.session == Some(0)));
         assert_eq!((recording.sessions.len(), &*recording.sessions[0].peer), (1, "127.0.0.1:2"));
     }
@@ -603,7 +531,7 @@ mod tests {
         for _ in 0..5 {
             ring.push(Instant::now(), Event::ListenerReady, Place { file: "src/server.rs", line: 1 });
         }
-        let recording = Recording::new(ring, HashMap::new(), "", String::new(), Vec::new());
+        let recording = told(ring);
         assert_eq!((recording.steps.len(), recording.dropped), (2, 3));
     }
 }

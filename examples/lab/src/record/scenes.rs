@@ -14,7 +14,7 @@ use rlimit::Resource;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::Recorded;
-use super::recording::{Recording, Seen};
+use super::recording::{Played, Seen};
 use crate::support::Failure;
 
 #[path = "../../../chat.rs"]
@@ -288,25 +288,17 @@ impl Session for Upper {
 }
 
 impl Scene {
-    /// What to look for.
-    pub fn look_for(&self) -> String {
-        let mut scenes = include_str!("../../scenes.md").split("\n## ").skip(1);
-        let words = scenes.find_map(|scene| scene.strip_prefix(self.name)?.strip_prefix("\n\n"));
-        words.expect("the page has each scene").trim().replace('\n', " ")
-    }
-
-    /// Plays the scene. Returns the recording, and whether each client got what it waited for.
-    pub fn play(&self) -> Result<(Recording, Result<(), Failure>), Failure> {
+    /// Plays the scene. Returns what happened, and whether each client got what it waited for.
+    pub fn play(&self) -> Result<(Played, Result<(), Failure>), Failure> {
         let mut config = Config { port: 0, ..super::config() };
         (self.config)(&mut config);
         let server = (self.server)(config)?;
         let clients = (self.clients)(&server);
-        let (ring, names) = server.finish()?;
         let (clients, outcome) = match clients {
             Ok(clients) => (clients, Ok(())),
             Err(error) => (Vec::new(), Err(Failure::System(error.to_string()))),
         };
-        Ok((Recording::new(ring, names, self.name, self.look_for(), clients), outcome))
+        Ok((server.finish(self.name, clients)?, outcome))
     }
 }
 

@@ -7,16 +7,14 @@ function stepper(root, data, options) {
   const TOP = 60, LANE = 112, LANES = 8, FULL = 64;
   const COLOUR = { read: "--read", write: "--write", answer: "--in", close: "--bad", pause: "--bad", timeout: "--bad",
     error: "--bad", refuse: "--bad", rearm: "--now", interest: "--now" };
-  const SHORT = { poll: "poll", batch: "events", accept: "accept", open: "accept", refuse: "refuse", rearm: "re-arm",
-    request: "request", drain: "drain", pause: "pause", timeout: "time-out", event: "event" };
   // The kinds of step that a reader can filter by.
   const GROUPS = {
     calls: ["read", "write", "answer", "error"],
     events: ["poll", "batch", "event", "turn", "other"],
     interest: ["interest", "rearm"],
     states: ["state", "wait", "close", "request", "drain"],
-    "time-outs": ["timer", "timeout"],
-    accept: ["accept", "open", "refuse", "pause"],
+    timeouts: ["timer", "timeout"],
+    accepting: ["accept", "open", "refuse", "pause"],
   };
   const groupOf = {};
   for (const group in GROUPS) for (const kind of GROUPS[group]) groupOf[kind] = group;
@@ -116,10 +114,11 @@ function stepper(root, data, options) {
         box(svg, x(i) + 1, 22, Math.max(1, width - 2), 16, COLOUR[step.kind] || (step.kind === "poll" ? "--line" : "--fill"),
           { rx: 2, opacity: isWanted(step) ? 1 : .2, ...(step.kind === "poll" && { stroke: css("--soft") }) });
         // The name of a step stands where its neighbour leaves room.
-        const room = SHORT[step.kind] ? 7 * SHORT[step.kind].length : total;
+        const short = texts[`short_${step.kind}`];
+        const room = short ? [...short].reduce((room, letter) => room + (letter < "\u2e80" ? 7 : 13), 0) : total;
         if (width >= 18 && x(i) >= word && x(i) + room < total) {
           word = x(i) + room;
-          text(svg, x(i) + 2, 50, "--soft", SHORT[step.kind]);
+          text(svg, x(i) + 2, 50, "--soft", short);
         }
       }
     }
@@ -203,7 +202,7 @@ function stepper(root, data, options) {
     const link = part("link");
     link.replaceChildren();
     if (!quiz || shown) {
-      if (step.rule) link.append(reference(options.rule(step.rule), fill(texts.rule, { rule: step.rule })), ", ");
+      if (step.rule) link.append(reference(options.rule(step.rule), fill(texts.rule, { rule: step.rule })), texts.comma);
       link.append(reference(options.code(...step.place.split(":")), step.place));
     }
     draw();
@@ -243,7 +242,8 @@ function stepper(root, data, options) {
   function go(index) { at = Math.max(0, Math.min(steps.length - 1, index)); shown = true; show(); }
 
   options.keys.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    // The keys of an input method are not for the page.
+    if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.target === part("lane-search")) { if (event.key === "Escape") event.target.blur(); return; }
     const actions = {
       ArrowRight: () => (event.shiftKey ? iteration(1) : move(1)),
@@ -267,7 +267,7 @@ function stepper(root, data, options) {
     box.type = "checkbox";
     box.checked = true;
     box.onchange = () => { if (box.checked) wanted.add(group); else wanted.delete(group); draw(); };
-    label.append(box, ` ${texts.groups[index]}`);
+    label.append(box, ` ${texts[group]}`);
     label.title = fill(texts.key, { key: index + 1 });
     part("kinds").append(label);
   });

@@ -17,7 +17,7 @@ const STILLS: [(&str, &str); 5] = [
 /// Plays the scenes and draws them.
 pub fn draw(directory: &Path, pages: &Path) -> Result<(), Failure> {
     for (name, words) in STILLS {
-        let recording = super::play(name)?;
+        let recording = super::tell(&super::play(name)?, &super::ENGLISH);
         super::write_page(&recording, name, pages)?;
         let step = recording.find(words);
         let step = step.ok_or_else(|| Failure::System(format!("the scene {name} has no step {words:?}")))?;

@@ -11,16 +11,20 @@ use crate::browser::Page;
 use crate::harness::{lab, run};
 
 /// The book in each language, written once.
-static BOOK: LazyLock<PathBuf> = LazyLock::new(|| written("en"));
-static CHINESE: LazyLock<PathBuf> = LazyLock::new(|| written("zh"));
+static BOOK: LazyLock<PathBuf> = LazyLock::new(|| written("book", &["book"]));
+static CHINESE: LazyLock<PathBuf> = LazyLock::new(|| BOOK.join("zh"));
 
-fn written(language: &str) -> PathBuf {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book").join(language);
+fn written(directory: &str, arguments: &[&str]) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(directory);
     // A page of an earlier run could hide that this one is missing.
     let _ = fs::remove_dir_all(&out);
-    let finished = run(lab(&["book", "--language", language, "--out"]).arg(&out));
+    let finished = run(lab(arguments).arg("--out").arg(&out));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     out
+}
+
+fn index(book: &Path) -> String {
+    fs::read_to_string(book.join("index.html")).expect("the book is written")
 }
 
 /// The text of every file of a book, by its path in it.
@@ -64,12 +68,7 @@ fn joined(page: &Path, target: &str) -> PathBuf {
 
 #[test]
 fn every_link_in_the_book_leads_to_a_place_in_it() {
-    for book in [&*BOOK, &*CHINESE] {
-        check_links(&files(book));
-    }
-}
-
-fn check_links(files: &BTreeMap<PathBuf, String>) {
+    let files = files(&BOOK);
     let ids: BTreeMap<_, BTreeSet<&str>> =
         files.iter().map(|(path, text)| (path, values(text, " id=").into_iter().collect())).collect();
     let mut wrong = Vec::new();
@@ -93,15 +92,17 @@ fn check_links(files: &BTreeMap<PathBuf, String>) {
 
 #[test]
 fn the_book_weighs_at_most_3_mb() {
-    for book in [&*BOOK, &*CHINESE] {
-        let size: usize = files(book).values().map(String::len).sum();
-        assert!((500_000..=3_000_000).contains(&size), "{}: {size} bytes", book.display());
+    for is_chinese in [false, true] {
+        let files = files(&BOOK);
+        let own = files.iter().filter(|(path, _)| path.starts_with("zh") == is_chinese);
+        let size: usize = own.map(|(_, text)| text.len()).sum();
+        assert!((500_000..=3_000_000).contains(&size), "{is_chinese}: {size} bytes");
     }
 }
 
 #[test]
 fn each_rung_of_the_ladder_stands_beside_its_chapter_with_what_is_new() {
-    let index = fs::read_to_string(BOOK.join("index.html")).expect("the book is written");
+    let index = index(&BOOK);
     let chapters: Vec<_> = index.split("<section ").collect();
     for (number, name, before) in [(1, "google_get", None), (7, "loop_backpressure", Some("tiny_event_loop"))]
     {
@@ -121,12 +122,74 @@ fn each_rung_of_the_ladder_stands_beside_its_chapter_with_what_is_new() {
 #[test]
 fn the_editions_have_the_same_chapters_programs_and_recordings() {
     let places = |book: &Path| {
-        let index = fs::read_to_string(book.join("index.html")).expect("the book is written");
+        let index = index(book);
         values(&index, " id=").into_iter().map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let (english, chinese) = (places(&BOOK), places(&CHINESE));
     assert_eq!(english, chinese);
     assert!(chinese.contains("7-loop_backpressure-pending-output") && chinese.contains("scene-slow-reader"));
+}
+
+#[test]
+fn the_course_links_to_its_other_edition_and_each_page_names_its_language() {
+    let chinese_first = written("book-zh", &["book", "--language", "zh"]);
+    for (book, language, other) in [
+        (&*BOOK, "en", "zh/index.html"),
+        (&*CHINESE, "zh-CN", "../index.html"),
+        (&chinese_first, "zh-CN", "en/index.html"),
+        (&chinese_first.join("en"), "en", "../index.html"),
+    ] {
+        let index = index(book);
+        assert!(index.contains(&format!("<html lang=\"{language}\">")), "{}", book.display());
+        // In the side bar, and at the top of the course.
+        assert_eq!(values(&index, "<a href=").iter().filter(|target| **target == other).count(), 2);
+        let source = fs::read_to_string(book.join("src/connection.rs.html")).expect("a page of a file");
+        assert!(source.contains("<html lang=\"en\">"));
+    }
+}
+
+#[test]
+fn the_recordings_of_the_chinese_edition_are_in_chinese() {
+    let index = index(&CHINESE);
+    let recordings: Vec<Value> = index
+        .split(" data-recording=")
+        .skip(1)
+        .map(|part| {
+            let (_, json) = part.split_once('>').expect("a tag");
+            serde_json::from_str(json.split("</script>").next().expect("a script")).expect("it is JSON")
+        })
+        .collect();
+    assert!(recordings.len() > 5);
+    for recording in recordings {
+        let list = |name: &str, part: &'static str| {
+            recording[name]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(move |one| one[part].as_str().expect("a text"))
+        };
+        let caption = recording["look_for"].as_str().expect("a text");
+        for text in list("steps", "text").chain(list("sessions", "name")).chain([caption]) {
+            assert!(
+                is_chinese(text) || ["ann", "bob", "cid"].contains(&text),
+                "{}: {text}",
+                recording["scene"]
+            );
+            let joints: Vec<_> = text.chars().zip(text.chars().skip(1)).collect();
+            let is_joint = |&(a, b): &(char, char)| {
+                is_han(a) != is_han(b) && (a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
+            };
+            assert!(!joints.iter().any(is_joint), "{text}");
+        }
+    }
+}
+
+fn is_han(c: char) -> bool {
+    ('\u{4e00}'..='\u{9fff}').contains(&c)
+}
+
+fn is_chinese(text: &str) -> bool {
+    text.contains(is_han) && !text.contains(" the ")
 }
 
 #[test]
@@ -203,7 +266,48 @@ fn the_chinese_book_opens_without_an_error_and_finds_chinese_words() {
     page.run("document.querySelector('#scene-slow-reader').focus()");
     page.press(&["ArrowRight"]);
     assert!(text(&mut page, "#scene-slow-reader .told").starts_with("接下来会发生什么？"));
+    page.press(&["ArrowRight"]);
+    assert!(text(&mut page, "#scene-slow-reader .told").contains("慢读客户端"));
+    let font = page.run("getComputedStyle(document.querySelector('.stepper svg text')).fontFamily");
+    assert!(font.as_str().is_some_and(|font| font.contains("CJK SC")), "{font}");
     page.asks_only_for(&format!("file://{}/", CHINESE.display()));
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_switch_between_the_editions_keeps_the_chapter() {
+    let mut page = open();
+    let mut switch = |script: &str| {
+        page.run(script);
+        page.run("follow()");
+        let address = page.run("document.querySelector('.editions a').href");
+        page.go(address.as_str().expect("an address"));
+        page.run("follow()");
+        text(&mut page, "#contents [aria-current]")
+    };
+    let to = |chapter: &str| format!("document.getElementById('{chapter}').scrollIntoView()");
+    assert_eq!(switch(&to("14-work-that-takes-time")), "14. 耗时的工作");
+    // Then the reader goes on, and the address is no longer where the reader is.
+    assert_eq!(switch(&to("17-what-breaks-servers")), "17. What breaks servers");
+    // The address stands for more than the chapter, as long as its place is on the screen.
+    switch("location.hash = '#scene-flood'; unfold()");
+    assert_eq!(page.run("location.hash"), "#scene-flood");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_search_waits_for_an_input_method() {
+    let mut page = open_edition(&CHINESE);
+    page.run("search.focus(); search.value = '高水位'");
+    let mut results_after = |event: &str| {
+        page.run(&format!("search.dispatchEvent(new {event})"));
+        page.run("document.querySelectorAll('#results a').length").as_u64()
+    };
+    assert_eq!(results_after("InputEvent('input', { isComposing: true })"), Some(0));
+    assert!(results_after("CompositionEvent('compositionend')") > Some(5));
+    let key = "KeyboardEvent('keydown', { key: 'Escape', bubbles: true, isComposing: true })";
+    assert!(results_after(key) > Some(5));
+    assert_eq!(results_after(&key.replace("true }", "false }")), Some(0));
 }
 
 #[test]

@@ -62,9 +62,14 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             page.call(&format!("{domain}.enable"), &json!({}));
         }
-        page.call("Page.navigate", &json!({ "url": format!("file://{}", file.display()) }));
-        page.wait_for(|message| (message["method"] == "Page.loadEventFired").then_some(()));
+        page.go(&format!("file://{}", file.display()));
         page
+    }
+
+    /// Opens another address.
+    pub fn go(&mut self, address: &str) {
+        self.call("Page.navigate", &json!({ "url": address }));
+        self.wait_for(|message| (message["method"] == "Page.loadEventFired").then_some(()));
     }
 
     /// Presses keys: an arrow, for example, or a letter.
