@@ -29,7 +29,7 @@ pub struct Share {
     pub target: SocketAddr,
     /// The address to connect from. No other client process uses it, so all its ports are free.
     pub source: Ipv4Addr,
-    /// The number of the first session. Each sends its number, so that no answer fits another session.
+    /// The number of the first session. A number is a place in the text, so that no answer fits a neighbour.
     pub first: usize,
     /// How many sessions.
     pub sessions: usize,

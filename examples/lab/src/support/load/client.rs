@@ -15,7 +15,7 @@ use super::text::{Text, wrong};
 use crate::support::{BANNER, FULL_MESSAGE, Failure};
 
 /// How far apart the texts of two clients begin (bytes): a server that mixes up two sessions is seen. It is the length of a
-/// line of the text.
+/// line of the text, and 65,521 clients begin at different places.
 const APART: u64 = 64;
 
 /// A client of the server under load. It has little of its own before it says something: a fleet has a million of them.
