@@ -44,18 +44,22 @@ fn cpu(report: &Report, title: &str) -> String {
     let mut sessions: Vec<_> = lines.iter().flat_map(|(_, points)| points).map(|(x, _)| *x).collect();
     sessions.sort_by(f64::total_cmp);
     sessions.dedup();
-    let across = Axis { name: "sessions, one of them active", steps: sessions, beyond: 1.3, show: thousands };
-    curves::draw(title, &names, &[Panel { across, upwards: decades("", &lines, LONGEST), lines }])
+    let across = Axis { steps: sessions, beyond: 1.3, show: thousands };
+    let name = "sessions, one of them active".to_owned();
+    curves::draw(title, &names, &[Panel { name, across, upwards: times(&lines, LONGEST), lines }])
 }
 
-/// The powers of ten around all values.
-fn decades<'a>(name: &'a str, lines: &[(usize, Vec<(f64, Summary)>)], top: f64) -> Axis<'a> {
+/// An axis around all values up to `top` (microseconds), with the powers of ten; with few of them, also with steps between.
+fn times(lines: &[(usize, Vec<(f64, Summary)>)], top: f64) -> Axis {
     let values = || lines.iter().flat_map(|(_, points)| points).map(|(_, value)| value);
-    let least = values().map(|value| value.least).fold(top, f64::min).max(1.0);
-    let greatest = values().map(|value| value.greatest).fold(least * 1.01, f64::max).min(top);
-    let [lower, upper] = [least.log10().floor(), greatest.log10().ceil()].map(|power| 10_f64.powf(power));
-    // A little more, because a power is not exact.
-    Axis { name, steps: steps(lower, 10.0, upper * 1.01), beyond: 1.0, show: microseconds }
+    let least = values().map(|value| value.least).fold(top, f64::min);
+    let greatest = values().map(|value| value.greatest).fold(0.0, f64::max).min(top);
+    let digits: &[f64] = if greatest < 1000.0 * least { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let steps = (0..10).flat_map(|power| digits.iter().map(move |digit| digit * 10_f64.powi(power)));
+    let mut steps: Vec<_> = steps.collect();
+    let end = steps.iter().skip(1).position(|step| *step >= greatest).map_or(steps.len(), |place| place + 2);
+    let start = steps[..end - 1].iter().rposition(|step| *step <= least).unwrap_or_default();
+    Axis { steps: steps.drain(start..end).collect(), beyond: 1.0, show: microseconds }
 }
 
 fn memory(report: &Report, title: &str) -> String {
@@ -92,7 +96,7 @@ fn rates(report: &Report, title: &str) -> String {
     let sweeps = report.sweeps.iter().enumerate();
     let swept = sweeps.filter_map(|(number, sweep)| Some((number, sweep.as_ref()?.as_ref().ok()?)));
     let swept: Vec<(usize, &Sweep)> = swept.collect();
-    let label = |number, sweep: &Sweep| format!("{}: the knee is {}", name(report, number), knee(sweep.knee));
+    let label = |number, sweep: &Sweep| format!("{}, knee: {}", name(report, number), knee(sweep.knee));
     let names: Vec<_> = swept.iter().map(|(number, sweep)| (*number, label(*number, sweep))).collect();
     let last =
         swept.iter().flat_map(|(_, sweep)| points(sweep)).map(|point| point.rate).fold(FIRST, f64::max);
@@ -101,8 +105,9 @@ fn rates(report: &Report, title: &str) -> String {
         let lines = swept.iter().map(|(number, sweep)| (*number, points(sweep).filter_map(at).collect()));
         let lines: Vec<_> = lines.collect();
         let steps = steps(FIRST, 2.0, last * 1.99);
-        let across = Axis { name: "lines a second, offered", steps, beyond: 1.2, show: thousands };
-        Panel { across, upwards: decades(name, &lines, TOP), lines }
+        let across = Axis { steps, beyond: 1.2, show: thousands };
+        let name = format!("{name}, against the lines a second that were offered");
+        Panel { name, across, upwards: times(&lines, TOP), lines }
     });
     curves::draw(title, &names, &panels)
 }

@@ -17,17 +17,17 @@ const WHOLE_ROW: f64 = ROW + BAR + 8.0;
 const MARGIN: f64 = 12.0;
 
 /// A pair of axes with lines.
-pub struct Panel<'a> {
-    pub across: Axis<'a>,
-    pub upwards: Axis<'a>,
+pub struct Panel {
+    /// What stands below it.
+    pub name: String,
+    pub across: Axis,
+    pub upwards: Axis,
     /// Each with the number of its colour, its strokes and its mark: a line through the medians, with their spreads.
     pub lines: Vec<(usize, Vec<(f64, Summary)>)>,
 }
 
 /// An axis. It has no zero: what is outside is drawn at its edge.
-pub struct Axis<'a> {
-    /// What it counts.
-    pub name: &'a str,
+pub struct Axis {
     /// The numbers at it, in order.
     pub steps: Vec<f64>,
     /// How much of it is before the first number and behind the last one, as a factor.
@@ -41,7 +41,7 @@ pub fn steps(first: f64, factor: f64, last: f64) -> Vec<f64> {
     successors(Some(first), |step| Some(step * factor)).take_while(|step| *step <= last).collect()
 }
 
-impl Axis<'_> {
+impl Axis {
     /// Where a number is between two places.
     fn place(&self, number: f64, from: f64, to: f64) -> f64 {
         let (first, last) = (self.steps[0] / self.beyond, self.steps[self.steps.len() - 1] * self.beyond);
@@ -50,7 +50,7 @@ impl Axis<'_> {
 }
 
 /// Draws what each line is, and then the panels one below the other.
-pub fn draw(title: &str, names: &[(usize, String)], panels: &[Panel<'_>]) -> String {
+pub fn draw(title: &str, names: &[(usize, String)], panels: &[Panel]) -> String {
     let legend = (names.len() as f64 + 0.5) * ROW;
     let mut picture = Picture::new(title, WIDTH, legend + panels.len() as f64 * PANEL);
     if names.is_empty() {
@@ -69,7 +69,7 @@ pub fn draw(title: &str, names: &[(usize, String)], panels: &[Panel<'_>]) -> Str
     picture.svg()
 }
 
-impl Panel<'_> {
+impl Panel {
     /// Draws the lines between two corners.
     fn draw(&self, picture: &mut Picture, (left, top): Point, (right, bottom): Point) {
         let across = |number| self.across.place(number, left, right);
@@ -83,8 +83,7 @@ impl Panel<'_> {
             picture.text((left - 6.0, upwards(step)), "end", &(self.upwards.show)(step));
         }
         picture.line("grid", &[(left, top), (left, bottom), (right, bottom)]);
-        picture.text((left.midpoint(right), bottom + 1.5 * ROW), "middle", self.across.name);
-        picture.text((8.0, top.midpoint(bottom)), "start", self.upwards.name);
+        picture.text((left.midpoint(right), bottom + 1.5 * ROW), "middle", &self.name);
         for (number, points) in &self.lines {
             let class = line_class(*number);
             let at = |x: f64, y: f64| (across(x), upwards(y));

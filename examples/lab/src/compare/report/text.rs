@@ -39,8 +39,7 @@ fn table(section: &Section) -> String {
     });
     rows.insert(1, ruler.collect());
     let line = |row: &Vec<String>| {
-        let cells = widths.iter().enumerate().map(|(column, &width)| {
-            let cell = row.get(column).map_or("", String::as_str);
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
             if column == 0 { format!(" {cell:width$} |") } else { format!(" {cell:>width$} |") }
         });
         format!("|{}", cells.collect::<String>())
