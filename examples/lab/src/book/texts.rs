@@ -44,7 +44,7 @@ pub const EDITIONS: &[Edition] = &[
 texts! {
     /// The words of the interface.
     Texts {
-        title: "okloop: the course" / "okloop：课程",
+        title: "okloop: the course" / "okloop 课程",
         skip: "To the text" / "跳到正文",
         contents: "Contents" / "目录",
         search: "Search" / "搜索",
@@ -61,7 +61,7 @@ texts! {
         scene: "Scene {scene}. " / "场景 {scene}：",
         seen_in: "Rule {rule} in the scene {scene}" / "规则 {rule}，见场景 {scene}",
         keys: "Keys: / search · [ ] chapter before, next · in a recording: ← → step, m next moment, q quiz"
-            / "按键：/ 搜索 · [ ] 上一章、下一章 · 在录像里：← → 一步，m 下一个要点，q 问答",
+            / "按键：/ 搜索 · [ ] 上一章、下一章 · 在录像里：← → 一步，m 下一个看点，q 问答",
     }
 }
 
