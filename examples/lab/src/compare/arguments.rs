@@ -69,9 +69,8 @@ pub struct Arguments {
 impl Arguments {
     /// The numbers of sessions, each once, in order.
     pub fn sessions(&self, file_limit: u64) -> Vec<usize> {
-        let given = self.sessions.iter().map(|&sessions| sessions as usize);
         let mut sessions: Vec<usize> = match (self.sessions.is_empty(), self.quick) {
-            (false, _) => given.collect(),
+            (false, _) => self.sessions.iter().map(|&sessions| sessions as usize).collect(),
             (true, true) => vec![10, 100, 1000],
             (true, false) => vec![10, 100, 1000, 10_000],
         };

@@ -103,10 +103,7 @@ impl Clients<'_> {
                 // The parent has ended.
                 Err(TryRecvError::Disconnected) => return Ok(false),
                 Err(TryRecvError::Empty) => return Ok(true),
-                Ok(Order::Open) => {
-                    self.sessions.reserve(self.share.sessions);
-                    self.step = Step::Opening;
-                }
+                Ok(Order::Open) => self.step = Step::Opening,
                 Ok(Order::Send) => {
                     let start = Instant::now();
                     let lines = regular(INTERVAL, self.share.active, Duration::MAX);

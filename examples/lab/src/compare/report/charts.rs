@@ -102,8 +102,8 @@ fn rates(report: &Report, title: &str) -> String {
         swept.iter().flat_map(|(_, sweep)| points(sweep)).map(|point| point.rate).fold(FIRST, f64::max);
     let panels = [("p50", 0.5), ("p99", 0.99)].map(|(name, quantile)| {
         let at = |point: &Point| Some((point.rate, Summary::of(vec![point.latency(quantile)])?));
-        let lines = swept.iter().map(|(number, sweep)| (*number, points(sweep).filter_map(at).collect()));
-        let lines: Vec<_> = lines.collect();
+        let line = |&(number, sweep): &(usize, _)| (number, points(sweep).filter_map(at).collect());
+        let lines: Vec<_> = swept.iter().map(line).collect();
         let steps = steps(FIRST, 2.0, last * 1.99);
         let across = Axis { steps, beyond: 1.2, show: thousands };
         let name = format!("{name}, against the lines a second that were offered");

@@ -70,11 +70,6 @@ impl Sessions {
         self.clients.len()
     }
 
-    /// Makes room for so many more.
-    pub fn reserve(&mut self, clients: usize) {
-        self.clients.reserve_exact(clients);
-    }
-
     /// Starts a client in a place that is taken, or in the next one. Its number tells its lines from those of others.
     /// Readiness tells when the banner comes, or that the connect failed.
     pub fn open(&mut self, place: usize, part: Part, number: usize) -> Result<(), Failure> {
