@@ -302,7 +302,7 @@ impl Balancer {
     /// What the operator types, and what comes back.
     fn command(&self, line: &str) -> String {
         let mut socket = UnixStream::connect(&self.admin).expect("the admin socket is there");
-        socket.set_read_timeout(Some(DEADLINE)).expect("the time-out is not zero");
+        socket.set_read_timeout(Some(*DEADLINE)).expect("the time-out is not zero");
         writeln!(socket, "{line}").expect("the command fits");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("the answer ends");

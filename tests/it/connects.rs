@@ -83,7 +83,7 @@ impl Talkers {
     }
 
     fn next(&self) -> (u64, News) {
-        self.news.recv_timeout(DEADLINE).expect("something happens in time")
+        self.news.recv_timeout(*DEADLINE).expect("something happens in time")
     }
 
     /// The connection with this tag is begun next.

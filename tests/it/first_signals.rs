@@ -73,7 +73,7 @@ impl NameServer {
         for address in addresses {
             match UdpSocket::bind(address) {
                 Ok(socket) => {
-                    socket.set_read_timeout(Some(DEADLINE)).expect("the time-out is not zero");
+                    socket.set_read_timeout(Some(*DEADLINE)).expect("the time-out is not zero");
                     return Some(Self(socket));
                 }
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {}

@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use okloop::protocols::{BANNER, Framing};
+use okloop::protocols::Framing;
 use okloop::{Config, Reason};
 
 use crate::harness::{Client, DEADLINE, Embedded, FULL, Process, bind, loopback, port_of};
-use crate::vitals::Vitals;
+use crate::vitals::{Vitals, while_stopped};
 
 #[test]
 fn a_client_above_the_limit_gets_one_line_and_a_clean_close() {
@@ -31,20 +31,18 @@ fn a_client_above_the_limit_gets_one_line_and_a_clean_close() {
 
 #[test]
 fn the_message_reaches_refused_clients_that_have_already_sent_something() {
-    let config = limited(1);
-    let refusals = config.max_refusals;
-    let server = bind(config);
-    let mut inside = Client::connect(port_of(&server));
+    let server = Process::okloop(&["--max-connections", "1"]);
+    let port = server.port();
+    let mut inside = Client::greeted(port);
+    let connect = |_| {
+        let mut client = Client::connect(port);
+        client.send(&[b'x'; 10_000]);
+        client
+    };
     // The server accepts them with unread input. If it closed then, the kernel would send a reset.
-    let refused: Vec<Client> = (0..refusals)
-        .map(|_| {
-            let mut client = Client::connect(port_of(&server));
-            client.send(&[b'x'; 10_000]);
-            client
-        })
-        .collect();
-    let _server = Embedded::run_ok(server, Framing::Chunks);
-    inside.expect(BANNER);
+    let refused: Vec<Client> =
+        while_stopped(&server, || (0..Config::default().max_refusals).map(connect).collect());
+    inside.ask(b"still there?");
     for mut client in refused {
         client.expect(FULL);
         client.send(b"more input");
@@ -152,7 +150,7 @@ fn each_time_out_has_an_option_and_a_line_in_the_log() {
 
     let server = start(&["--write-timeout", "0.2"]);
     let mut client = TcpStream::connect(("127.0.0.1", server.port())).expect("the server listens");
-    client.set_write_timeout(Some(DEADLINE)).expect("the time-out is not zero");
+    client.set_write_timeout(Some(*DEADLINE)).expect("the time-out is not zero");
     let address = client.local_addr().expect("a connected socket has an address");
     while client.write_all(&[b'x'; 10_000]).is_ok() {}
     server.line_with(&format!("{address} closed: write_timeout"));

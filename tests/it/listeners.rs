@@ -120,7 +120,7 @@ mod unix {
 
     fn connect(path: &PathBuf) -> UnixStream {
         let client = UnixStream::connect(path).expect("the server listens");
-        client.set_read_timeout(Some(DEADLINE)).expect("the time-out is not zero");
+        client.set_read_timeout(Some(*DEADLINE)).expect("the time-out is not zero");
         client
     }
 

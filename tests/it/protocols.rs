@@ -91,7 +91,7 @@ fn a_client_that_does_not_end_after_quit_is_closed_by_the_linger_time_out() {
     assert_eq!(client.read_to_end(), b"quit\n");
     let ended = Instant::now();
     while client.stream().write_all(b"x").is_ok() {
-        assert!(ended.elapsed() < DEADLINE, "the session goes on");
+        assert!(ended.elapsed() < *DEADLINE, "the session goes on");
         thread::sleep(Duration::from_millis(20));
     }
     // The server counts from its own end of output, which is a moment before the client has read it.

@@ -189,7 +189,7 @@ fn unchanged(time: Duration, count: impl Fn() -> u64) -> bool {
 /// A short conversation. It may fail.
 fn converse(port: u16) -> io::Result<()> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_read_timeout(Some(*DEADLINE))?;
     stream.read_exact(&mut [0; BANNER.len()])?;
     stream.write_all(b"hello")?;
     stream.read_exact(&mut [0; 10])

@@ -332,7 +332,7 @@ impl Supervisor {
         // Of an earlier run.
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).expect("the directory is ours");
-        socket.set_read_timeout(Some(DEADLINE)).expect("the time-out is not zero");
+        socket.set_read_timeout(Some(*DEADLINE)).expect("the time-out is not zero");
         Self { socket, path }
     }
 

@@ -183,7 +183,7 @@ fn reads_up_to(client: &Client, end: &[u8]) -> bool {
     while !received.ends_with(end) {
         match client.stream().read(&mut chunk) {
             Ok(count) if count > 0 => received.extend(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer within {DEADLINE:?}"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer within {:?}", *DEADLINE),
             _ => return false,
         }
     }

@@ -1,5 +1,6 @@
 //! A [`Process`] that ends with its test, and whose output is collected while it runs.
 
+use std::env;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use okloop::Stats;
 
-use super::{DEADLINE, cargo, eventually};
+use super::{DEADLINE, PROGRAMS, cargo, eventually};
 
 /// The examples, built once: `cargo test --test it` builds none.
 static EXAMPLES: LazyLock<()> = LazyLock::new(|| {
@@ -35,12 +36,18 @@ static EXAMPLES: LazyLock<()> = LazyLock::new(|| {
 
 /// The path of the server, `okloop`, or of an example.
 pub fn binary(name: &str) -> PathBuf {
+    if let Some(exercise) = env::var_os(PROGRAMS) {
+        let program = Path::new(&exercise).join(name);
+        if program.exists() {
+            return program;
+        }
+    }
     let server = Path::new(env!("CARGO_BIN_EXE_okloop"));
     if name == "okloop" {
         return server.into();
     }
     LazyLock::force(&EXAMPLES);
-    server.with_file_name("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION)
+    server.with_file_name("examples").join(name).with_extension(env::consts::EXE_EXTENSION)
 }
 
 /// A child process whose output is collected while it runs. Dropping it kills it.
@@ -217,7 +224,7 @@ impl Output {
 
     /// Waits until `look` finds something; none if the output ends or the deadline comes first.
     fn wait_for<T>(&self, look: impl Fn(&Collected) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + *DEADLINE;
         let mut collected = self.collected.lock().expect("no holder of the lock panics");
         loop {
             let found = look(&collected);

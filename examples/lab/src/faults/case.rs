@@ -41,7 +41,7 @@ enum Run {
     Measures(fn(&Trial) -> Outcome),
 }
 
-/// How many other servers may be tested meanwhile.
+/// How many trials may run together, with any cases and servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beside {
     /// None, because times are compared.

@@ -1,12 +1,10 @@
-//! Runs each case on a fresh server, several servers together, and ends them all on Ctrl-C.
+//! Runs each case on a fresh server, several trials together, and ends all servers on Ctrl-C.
 
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use indicatif::ProgressBar;
 
 use super::case::{Beside, Case, Failure, Finding, Play, Stop, Verdict, cannot_run, fails};
 use super::client::Client;
@@ -22,6 +20,8 @@ use crate::support::{
 /// seconds.
 const RETRIES: usize = 2;
 const PAUSE: Duration = Duration::from_secs(10);
+
+const NO_PANIC: &str = "no holder of the lock panics";
 
 /// What came of a run.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Results {
 pub struct Runner<'a> {
     /// How long a client waits for the next byte.
     pub patience: Duration,
-    /// How many servers are tested together.
+    /// How many trials run together, if they use a processor.
     pub jobs: usize,
     /// The directory of the servers' logs.
     pub logs: &'a Path,
@@ -74,53 +74,68 @@ pub struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Runs the cases one after the other. A verdict other than the expected one is judged again. An interrupt ends the
-    /// servers; the cases then fail soon, and the rows before are the result.
+    /// Begins the trials in the order of the cases. A verdict other than the expected one is judged again. An interrupt
+    /// ends the servers; the trials then fail soon, and the rows before are the result.
     pub fn run(&self, servers: Vec<Candidate>, cases: &[Case]) -> Results {
         let start = Instant::now();
         let bar = progress("{elapsed_precise} {bar:40} {pos}/{len} {msg}", servers.len() * cases.len());
         terminal::head(&servers);
 
-        let mut rows = Vec::new();
-        let mut group = "";
-        self.ending_all_servers(|| {
-            for case in cases {
-                bar.set_message(format!("{} {}", case.number, case.name));
-                let jobs = match case.play.beside {
-                    Beside::None => 1,
-                    Beside::Few => self.jobs,
-                    Beside::Many => 4 * self.jobs,
-                };
-                let mut findings = self.row(&servers, case, jobs, &bar);
-                for (server, finding) in servers.iter().zip(&mut findings) {
-                    let name = &case.name;
-                    let Some(expected) = self.expected.and_then(|table| table.verdict(name, &server.name))
-                    else {
-                        continue;
-                    };
-                    // Beside other work of the machine, a client or a server can be too slow to judge.
-                    for _ in 0..RETRIES {
-                        if finding.verdict() == expected || self.interrupt.wait(PAUSE).is_err() {
-                            break;
-                        }
-                        let sign = finding.verdict().sign();
-                        let again = format!("{name}, {}: {sign} came, and is judged again", server.name);
-                        bar.suspend(|| complain(again));
-                        *finding = self.judge(server, name, &case.play);
-                    }
-                }
-                // Servers that left their process group. No guard is alive between two rows.
-                end_descendants();
-                if self.interrupt.is_asked() {
+        let places = Places::new(self.jobs);
+        let trials = (0..cases.len()).flat_map(|row| (0..servers.len()).map(move |column| (row, column)));
+        let trials = Mutex::new(trials);
+        let table = Mutex::new((vec![vec![None; servers.len()]; cases.len()], Vec::<Row>::new()));
+        let judge_the_next = || {
+            // A trial that waits for its places holds this lock: no later trial takes them.
+            let mut next = trials.lock().expect(NO_PANIC);
+            let (row, column) = next.next()?;
+            let (case, server) = (&cases[row], &servers[column]);
+            bar.set_message(format!("{} {}", case.number, case.name));
+            let taken = places.take(case.play.beside);
+            drop(next);
+            let mut finding = self.judge(server, &case.name, &case.play);
+            drop(taken);
+            let expected = self.expected.and_then(|committed| committed.verdict(&case.name, &server.name));
+            for _ in 0..RETRIES {
+                if expected.is_none_or(|expected| finding.verdict() == expected) {
                     break;
                 }
-                let row = Row { case: case.clone(), is_first: case.group != group, findings };
-                bar.suspend(|| terminal::row(&row));
-                group = &case.group;
-                rows.push(row);
+                // Beside other work, a client or a server can be too slow to judge.
+                let _next = trials.lock().expect(NO_PANIC);
+                let _all = places.take(Beside::None);
+                self.interrupt.wait(PAUSE).ok()?;
+                let sign = finding.verdict().sign();
+                let again = format!("{}, {}: {sign} came, and is judged again", case.name, server.name);
+                bar.suspend(|| complain(again));
+                finding = self.judge(server, &case.name, &case.play);
             }
+            if self.interrupt.is_asked() {
+                return None;
+            }
+            bar.inc(1);
+            let (findings, rows) = &mut *table.lock().expect(NO_PANIC);
+            findings[row][column] = Some(finding);
+            // The rows are told in their order.
+            while let Some(findings) = findings.get(rows.len()).and_then(|row| row.iter().cloned().collect())
+            {
+                let case = &cases[rows.len()];
+                let is_first = rows.last().is_none_or(|before| before.case.group != case.group);
+                rows.push(Row { case: case.clone(), is_first, findings });
+                bar.suspend(|| terminal::row(&rows[rows.len() - 1]));
+            }
+            Some(())
+        };
+        self.ending_all_servers(|| {
+            thread::scope(|scope| {
+                for _ in 0..places.all {
+                    scope.spawn(|| while judge_the_next().is_some() {});
+                }
+            });
+            // Servers that left their process group.
+            end_descendants();
         });
         bar.finish_and_clear();
+        let (_, rows) = table.into_inner().expect(NO_PANIC);
         Results { servers, rows, interrupted: self.interrupt.is_asked(), took: start.elapsed() }
     }
 
@@ -139,26 +154,6 @@ impl Runner<'_> {
             act();
             over.store(true, Ordering::Relaxed);
         });
-    }
-
-    fn row(&self, servers: &[Candidate], case: &Case, jobs: usize, bar: &ProgressBar) -> Vec<Finding> {
-        let next = AtomicUsize::new(0);
-        let findings = Mutex::new(vec![None; servers.len()]);
-        thread::scope(|scope| {
-            for _ in 0..jobs.min(servers.len()) {
-                scope.spawn(|| {
-                    while let Some((index, server)) =
-                        servers.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let finding = self.judge(server, &case.name, &case.play);
-                        findings.lock().expect("no holder panics")[index] = Some(finding);
-                        bar.inc(1);
-                    }
-                });
-            }
-        });
-        let findings = findings.into_inner().expect("no holder has panicked");
-        findings.into_iter().map(|finding| finding.expect("every server had its turn")).collect()
     }
 
     fn judge(&self, server: &Candidate, name: &str, play: &Play) -> Finding {
@@ -211,5 +206,45 @@ impl Runner<'_> {
         let deadline = Instant::now() + LIMIT;
         let (protocol, interrupt) = (server.protocol.clone(), self.interrupt.clone());
         Ok(Trial { server: started, protocol, patience: self.patience, deadline, interrupt })
+    }
+}
+
+/// The machine's room for trials that run together.
+struct Places {
+    all: usize,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Gives its places back.
+struct Taken<'a>(&'a Places, usize);
+
+impl Places {
+    /// A trial that mostly waits needs a quarter of a processor.
+    const PARTS: usize = 4;
+
+    fn new(jobs: usize) -> Self {
+        let all = Self::PARTS * jobs;
+        Self { all, free: Mutex::new(all), freed: Condvar::new() }
+    }
+
+    /// Waits until there is room for a trial.
+    fn take(&self, beside: Beside) -> Taken<'_> {
+        let count = match beside {
+            Beside::None => self.all,
+            Beside::Few => Self::PARTS,
+            Beside::Many => 1,
+        };
+        let free = self.free.lock().expect(NO_PANIC);
+        let mut free = self.freed.wait_while(free, |free| *free < count).expect(NO_PANIC);
+        *free -= count;
+        Taken(self, count)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().expect(NO_PANIC) += self.1;
+        self.0.freed.notify_all();
     }
 }

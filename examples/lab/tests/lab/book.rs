@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{lab, run};
+use crate::harness::{lab, run, run_alone};
 
 /// The book in each language, written once.
 static BOOK: LazyLock<PathBuf> = LazyLock::new(|| written("book", &["book"]));
@@ -18,7 +18,7 @@ fn written(directory: &str, arguments: &[&str]) -> PathBuf {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(directory);
     // A page of an earlier run could hide that this one is missing.
     let _ = fs::remove_dir_all(&out);
-    let finished = run(lab(arguments).arg("--out").arg(&out));
+    let finished = run_alone(lab(arguments).arg("--out").arg(&out));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     out
 }

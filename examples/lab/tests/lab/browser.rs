@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::harness::DEADLINE;
+use crate::harness::{DEADLINE, Turn};
 
 /// A page, and what it has said on the console and asked the network for.
 pub struct Page {
@@ -27,12 +27,14 @@ pub struct Page {
     sent: u64,
     errors: Vec<String>,
     requests: Vec<String>,
+    _turn: Turn,
 }
 
 impl Page {
     /// Starts a browser, and opens a file in it.
     pub fn open(file: &Path) -> Self {
         static BROWSERS: AtomicUsize = AtomicUsize::new(0);
+        let turn = Turn::beside_others();
         let number = BROWSERS.fetch_add(1, Ordering::Relaxed);
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{number}"));
         let ((input, orders), (answers, output)) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
@@ -54,8 +56,17 @@ impl Page {
             messages.try_for_each(|message| sender.send(message))
         });
         let (errors, requests) = (Vec::new(), Vec::new());
-        let mut page =
-            Self { browser, profile, orders, messages, session: Value::Null, sent: 0, errors, requests };
+        let mut page = Self {
+            browser,
+            profile,
+            orders,
+            messages,
+            session: Value::Null,
+            sent: 0,
+            errors,
+            requests,
+            _turn: turn,
+        };
         let target = page.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let target = json!({ "targetId": target["targetId"], "flatten": true });
         page.session = page.call("Target.attachToTarget", &target)["sessionId"].take();

@@ -18,7 +18,9 @@ use okloop::protocols::{BANNER, PREFIX};
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{Finished, MARK, Running, lab, listening, marked, program, run, start};
+use crate::harness::{
+    Finished, MARK, Running, lab, listening, marked, program, run, run_alone, start, start_alone,
+};
 
 /// The servers that come with the comparison, without the one that needs python3.
 const SERVERS: [&str; 7] = [
@@ -113,7 +115,7 @@ fn every_server_is_measured_under_every_load() {
     let arguments = ["--sessions", "1000,20", "--active", "8", "--rounds", "2", "--seconds", "0.05"];
     let arguments = [&arguments[..], &["--without", NO_CHAT]].concat();
     // As `cargo run` starts it: it has cargo build the servers.
-    let finished = run(comparison.command(&arguments).env("CARGO", env!("CARGO")));
+    let finished = run_alone(comparison.command(&arguments).env("CARGO", env!("CARGO")));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
 
     let results = comparison.results();
@@ -297,7 +299,8 @@ fn a_chat_is_measured_with_one_speaker_with_several_and_beside_clients_that_neve
     ];
     let comparison = Comparison::new("chats");
     let few = ["--chat", "--without=chat_asyncio", "--sessions=200", "--rounds=1", "--seconds=0.05"];
-    let finished = comparison.run(&few);
+    let finished = run_alone(&mut comparison.command(&few));
+    assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     let results = comparison.results();
     for server in CHATS {
         let of_server = results_of(&results, server);
@@ -451,7 +454,7 @@ fn late_answers_lines_that_had_to_wait_and_all_processes_of_a_server_are_counted
     let pipeline = format!("--server=piped=cd / && NAME=value {} {{port}} | cat", threads.display());
     let small = [FEW, "--sessions=20", "--active=5", "--rounds=1", "--seconds=0.1"];
     let servers = ["--connect", &starver, "--connect", &sluggard, &pipeline];
-    let running = start(&mut comparison.command(&[&small[..], &servers].concat()));
+    let running = start_alone(&mut comparison.command(&[&small[..], &servers].concat()));
     run_until(running, "growing rates");
 
     let results = comparison.results();

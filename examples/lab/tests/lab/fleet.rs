@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Finished, Running, eventually, lab, lab_under, start, turn};
+use crate::harness::{Finished, Running, Turn, eventually, lab, lab_under, start};
 
 #[test]
 fn a_small_fleet_loses_no_session_while_one_process_drains() {
@@ -114,7 +114,7 @@ fn a_pair_of_ports_that_is_in_use_is_passed_over() {
 
 #[test]
 fn a_fleet_whose_output_is_not_read_ends_without_a_panic() {
-    let _turn = turn();
+    let _turn = Turn::beside_others();
     let (reader, writer) = io::pipe().unwrap();
     let mut command = lab(&arguments(&["--seconds=60"]));
     let mut fleet = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();

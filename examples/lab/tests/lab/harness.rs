@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,41 @@ use crate::cargo::cargo;
 /// How long a test waits for anything. Far longer than it takes, because a busy machine is no failure.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The laboratory's turn: one run at a time.
-static TURN: Mutex<()> = Mutex::new(());
+/// How many runs the machine has room for. Most of them wait most of the time.
+const PLACES: usize = 4;
 
-/// Waits until no other test runs the laboratory. A run that [`start`] begins has its turn already.
-pub fn turn() -> MutexGuard<'static, ()> {
-    // A test that failed has ended its run too.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+static FREE: Mutex<usize> = Mutex::new(PLACES);
+static FREED: Condvar = Condvar::new();
+
+/// A run's places on the machine.
+pub struct Turn(usize);
+
+impl Turn {
+    /// Waits until there is room for one more run.
+    pub fn beside_others() -> Self {
+        Self::take(1)
+    }
+
+    /// Waits until nothing else runs: the run measures servers, and must not measure other tests.
+    fn alone() -> Self {
+        Self::take(PLACES)
+    }
+
+    fn take(places: usize) -> Self {
+        let free = FREE.lock().expect(NO_PANIC);
+        *FREED.wait_while(free, |free| *free < places).expect(NO_PANIC) -= places;
+        Self(places)
+    }
 }
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *FREE.lock().expect(NO_PANIC) += self.0;
+        FREED.notify_all();
+    }
+}
+
+const NO_PANIC: &str = "no holder of the lock panics";
 
 /// The project's other programs, built once. `cargo test -p lab` builds only the laboratory.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -69,7 +96,7 @@ pub struct Running {
     child: Child,
     stdout: Output,
     stderr: Output,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 /// What a process left behind.
@@ -80,9 +107,17 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// Starts a command when no other one runs.
+/// Starts a command when there is room for it.
 pub fn start(command: &mut Command) -> Running {
-    let turn = turn();
+    start_in(Turn::beside_others(), command)
+}
+
+/// Starts a command when no other one runs.
+pub fn start_alone(command: &mut Command) -> Running {
+    start_in(Turn::alone(), command)
+}
+
+fn start_in(turn: Turn, command: &mut Command) -> Running {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
     let (stdout, stderr) = (Output::of(child.stdout.take()), Output::of(child.stderr.take()));
@@ -92,6 +127,11 @@ pub fn start(command: &mut Command) -> Running {
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Finished {
     start(command).finish()
+}
+
+/// Runs a command to its end while no other one runs.
+pub fn run_alone(command: &mut Command) -> Finished {
+    start_alone(command).finish()
 }
 
 impl Running {

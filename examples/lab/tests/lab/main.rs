@@ -1,5 +1,5 @@
-//! The tests of the laboratory. They load real servers, so they run one after the other: each measures the servers and
-//! not another test.
+//! The tests of the laboratory. They load real servers. A test whose figures matter runs alone: it measures the servers and
+//! not another test. The others run a few at a time.
 
 #![cfg(target_os = "linux")]
 

@@ -14,12 +14,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{lab, listening, run, start};
+use crate::harness::{lab, listening, run, run_alone, start};
 
 /// The directory with all scenes, recorded once.
 static SCENES: LazyLock<PathBuf> = LazyLock::new(|| {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record");
-    let finished = run(lab(&["record", "--all-scenes", "--out"]).arg(&out));
+    let finished = run_alone(lab(&["record", "--all-scenes", "--out"]).arg(&out));
     assert_eq!(finished.status, Some(0), "{}", finished.stderr);
     out
 });

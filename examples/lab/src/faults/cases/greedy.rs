@@ -139,7 +139,11 @@ fn beside_flood(trial: &Trial, typists: &[Client<'_>]) -> Checked<Duration> {
         }
         // The kernel then holds megabytes of each flood, whatever time the floods' threads get from now on.
         let result = trial.while_stopped(|| {
-            floods.iter().try_for_each(|flood| flood.send_until_full(lines(16 << 20)).map(drop))?;
+            let fill = |flood| scope.spawn(move || Client::send_until_full(flood, lines(16 << 20)));
+            let senders: Vec<_> = floods.iter().map(fill).collect();
+            for sender in senders {
+                sender.join().expect("a sender does not panic")?;
+            }
             typists.iter().try_for_each(|typist| typist.send(b"a few words\n"))
         });
         let start = Instant::now();
