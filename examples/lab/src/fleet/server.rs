@@ -33,7 +33,7 @@ impl Server {
         );
         let program = here.join("okloop").display().to_string();
         let words = [program].into_iter().chain(arguments.split(' ').map(str::to_owned)).collect();
-        let log = here.join(format!("fleet/okloop-{number}.log"));
+        let log = here.join(format!("fleet/{port}/okloop-{number}.log"));
         let started = support::Server::start(&Origin::Command(words), Setup::Plain, &log, interrupt)?;
         Ok(Self { number, started, open: None })
     }
