@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
 use std::thread;
 
-use serde_json::Value;
-
 use self::cargo::cargo;
 
 #[path = "../../../tests/it/harness/cargo.rs"]
@@ -197,7 +195,6 @@ fn a_wrong_argument_ends_with_status_2() {
         ["--server", "a=without-port"],
         ["--connect", "without-port"],
         ["--connect", "192.0.2.1:8888"],
-        ["--project", "no-such-server"],
         ["--only", "no-such-case"],
         ["--skip", "no-such-case"],
     ] {
@@ -217,32 +214,32 @@ struct Run {
 impl Run {
     fn of(name: &str, servers: &[String], arguments: &[&str]) -> Self {
         let out = out(name);
+        let table = out.join("table.md");
         let mut command = lab(&["--end", "quit\\n", "--goodbye", "Goodbye\\n", "--out"]);
-        command.arg(&out).args(arguments);
+        command.arg(&out).args(arguments).arg("--markdown").arg(&table);
         for server in servers {
             command.args(["--server", server]);
         }
         let status = command.output().expect("the command runs").status.code();
-        let text = fs::read_to_string(out.join("faults.json")).expect("the command writes its report");
-        let report: Value = serde_json::from_str(&text).expect("the report is JSON");
+        let text = fs::read_to_string(table).expect("the command writes its table");
         let mut run = Self { status, cases: Vec::new(), passed: BTreeMap::new(), failed: BTreeMap::new() };
-        for case in report["cases"].as_array().expect("there are cases") {
-            let case_name = text_of(&case["name"]);
-            for finding in case["findings"].as_array().expect("there are findings") {
-                let server = text_of(&finding["server"]);
+        let cells = |line: &str| -> Vec<String> {
+            line.trim_matches(['|', ' ']).split(" | ").map(str::to_owned).collect()
+        };
+        let mut rows = text.lines().filter(|line| line.starts_with("| ")).map(cells);
+        let servers = rows.next().expect("the table has a head");
+        for row in rows.skip(1) {
+            let (_, case) = row[0].split_once(' ').expect("a number and a name");
+            for (server, sign) in servers.iter().zip(&row).skip(1) {
                 run.passed.entry(server.clone()).or_default();
                 run.failed.entry(server.clone()).or_default();
-                let verdicts = if finding["verdict"] == "passes" { &mut run.passed } else { &mut run.failed };
-                verdicts.entry(server).or_default().insert(case_name.clone());
+                let verdicts = if sign == "✓" { &mut run.passed } else { &mut run.failed };
+                verdicts.entry(server.clone()).or_default().insert(case.to_owned());
             }
-            run.cases.push(case_name);
+            run.cases.push(case.to_owned());
         }
         run
     }
-}
-
-fn text_of(value: &Value) -> String {
-    value.as_str().expect("it is a text").to_owned()
 }
 
 fn out(name: &str) -> PathBuf {

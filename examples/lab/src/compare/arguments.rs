@@ -39,7 +39,7 @@ pub struct Arguments {
 
     /// How many clients the crowd has, which sends without a pause
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..))]
-    active: u32,
+    pub active: u32,
 
     /// How often each measurement is repeated [default: 3, or 5 with --quick]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100))]
@@ -69,9 +69,8 @@ pub struct Arguments {
 impl Arguments {
     /// The numbers of sessions, each once, in order.
     pub fn sessions(&self, file_limit: u64) -> Vec<usize> {
-        let given = self.sessions.iter().map(|&sessions| sessions as usize);
         let mut sessions: Vec<usize> = match (self.sessions.is_empty(), self.quick) {
-            (false, _) => given.collect(),
+            (false, _) => self.sessions.iter().map(|&sessions| sessions as usize).collect(),
             (true, true) => vec![10, 100, 1000],
             (true, false) => vec![10, 100, 1000, 10_000],
         };
@@ -83,11 +82,6 @@ impl Arguments {
         sessions.sort_unstable();
         sessions.dedup();
         sessions
-    }
-
-    /// How many clients the crowd has.
-    pub fn active(&self) -> usize {
-        self.active as usize
     }
 
     /// How many clients a chat has.
@@ -109,15 +103,17 @@ impl Arguments {
     /// The servers that are compared: those of the project that the operator selects, okloop first, and those that he
     /// adds. And how many of them are the project's.
     pub fn contenders(&self) -> Result<(Vec<Candidate>, usize), Failure> {
-        let selected = [&self.only[..], &self.without].concat();
-        let is_wanted = |name: &String| {
+        let mut contenders = if self.chat { Vec::new() } else { candidates::of_the_project(By::Compare)? };
+        contenders.extend(candidates::of_the_project(By::CompareChats)?);
+        contenders.sort_by_key(|contender| contender.name != "okloop");
+        let known: Vec<_> = contenders.iter().map(|contender| contender.name.clone()).collect();
+        if let Some(unknown) = self.only.iter().chain(&self.without).find(|name| !known.contains(name)) {
+            let known = known.join(", ");
+            return Err(Failure::Usage(format!("no server is called {unknown}; there are {known}")));
+        }
+        contenders.retain(|Candidate { name, .. }| {
             (self.only.is_empty() || self.only.contains(name)) && !self.without.contains(name)
-        };
-        let mut of_the_project =
-            if self.chat { Vec::new() } else { candidates::of_the_project(By::Compare)? };
-        of_the_project.extend(candidates::of_the_project(By::CompareChats)?);
-        of_the_project.sort_by_key(|contender| contender.name != "okloop");
-        let mut contenders = candidates::select(of_the_project, &selected, is_wanted)?;
+        });
         let own = contenders.len();
         let added = self.added.candidates(&candidates::okloop())?;
         contenders.extend(added.into_iter().map(|server| Candidate { is_chat: self.chat, ..server }));

@@ -6,22 +6,21 @@
 use std::ops::Add;
 use std::time::Duration;
 
-use crate::support::{child, usage};
+use crate::support::usage;
 
 /// The processes of the contender that runs now.
 #[derive(Debug)]
-pub struct Family(Vec<u32>);
+pub struct Family(pub Vec<u32>);
 
-/// What they have used up to a moment: processor time, and context switches; none where the system does not tell.
-pub struct Used(pub Option<Duration>, pub Option<[u64; 2]>);
+/// What they have used up to a moment: processor time, and how often a thread went to wait; none where the system does not tell.
+pub struct Used(pub Option<Duration>, pub Option<u64>);
 
 impl Used {
     /// Since an earlier moment.
     pub fn since(&self, earlier: &Self) -> Self {
-        let switches = self.1.zip(earlier.1);
         Self(
             self.0.zip(earlier.0).map(|(now, then)| now.saturating_sub(then)),
-            switches.map(|(now, then)| [0, 1].map(|kind: usize| now[kind].saturating_sub(then[kind]))),
+            self.1.zip(earlier.1).map(|(now, then)| now.saturating_sub(then)),
         )
     }
 }
@@ -29,34 +28,24 @@ impl Used {
 impl Family {
     /// Those that run now.
     pub fn now() -> Self {
-        Self(child::descendants())
+        Self(usage::descendants())
     }
 
     /// What they have used until now.
     pub fn used(&self) -> Used {
         // The clock last: it takes a while to add up the switches of ten thousand threads.
-        let switches = self.of_each(usage::switches).reduce(usage::sum);
-        Used(self.processor_time(), switches)
-    }
-
-    /// The processor time that they have used. The time of a process that has ended counts if its parent has waited for
-    /// it.
-    fn processor_time(&self) -> Option<Duration> {
-        let used = |process| {
+        let switches = self.of_each(usage::switches).reduce(u64::add);
+        // The time of a process that has ended counts if its parent has waited for it.
+        let time = |process| {
             let of_ended = usage::processor_time_of_ended_children(process).unwrap_or_default();
             Some(usage::processor_time(process)? + of_ended)
         };
-        self.of_each(used).reduce(Duration::add)
-    }
-
-    /// Whether there is only one process.
-    pub fn is_single(&self) -> bool {
-        self.0.len() == 1
+        Used(self.of_each(time).reduce(Duration::add), switches)
     }
 
     /// The memory that they have in use: see [`usage::memory`].
     pub fn memory(&self) -> Option<[u64; 2]> {
-        self.of_each(usage::memory).reduce(usage::sum)
+        self.of_each(usage::memory).reduce(|[a, b], [c, d]| [a + c, b + d])
     }
 
     /// How many threads they have.

@@ -4,12 +4,13 @@
 //! load's end is always the same: a socket, its file, and its entry in epoll. [`end_of_session`] measures it once, and
 //! the rest is the server's.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
-use std::{fs, io, mem, thread};
+use std::{io, mem, thread};
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
 use procfs::{Current, Meminfo};
 use socket2::SockRef;
 
@@ -46,53 +47,25 @@ pub fn settled() -> Option<Memory> {
     }
 }
 
-/// How much they have grown.
-pub fn growth(before: Memory, after: Memory) -> Memory {
-    [0, 1, 2].map(|counter| after[counter] - before[counter])
-}
-
-/// The system's limits of threads, for the reader of a failure.
-pub fn thread_limits() -> String {
-    let limit = |name: &str| {
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        let value = fs::read_to_string(path).unwrap_or_else(|_| "unknown".to_owned());
-        format!("{name} {}", value.trim())
-    };
-    // Each stack has a page below it that must not be touched, which is a mapping too.
-    format!("{}; {}, two for each thread", limit("kernel.threads-max"), limit("vm.max_map_count"))
-}
-
 /// The objects of one end of an idle session (bytes): sessions whose two ends are alike, and both here.
 pub fn end_of_session(file_limit: u64) -> io::Result<Option<f64>> {
     // Half of the files are left for what is open already.
     let sessions = SESSIONS.min(file_limit / 4);
-    let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
-    let mut events = Events::with_capacity(1);
+    let poll = Poll::new()?;
     let before = now();
     let mut ends = Vec::new();
     for _ in 0..sessions {
-        let mut client = TcpStream::connect(address)?;
-        let mut server = loop {
-            match listener.accept() {
-                Ok((server, _)) => break server,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll.poll(&mut events, Some(Duration::from_millis(1)))?;
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        for end in [&mut client, &mut server] {
-            poll.registry().register(end, Token(1), Interest::READABLE)?;
+        for end in [TcpStream::connect(address)?, listener.accept()?.0] {
+            poll.registry().register(&mut SourceFd(&end.as_raw_fd()), Token(0), Interest::READABLE)?;
+            ends.push(end);
         }
-        ends.extend([client, server]);
     }
     let after = now();
     for end in &ends {
         // A reset: otherwise the kernel would remember each session for a minute (TIME_WAIT).
         SockRef::from(end).set_linger(Some(Duration::ZERO))?;
     }
-    Ok(after.zip(before).map(|(after, before)| growth(before, after)[2] / ends.len() as f64))
+    Ok(after.zip(before).map(|(after, before)| (after[2] - before[2]) / ends.len() as f64))
 }

@@ -18,8 +18,7 @@
 //! Knows nothing of processes and figures.
 
 use std::net::SocketAddr;
-use std::ops::Range;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{iter, mem};
 
 use hdrhistogram::Histogram;
@@ -39,32 +38,45 @@ const OPENING: Duration = Duration::from_secs(15);
 /// What the clients received.
 #[derive(Debug)]
 pub struct Heard {
-    /// When the load began to play.
-    pub began: SystemTime,
     /// How long it played.
     pub time: Duration,
-    /// The lines that were answered, or the visits that ended, in that time.
-    pub answers: u64,
-    /// Those that began in that time and ended after it.
-    pub late_answers: u64,
-    /// For each of both, from when it was due to the last byte of its answer (nanoseconds).
+    /// The lines that were answered, or the visits that ended.
+    pub answers: Count,
+    /// For each, from when it was due to the last byte of its answer (nanoseconds).
     pub latency: Histogram<u64>,
     /// For each line of an open loop, from when it was due to when it was sent (nanoseconds).
     pub lateness: Histogram<u64>,
     /// The same from then on.
     pub answering: Histogram<u64>,
-    /// Bytes of floods' text that were answered in that time.
-    pub streamed: u64,
-    /// The same, after it.
-    pub late_streamed: u64,
-    /// Lines of a chat that clients got in that time.
-    pub delivered: u64,
-    /// The same, after it.
-    pub late_delivered: u64,
+    /// Bytes of floods' text that were answered.
+    pub streamed: Count,
+    /// Lines of a chat that clients got.
+    pub delivered: Count,
     /// For each round of a chat, how long it took until half of the clients had all lines (nanoseconds).
     pub to_half: Histogram<u64>,
     /// The same until the last client had them.
     pub to_last: Histogram<u64>,
+}
+
+/// How many there were in the time of the load, and how many of those that began in it came later.
+#[derive(Debug, Default)]
+pub struct Count {
+    in_time: u64,
+    late: u64,
+}
+
+impl Count {
+    pub fn in_time(&self) -> f64 {
+        self.in_time as f64
+    }
+
+    pub fn all(&self) -> f64 {
+        (self.in_time + self.late) as f64
+    }
+
+    fn add(&mut self, count: u64, step: Step) {
+        *if step == Step::Parting { &mut self.late } else { &mut self.in_time } += count;
+    }
 }
 
 /// Clients at work on one server.
@@ -109,17 +121,13 @@ impl Heard {
     /// Nothing.
     pub fn nothing() -> Self {
         Self {
-            began: SystemTime::now(),
             time: Duration::ZERO,
-            answers: 0,
-            late_answers: 0,
+            answers: Count::default(),
             latency: latency::histogram(),
             lateness: latency::histogram(),
             answering: latency::histogram(),
-            streamed: 0,
-            late_streamed: 0,
-            delivered: 0,
-            late_delivered: 0,
+            streamed: Count::default(),
+            delivered: Count::default(),
             to_half: latency::histogram(),
             to_last: latency::histogram(),
         }
@@ -153,26 +161,25 @@ impl<'a> Load<'a> {
 
     /// Connects all resident clients and waits for their banners; returns how long that took.
     pub fn gather(&mut self) -> Result<Duration, Failure> {
-        let wanted = self.workload.residents();
+        let wanted = self.workload.sessions() - self.workload.count(Role::Visitor);
         let start = Instant::now();
-        self.gather_by(wanted, start + OPENING)
-            .map_err(|failure| failure.while_opening(self.sessions.len() - self.awaited, wanted))?;
-        Ok(start.elapsed())
-    }
-
-    fn gather_by(&mut self, wanted: usize, deadline: Instant) -> Result<(), Failure> {
-        self.progress = Instant::now();
+        self.progress = start;
         while self.sessions.len() < wanted || self.awaited > 0 {
             while self.sessions.len() < wanted && self.awaited < IN_FLIGHT {
                 self.open(self.sessions.len())?;
                 self.awaited += 1;
             }
-            self.turn(Interrupt::TICK, None)?;
-            if self.caught_up_to > deadline {
-                return Err(Failure::Silent(format!("not all sessions opened within {OPENING:?}")));
-            }
+            let turned = self.turn_before(start + OPENING);
+            turned.map_err(|failure| failure.while_opening(self.sessions.len() - self.awaited, wanted))?;
         }
-        Ok(())
+        Ok(start.elapsed())
+    }
+
+    /// A turn that must not be the last one before the deadline.
+    fn turn_before(&mut self, deadline: Instant) -> Result<(), Failure> {
+        self.turn(Interrupt::TICK, None)?;
+        let is_late = self.caught_up_to > deadline;
+        if is_late { Err(Failure::Silent(format!("not all came within {OPENING:?}"))) } else { Ok(()) }
     }
 
     /// Lets every client do its part for `time`.
@@ -188,12 +195,12 @@ impl<'a> Load<'a> {
         lines: impl Iterator<Item = Line>,
         sleeps: bool,
     ) -> Result<(), Failure> {
-        let (start, first) = (Instant::now(), self.places(Role::Lines).start);
+        let (start, first) = (Instant::now(), self.workload.places(Role::Lines).start);
         self.heard = Heard::nothing();
         (self.step, self.progress, self.sleeps) = (Step::Playing, start, sleeps);
         self.all_say(start)?;
-        self.unfinished.extend(self.places(Role::Flood));
-        for place in self.places(Role::Visitor) {
+        self.unfinished.extend(self.workload.places(Role::Flood));
+        for place in self.workload.places(Role::Visitor) {
             self.open(place)?;
         }
         let mut lines = lines.peekable();
@@ -217,44 +224,26 @@ impl<'a> Load<'a> {
 
     /// Waits for the answers that are still missing. All are then checked, and all are in the latency: the slowest ones
     /// are most likely among them.
-    pub fn part(&mut self) -> Result<&Heard, Failure> {
+    pub fn part(&mut self) -> Result<Heard, Failure> {
         self.step = Step::Parting;
-        let lines = self.places(Role::Active).chain(self.places(Role::Lines));
+        let lines = self.workload.places(Role::Active).chain(self.workload.places(Role::Lines));
         let missing = lines.filter_map(|place| self.sessions.client(place).map(|client| client.unanswered()));
         self.awaited =
             missing.sum::<usize>() + self.workload.count(Role::Flood) + self.workload.count(Role::Visitor);
-        for place in self.places(Role::Flood) {
+        for place in self.workload.places(Role::Flood) {
             self.sessions.client(place).map_or(Ok(()), Client::leave)?;
         }
         let deadline = Instant::now() + OPENING;
         while self.awaited + self.round.lacking > 0 {
-            self.turn(Interrupt::TICK, None).map_err(|failure| self.while_parting(failure))?;
-            if self.caught_up_to > deadline {
-                let silence = Failure::Silent(format!("not all answers came within {OPENING:?}"));
-                return Err(self.while_parting(silence));
-            }
+            self.turn_before(deadline).map_err(|failure| match (failure, self.round.lacking) {
+                (Failure::Silent(_), lacking @ 1..) => {
+                    let lacking = many(lacking, "client");
+                    Failure::WrongAnswer(format!("a line is lost: {lacking} did not get every line"))
+                }
+                (failure, _) => failure,
+            })?;
         }
-        Ok(&self.heard)
-    }
-
-    fn while_parting(&self, failure: Failure) -> Failure {
-        match (failure, self.round.lacking) {
-            (Failure::Silent(_), 1..) => {
-                let lacking = many(self.round.lacking, "client");
-                Failure::WrongAnswer(format!("a line is lost: {lacking} did not get every line"))
-            }
-            (failure, _) => failure.while_parting(self.awaited),
-        }
-    }
-
-    /// What the clients have received, and a load that has received nothing.
-    pub fn take_heard(&mut self) -> Heard {
-        mem::replace(&mut self.heard, Heard::nothing())
-    }
-
-    /// The places of the clients with this role.
-    fn places(&self, role: Role) -> Range<usize> {
-        self.workload.places(role)
+        Ok(mem::replace(&mut self.heard, Heard::nothing()))
     }
 
     fn say(&mut self, place: usize, due: Instant) -> Result<(), Failure> {
@@ -270,7 +259,7 @@ impl<'a> Load<'a> {
             let said = self.round.said + talk.speakers * talk.lines;
             self.round = Round { began: now, lacking, said };
         }
-        self.places(Role::Active).try_for_each(|place| self.say(place, now))
+        self.workload.places(Role::Active).try_for_each(|place| self.say(place, now))
     }
 
     /// Whether the load plays on: until `end`, and until enough lines were said. A round that does not end is enough.
@@ -289,21 +278,21 @@ impl<'a> Load<'a> {
     fn turn(&mut self, limit: Duration, due: Option<Instant>) -> Result<bool, Failure> {
         let limit = if self.sleeps && self.unfinished.is_empty() { limit } else { Duration::ZERO };
         let asked = Instant::now();
-        let batch = self.sessions.wait(Some(limit), due)?;
+        let (ready, is_complete) = self.sessions.wait(Some(limit), due)?;
         self.interrupt.check()?;
-        for (place, is_closing) in batch.ready {
+        for (place, is_closing) in ready {
             while self.serve(place)? && is_closing {}
         }
         for place in mem::take(&mut self.unfinished) {
             self.serve(place)?;
         }
-        if batch.is_complete {
+        if is_complete {
             self.caught_up_to = asked;
         }
         if self.caught_up_to.saturating_duration_since(self.progress) > PATIENCE {
             return Err(Failure::Silent(format!("nothing came for {PATIENCE:?}")));
         }
-        Ok(batch.is_complete)
+        Ok(is_complete)
     }
 
     /// Gives a client a turn; says whether it had news.
@@ -321,8 +310,7 @@ impl<'a> Load<'a> {
                 self.say(place, Instant::now())?;
             }
             (step, News::Heard { lines, has_all }) => {
-                let playing = step == Step::Playing;
-                *if playing { &mut self.heard.delivered } else { &mut self.heard.late_delivered } += lines;
+                self.heard.delivered.add(lines, step);
                 if has_all {
                     self.end_of_lines()?;
                 }
@@ -331,9 +319,7 @@ impl<'a> Load<'a> {
             // A flood leaves too, but it is not a visit.
             (Step::Parting, News::Left) if self.workload.role(place) == Role::Flood => self.awaited -= 1,
             (step, News::Streamed(bytes)) => {
-                let playing = step == Step::Playing;
-                let streamed = if playing { &mut self.heard.streamed } else { &mut self.heard.late_streamed };
-                *streamed += bytes;
+                self.heard.streamed.add(bytes, step);
                 // Its own readiness may have come in the same turn.
                 if !self.unfinished.contains(&place) {
                     self.unfinished.push(place);
@@ -366,12 +352,8 @@ impl<'a> Load<'a> {
             if is_timed {
                 latency::record(&mut self.heard.answering, answered.answering);
             }
-            if self.step == Step::Parting {
-                self.heard.late_answers += 1;
-                self.awaited -= 1;
-            } else {
-                self.heard.answers += 1;
-            }
+            self.heard.answers.add(1, self.step);
+            self.awaited -= usize::from(self.step == Step::Parting);
         }
     }
 }
@@ -390,6 +372,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::compare::workload::Kind;
     use crate::support::load::schedule::poisson;
     use crate::support::protocol::{BANNER, PREFIX};
 
@@ -439,13 +422,12 @@ mod tests {
         let address = start_server(Arc::clone(&stall), change);
         let interrupt = Interrupt::default();
         let sources = Sources::new(Ipv4Addr::new(127, 0, 0, 20), 4, 10_000..=29_999);
-        let workload = Workload::rates(20);
+        let workload = Workload::new(Kind::Rates, [(Role::Lines, 20)]);
         let mut load = Load::new(address, &workload, &sources, &interrupt)?;
         load.gather()?;
         *stall.lock().expect("no holder panics") = stall_after.map(|after| Instant::now() + after);
         load.play_lines(time, poisson(rate, 20, time), false)?;
-        load.part()?;
-        Ok(load.take_heard())
+        load.part()
     }
 
     #[test]

@@ -17,7 +17,6 @@
 mod arguments;
 mod family;
 mod figures;
-mod hdr;
 mod kernel;
 mod load;
 mod measure;
@@ -33,16 +32,14 @@ use std::ops::RangeInclusive;
 use std::path;
 use std::process::Command;
 
-use rlimit::Resource;
-
 pub use self::arguments::Arguments;
 use self::measure::Bench;
-use self::report::{Occasion, Report};
+use self::report::Report;
 use self::search::Search;
 use self::workload::Workload;
 use crate::support::load::Sources;
 use crate::support::{
-    Candidate, Failure, Interrupt, Machine, complain, prepare, programs, progress, try_to_say,
+    Candidate, Failure, Interrupt, complain, machine, prepare, programs, progress, try_to_say,
 };
 
 /// The load's addresses are 127.0.0.2 to 127.0.0.17: ports enough for any load. 127.0.0.1 is left to the servers.
@@ -54,14 +51,19 @@ const PORTS: RangeInclusive<u16> = 10_000..=29_999;
 /// Runs the comparison.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (contenders, own) = arguments.contenders()?;
-    let occasion = occasion();
+    // std knows no calendar.
+    let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output();
+    let date = date.map_err(Failure::system("date"))?.stdout;
+    let date = String::from_utf8_lossy(&date).trim().to_owned();
+    let (machine, was_busy) = (machine::description(), machine::was_busy());
     let logs = arguments.output.join("logs");
     [Some(&logs), arguments.publish.as_ref()].into_iter().flatten().try_for_each(|d| prepare(d))?;
 
     let interrupt = Interrupt::catch()?;
     complain("Building the servers ...");
     programs::build(contenders[..own].iter().map(Candidate::program), &interrupt)?;
-    let file_limit = raise_file_limit();
+    let file_limit = rlimit::increase_nofile_limit(u64::MAX);
+    let file_limit = file_limit.map_err(Failure::system("The limit of open files"))?;
     let bench = Bench {
         time: arguments.time(),
         logs,
@@ -70,11 +72,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         sources: Sources::new(HOSTS.0, HOSTS.1, PORTS),
         interrupt,
     };
-    if occasion.machine.was_busy() {
+    if was_busy {
         complain("This machine was busy in the last minute. If it still is, the figures will show it.");
     }
-    let report = measure_all(arguments, occasion, contenders, &bench);
-    bench.interrupt.release();
+    let report = measure_all(arguments, date, machine, contenders, &bench);
     tell(arguments, &report)?;
     let objections = report.objections(own);
     match report.interrupted {
@@ -92,35 +93,21 @@ fn tell(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     let place = path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());
     let shown = try_to_say(format_args!(
         "{}\nPictures: file://{place}/report.html\nFigures:  {place}/results.json",
-        report.table(),
+        report.tables(),
         place = place.display()
     ));
     written.and(published).and(shown)
 }
 
-/// When, where and with which words this run was begun.
-fn occasion() -> Occasion {
-    // std knows no calendar.
-    let date = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output().ok();
-    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    Occasion {
-        date: date.unwrap_or_else(|| "unknown".to_owned()),
-        command_line: env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        machine: Machine::here(),
-    }
-}
-
 fn measure_all(
     arguments: &Arguments,
-    occasion: Occasion,
+    date: String,
+    machine: String,
     contenders: Vec<Candidate>,
     bench: &Bench,
 ) -> Report {
     let sessions = arguments.sessions(bench.file_limit);
-    let typing = sessions.iter().map(|&sessions| Workload::typing(sessions));
-    let others =
-        [Workload::crowd(arguments.active()), Workload::churn(), Workload::bulk(), Workload::fairness()];
-    let workloads: Vec<_> = typing.chain(others).chain(Workload::chats(arguments.chat_clients())).collect();
+    let workloads = Workload::of_a_round(&sessions, arguments.active as usize, arguments.chat_clients());
     let rounds = arguments.rounds();
 
     let mut cells = rounds::empty_cells(&contenders, &workloads);
@@ -153,13 +140,18 @@ fn measure_all(
     let interrupted = bench.interrupt.is_asked();
     let (file_limit, end_of_session, time) = (bench.file_limit, bench.end_of_session, bench.time);
     let sweeps = searches.into_iter().map(|search| search.map(Search::finish).transpose()).collect();
-    Report { occasion, file_limit, end_of_session, rounds, time, contenders, cells, sweeps, interrupted }
-}
-
-/// Raises the number of files that this process and its children may open to its limit; returns it.
-fn raise_file_limit() -> u64 {
-    rlimit::increase_nofile_limit(u64::MAX)
-        .or_else(|_| Resource::NOFILE.get_soft())
-        // A system without such a limit binds nothing.
-        .unwrap_or(u64::MAX)
+    let command_line = env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    Report {
+        date,
+        command_line,
+        machine,
+        file_limit,
+        end_of_session,
+        rounds,
+        time,
+        contenders,
+        cells,
+        sweeps,
+        interrupted,
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::compare::figures::{Figure, Figures};
+use crate::compare::figures::Figures;
 use crate::compare::measure::Bench;
 use crate::compare::workload::{Kind, Workload};
 use crate::support::{Candidate, Failure, in_microseconds};
@@ -40,23 +40,18 @@ pub struct Summary {
 impl Cell {
     /// Whether the sessions took so long to open, or so many lines are said, that the measurement is made once.
     fn is_slow(&self) -> bool {
-        let opening = self.runs.first().and_then(|run| run.of(Figure::OPENING));
-        opening
-            .is_some_and(|opening| self.workload.least_lines > 0 || opening > in_microseconds(SLOW_OPENING))
+        let opening = self.runs.first().and_then(|run| run.get("opening_us"));
+        let is_long = opening.is_some_and(|&opening| opening > in_microseconds(SLOW_OPENING));
+        is_long || self.workload.least_lines > 0 && !self.runs.is_empty()
     }
 
-    /// The figure over all rounds; none if one round lacks it.
-    pub fn summary(&self, figure: Figure) -> Option<Summary> {
-        Summary::of(self.runs.iter().map(|run| run.of(figure)).collect::<Option<_>>()?)
+    /// The figure with this key over all rounds; none if one round lacks it.
+    pub fn summary(&self, key: &str) -> Option<Summary> {
+        Summary::of(self.runs.iter().map(|run| run.get(key).copied()).collect::<Option<_>>()?)
     }
 }
 
 impl Summary {
-    /// A value that was measured once.
-    pub fn single(value: f64) -> Self {
-        Self { median: value, least: value, greatest: value }
-    }
-
     /// Of these values; none of no values.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
@@ -106,23 +101,23 @@ pub fn play_round(
 /// Why the contender need not be tried again, if it failed for good.
 pub fn final_failure(cells: &[Cell], contender: usize) -> Option<Failure> {
     let of_contender = cells.iter().filter(|cell| cell.contender == contender);
-    of_contender.filter_map(|cell| cell.failure.clone()).find(Failure::is_final)
+    of_contender
+        .filter_map(|cell| cell.failure.clone())
+        .find(|failure| matches!(failure, Failure::Unusable(_)))
 }
 
 /// The cells in the order of a round: for each workload, each contender for which it is.
 pub fn empty_cells(contenders: &[Candidate], workloads: &[Workload]) -> Vec<Cell> {
-    let of_workload = |workload: &Workload| {
-        let is_chat = workload.kind == Kind::Chat;
-        let contenders = contenders.iter().enumerate().filter(move |(_, server)| server.is_chat == is_chat);
-        let workload = workload.clone();
-        contenders.map(move |(contender, _)| Cell {
-            contender,
-            workload: workload.clone(),
-            runs: Vec::new(),
-            failure: None,
-        })
-    };
-    workloads.iter().flat_map(of_workload).collect()
+    let mut cells = Vec::new();
+    for workload in workloads {
+        for (contender, server) in contenders.iter().enumerate() {
+            if server.is_chat == (workload.kind == Kind::Chat) {
+                let workload = workload.clone();
+                cells.push(Cell { contender, workload, runs: Vec::new(), failure: None });
+            }
+        }
+    }
+    cells
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -33,7 +33,7 @@ const LATE: Duration = Duration::from_micros(250);
 /// The quantile of both.
 const QUANTILE: f64 = 0.5;
 /// The first rate (lines a second).
-const FIRST: f64 = 4000.0;
+pub const FIRST: f64 = 4000.0;
 /// The steps that double the rate: 4 % each.
 const OCTAVE: u32 = 16;
 /// The last step: 1,024,000 lines a second, more than any load sends.
@@ -61,8 +61,6 @@ pub struct Search {
     climb: Option<u32>,
     /// The staircase, after the first climb.
     staircase: Option<Staircase>,
-    /// How many steps the staircase had taken when each round began.
-    rounds: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -82,8 +80,6 @@ pub struct Sweep {
     pub points: Vec<Point>,
     /// The knee.
     pub knee: Knee,
-    /// The same of each round alone (lines a second), where its staircase took steps.
-    pub knees: Vec<Option<f64>>,
 }
 
 /// One rate.
@@ -100,10 +96,6 @@ pub struct Point {
 /// What a search keeps of a slice: one of its three histograms, because each needs a quarter of a megabyte.
 #[derive(Debug)]
 pub struct Played {
-    /// When the first line could be due.
-    pub began: SystemTime,
-    /// How long lines were due.
-    pub time: Duration,
     /// For each line, from when it was due to the last byte of its answer (nanoseconds).
     pub latency: Histogram<u64>,
     /// What the slice showed.
@@ -123,7 +115,6 @@ impl Search {
     /// Begins a round: its rates double from the first one until one is missed. Then the staircase goes on.
     pub fn begin_round(&mut self) {
         self.climb = Some(0);
-        self.rounds.push(self.taken().len());
     }
 
     /// The rate of the next slice (lines a second).
@@ -138,39 +129,29 @@ impl Search {
     /// Notes what became of the slice with the next rate.
     pub fn note(&mut self, slice: Heard) {
         let (step, verdict) = (self.next_step(), slice.verdict());
-        let Heard { began, time, latency, .. } = slice;
-        self.played.entry(step).or_default().push(Played { began, time, latency, verdict });
+        self.played.entry(step).or_default().push(Played { latency: slice.latency, verdict });
         if self.climb.is_none() {
             self.staircase.iter_mut().for_each(|staircase| staircase.take(verdict));
         } else if verdict == Verdict::Held && step < LAST {
             self.climb = Some(step + OCTAVE);
         } else {
             self.climb = None;
-            self.staircase.get_or_insert_with(|| Staircase::from(step.saturating_sub(OCTAVE / 2)));
+            let next = step.saturating_sub(OCTAVE / 2);
+            let staircase = || Staircase { next, stride: STRIDE, taken: Vec::new(), was_up: None };
+            self.staircase.get_or_insert_with(staircase);
         }
     }
 
     /// What was found; none if nothing was played.
     pub fn finish(self) -> Option<Sweep> {
-        let (knee, knees) = (self.knee(), self.knees());
+        let knee = self.knee();
         let point = |(step, slices)| Point { rate: rate(step), slices, is_of_climb: step % OCTAVE == 0 };
         let points: Vec<_> = self.played.into_iter().map(point).collect();
-        (!points.is_empty()).then_some(Sweep { points, knee, knees })
-    }
-
-    fn taken(&self) -> &[(u32, Verdict)] {
-        self.staircase.as_ref().map_or(&[], |staircase| &staircase.taken)
-    }
-
-    fn knees(&self) -> Vec<Option<f64>> {
-        let ends = self.rounds.iter().skip(1).copied().chain([self.taken().len()]);
-        let of_round =
-            |(&begin, end): (&usize, usize)| middle(&self.taken()[begin..end]).map(|(step, _)| rate(step));
-        self.rounds.iter().zip(ends).map(of_round).collect()
+        (!points.is_empty()).then_some(Sweep { points, knee })
     }
 
     fn knee(&self) -> Knee {
-        let taken = self.taken();
+        let taken = self.staircase.as_ref().map_or(&[][..], |staircase| &staircase.taken);
         let Some((step, verdict)) = middle(taken) else {
             // The rate was never too high, or always, or only a part of the search was played.
             let is_held = |slice: &Played| slice.verdict == Verdict::Held;
@@ -187,10 +168,6 @@ impl Search {
 }
 
 impl Staircase {
-    fn from(next: u32) -> Self {
-        Self { next, stride: STRIDE, taken: Vec::new(), was_up: None }
-    }
-
     fn take(&mut self, verdict: Verdict) {
         let is_up = verdict == Verdict::Held;
         if self.was_up.is_some_and(|was_up| was_up != is_up) {
@@ -256,8 +233,6 @@ fn rate(step: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use super::*;
     use crate::support::latency;
 
@@ -269,7 +244,7 @@ mod tests {
             latencies
         };
         let (latency, lateness, answering) = (of(lateness + answering), of(lateness), of(answering));
-        Heard { began: UNIX_EPOCH, latency, lateness, answering, ..Heard::nothing() }
+        Heard { latency, lateness, answering, ..Heard::nothing() }
     }
 
     /// Three rounds of a search on a server, and a load, that hold these rates (lines a second) in each slice.

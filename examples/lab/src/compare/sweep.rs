@@ -9,7 +9,7 @@ use crate::compare::load::Load;
 use crate::compare::measure::{Bench, OTHER_FILES};
 use crate::compare::rounds::{self, Cell};
 use crate::compare::search::Search;
-use crate::compare::workload::Workload;
+use crate::compare::workload::{Kind, Role, Workload};
 use crate::support::load::schedule::poisson;
 use crate::support::{Candidate, Descendants, Failure, OwnProcessor, Server};
 
@@ -58,7 +58,7 @@ pub fn play_round(
             return not_failed.for_each(|search| *search = Err(failure.clone()));
         }
     };
-    let workload = Workload::rates(sessions(bench.file_limit, servers));
+    let workload = Workload::new(Kind::Rates, [(Role::Lines, sessions(bench.file_limit, servers))]);
     let mut entrants = Vec::new();
     for (contender, search) in contenders.iter().zip(searches).filter(|(contender, _)| !contender.is_chat) {
         let Ok(found) = search else { continue };
@@ -93,8 +93,8 @@ impl Entrant<'_> {
     fn play(&mut self, sessions: usize, time: Duration) -> bool {
         let Ok(search) = self.search else { return false };
         let lines = poisson(search.next_rate(), sessions, time);
-        match self.load.play_lines(time, lines, false).and_then(|()| self.load.part().map(|_| ())) {
-            Ok(()) => search.note(self.load.take_heard()),
+        match self.load.play_lines(time, lines, false).and_then(|()| self.load.part()) {
+            Ok(heard) => search.note(heard),
             Err(Failure::Interrupted) => {}
             Err(failure) => {
                 *self.search = Err(self.server.explain(failure));

@@ -11,14 +11,13 @@ use crate::support::{many, thousands};
 /// How many connections are being made at a time: as many as the tutorial's `listen(10)` lets wait. With more, the
 /// measurement would show how the kernel drops handshakes and repeats them a second later.
 pub const IN_FLIGHT: usize = 10;
-/// How often each active client beside a flood sends a line.
-pub const BESIDE_FLOOD_INTERVAL: Duration = Duration::from_millis(10);
+/// How often each active client sends a line by the clock, beside a flood and in a chat.
+pub const INTERVAL: Duration = Duration::from_millis(10);
 /// How many active clients are beside a flood.
 pub const BESIDE_FLOOD: usize = 20;
 /// How many clients of a chat type commands, each as often as a client beside a flood. All clients of the smallest chat
 /// are speakers, clients that type, and others.
 pub const BESIDE_CHAT: usize = 10;
-const SPEAKERS: usize = 16;
 /// The fewest clients of a chat, and the most.
 pub const CHAT_CLIENTS: (usize, usize) = (100, 10_000);
 /// The most where some of them never read.
@@ -36,7 +35,7 @@ pub struct Workload {
     /// How many clients have each role, in the order of their places. Visitors are last.
     parts: Vec<(Role, usize)>,
     /// What is said in each round of a chat.
-    pub talk: Option<Talk>,
+    pub talk: Option<&'static Talk>,
     /// How many lines are said at least, however long that takes.
     pub least_lines: usize,
 }
@@ -52,7 +51,7 @@ pub enum Kind {
     Churn,
     /// One session at full speed.
     Bulk,
-    /// One session at full speed, and active clients beside it.
+    /// Active clients, and one session at full speed beside them, which is a load of its own.
     Fairness,
     /// All clients send by the clock, at growing rates.
     Rates,
@@ -77,16 +76,8 @@ impl fmt::Display for Workload {
 
 impl Kind {
     /// Its name in `results.json`.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Typing => "typing",
-            Self::Crowd => "crowd",
-            Self::Churn => "churn",
-            Self::Bulk => "bulk",
-            Self::Fairness => "fairness",
-            Self::Rates => "rates",
-            Self::Chat => "chat",
-        }
+    pub fn key(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 }
 
@@ -108,67 +99,43 @@ pub enum Role {
 }
 
 impl Workload {
-    fn new(kind: Kind, parts: impl Into<Vec<(Role, usize)>>) -> Self {
+    /// Clients of these roles.
+    pub fn new(kind: Kind, parts: impl Into<Vec<(Role, usize)>>) -> Self {
         Self { kind, parts: parts.into(), talk: None, least_lines: 0 }
     }
 
-    /// So many sessions, of which one sends a line after each answer.
-    pub fn typing(sessions: usize) -> Self {
-        Self::new(Kind::Typing, [(Role::Active, 1), (Role::Idle, sessions - 1)])
+    /// The workloads of a round: typing with each number of sessions, a crowd of `active` clients, chats, and the others.
+    pub fn of_a_round(sessions: &[usize], active: usize, chat_clients: usize) -> Vec<Self> {
+        let typing = |&sessions| Self::new(Kind::Typing, [(Role::Active, 1), (Role::Idle, sessions - 1)]);
+        let others = [
+            Self::new(Kind::Crowd, [(Role::Active, active)]),
+            // As many visitors at a time as may connect at a time.
+            Self::new(Kind::Churn, [(Role::Visitor, IN_FLIGHT)]),
+            Self::new(Kind::Bulk, [(Role::Flood, 1)]),
+            Self::new(Kind::Fairness, [(Role::Lines, BESIDE_FLOOD)]),
+        ];
+        sessions.iter().map(typing).chain(others).chain(Self::chats(chat_clients)).collect()
     }
 
-    /// So many sessions, all busy.
-    pub fn crowd(sessions: usize) -> Self {
-        Self::new(Kind::Crowd, [(Role::Active, sessions)])
-    }
-
-    /// Visitors that come and go, as many at a time as may connect at a time.
-    pub fn churn() -> Self {
-        Self::new(Kind::Churn, [(Role::Visitor, IN_FLIGHT)])
-    }
-
-    /// One session at full speed.
-    pub fn bulk() -> Self {
-        Self::new(Kind::Bulk, [(Role::Flood, 1)])
-    }
-
-    /// One session at full speed, and clients beside it that send lines by the clock.
-    pub fn fairness() -> Self {
-        Self::new(Kind::Fairness, [(Role::Lines, BESIDE_FLOOD), (Role::Flood, 1)])
-    }
-
-    /// So many sessions that send lines by the clock.
-    pub fn rates(sessions: usize) -> Self {
-        Self::new(Kind::Rates, [(Role::Lines, sessions)])
-    }
-
-    /// The loads on a chat: one speaker; several; and several while one of a hundred clients never reads.
+    /// One speaker; several; and several while one of a hundred clients never reads.
     ///
     /// The last one says long lines, and so many of them that the sockets of such clients do not hold them.
-    pub fn chats(clients: usize) -> [Self; 3] {
-        let chat = |talk: Talk, clients: usize, never_read: usize, least_lines| {
+    fn chats(clients: usize) -> [Self; 3] {
+        const ONE: &Talk = &Talk { speakers: 1, lines: 1, length: 64 };
+        const SEVERAL: &Talk = &Talk { speakers: 16, lines: 2, length: 64 };
+        const LONG: &Talk = &Talk { length: 1000, ..*SEVERAL };
+        let chat = |talk: &'static Talk, clients: usize, never_read: usize, least_lines| {
             let idle = clients - talk.speakers - BESIDE_CHAT - never_read;
             let (speakers, typing) = ((Role::Active, talk.speakers), (Role::Lines, BESIDE_CHAT));
             let parts = [speakers, typing, (Role::Idle, idle), (Role::NeverReads, never_read)];
             Self { talk: Some(talk), least_lines, ..Self::new(Kind::Chat, parts) }
         };
-        let several = Talk { speakers: SPEAKERS, lines: 2, length: 64 };
         let fewer = clients.min(WITH_SLOW_READERS);
         [
-            chat(Talk { speakers: 1, lines: 1, length: 64 }, clients, 0, 0),
-            chat(several, clients, 0, 0),
-            chat(Talk { length: 1000, ..several }, fewer, fewer / ONE_NEVER_READS, LINES_FOR_SLOW_READERS),
+            chat(ONE, clients, 0, 0),
+            chat(SEVERAL, clients, 0, 0),
+            chat(LONG, fewer, fewer / ONE_NEVER_READS, LINES_FOR_SLOW_READERS),
         ]
-    }
-
-    /// The same without the floods, and the floods, where there are other clients beside them.
-    pub fn without_flood(&self) -> (Self, Option<Self>) {
-        let (floods, others): (Vec<_>, Vec<_>) =
-            self.parts.iter().copied().partition(|(role, _)| *role == Role::Flood);
-        if floods.is_empty() || others.is_empty() {
-            return (self.clone(), None);
-        }
-        (Self::new(self.kind, others), Some(Self::new(self.kind, floods)))
     }
 
     /// How many clients have this role.
@@ -179,11 +146,6 @@ impl Workload {
     /// The most sessions that are open at a time.
     pub fn sessions(&self) -> usize {
         self.parts.iter().map(|(_, count)| count).sum()
-    }
-
-    /// The sessions that are open all the time.
-    pub fn residents(&self) -> usize {
-        self.sessions() - self.count(Role::Visitor)
     }
 
     /// The places of the clients with this role.
@@ -203,8 +165,7 @@ impl Workload {
         match (self.role(place), self.talk) {
             (Role::NeverReads, _) => Part::NeverReads,
             (_, Some(talk)) => Part::Chat(talk),
-            (Role::Active | Role::Idle, None) => Part::Talk,
-            (Role::Lines, None) => Part::Lines,
+            (Role::Active | Role::Idle | Role::Lines, None) => Part::Lines,
             (Role::Flood, None) => Part::Flood,
             (Role::Visitor, None) => Part::Visit,
         }

@@ -103,23 +103,17 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
-    /// Takes the bytes at the beginning that have only one reading, and returns how many they are. Most bytes are such,
-    /// and [`Self::follow`] takes much longer for each.
+    /// Takes the bytes of a piece that have only one reading, and returns how many they are. Most bytes are such, and
+    /// [`Self::follow`] takes much longer for each.
     fn take_certain(&mut self, bytes: &[u8]) -> Option<usize> {
-        let [reading] = self.readings[..] else { return None };
-        let length;
-        let after = if let Some(came) = reading.prefix {
-            let prefix = self.prefix(reading);
-            length = same_beginning(bytes.iter(), prefix[came..].iter());
-            Reading { prefix: Some(came + length).filter(|&came| came < prefix.len()), ..reading }
-        } else {
-            let rest = &self.payload[reading.repeated..];
-            let most = self.certain(reading, rest, bytes);
-            let expected = rest.iter().map(|&byte| self.protocol.repeated(byte));
-            length = same_beginning(bytes[..most].iter().copied(), expected);
-            Reading { repeated: reading.repeated + length, piece: reading.piece + length, ..reading }
-        };
-        self.readings[0] = after;
+        let [reading @ Reading { prefix: None, .. }] = self.readings[..] else { return None };
+        let rest = &self.payload[reading.repeated..];
+        let most = self.certain(reading, rest, bytes);
+        let expected = rest.iter().map(|&byte| self.protocol.repeated(byte));
+        let came = bytes[..most].iter().copied().zip(expected);
+        let length = came.take_while(|(came, expected)| came == expected).count();
+        let (repeated, piece) = (reading.repeated + length, reading.piece + length);
+        self.readings[0] = Reading { repeated, piece, ..reading };
         (length > 0).then_some(length)
     }
 
@@ -178,11 +172,6 @@ impl<'a> Answers<'a> {
         self.protocol.prefix(self.before + reading.pieces)
     }
 
-    /// What stands before the present piece, from here on, and this after it.
-    fn prefixed(&self, reading: Reading, came: usize, rest: &[u8]) -> Vec<u8> {
-        [&self.prefix(reading)[came..], rest].concat()
-    }
-
     /// Where the answer goes on: behind the white space at the end of the line with [`Answer::Trimmed`], otherwise here.
     fn trimmed(&self, at: usize) -> usize {
         if self.protocol.answer != Answer::Trimmed {
@@ -227,29 +216,17 @@ impl<'a> Answers<'a> {
 
     /// What may come next, in words.
     fn expected(&self) -> String {
-        let Some(reading) = self.readings.first() else { return "nothing".to_owned() };
-        let rest: Vec<u8> = self.payload[self.trimmed(reading.repeated)..]
-            .iter()
-            .take(40)
-            .map(|&byte| self.protocol.repeated(byte))
-            .collect();
-        if let Some(came) = reading.prefix {
-            return shown(&self.prefixed(*reading, came, &rest), MOST);
-        }
-        match (self.limits(reading.to_owned()), rest.is_empty()) {
-            (_, true) => "nothing more".to_owned(),
-            ((true, _), _) => shown(&rest, MOST),
-            ((false, _), _) => {
-                let begun = Reading { pieces: reading.pieces + 1, ..*reading };
-                format!("the next answer, {}", shown(&self.prefixed(begun, 0, &rest), MOST))
-            }
-        }
+        let Some(&reading) = self.readings.first() else { return "nothing".to_owned() };
+        let rest = self.payload[self.trimmed(reading.repeated)..].iter().take(40);
+        let rest: Vec<u8> = rest.map(|&byte| self.protocol.repeated(byte)).collect();
+        let begun = Reading { pieces: reading.pieces + 1, ..reading };
+        let prefix = match reading.prefix {
+            Some(came) => self.prefix(reading)[came..].to_vec(),
+            None if rest.is_empty() || self.limits(reading).0 => Vec::new(),
+            None => self.prefix(begun).into_owned(),
+        };
+        shown(&[prefix, rest].concat(), MOST)
     }
-}
-
-/// How many items are the same in both, from the beginning.
-fn same_beginning<T: PartialEq>(one: impl Iterator<Item = T>, other: impl Iterator<Item = T>) -> usize {
-    one.zip(other).take_while(|(one, other)| one == other).count()
 }
 
 #[cfg(test)]

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::cases;
 use super::trial::Trial;
 use crate::support::Setup;
 
 /// One fault: what a client does, and what a good server does. The words are those of `cases.md`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Case {
     /// Its place in the table, such as 2.1.
     pub number: String,
@@ -18,13 +16,11 @@ pub struct Case {
     /// The same for its group.
     pub group: String,
     /// What the cases of the group have in common.
-    #[serde(skip)]
     pub title: String,
     pub client: String,
     pub server: String,
     /// Where the course explains it.
     pub rule: String,
-    #[serde(skip)]
     pub play: Play,
 }
 
@@ -133,18 +129,8 @@ pub enum Stop {
     CannotRun(String),
 }
 
-impl Stop {
-    /// The same, with a change of the failure if it is one.
-    pub fn change(mut self, change: impl FnOnce(&mut Failure)) -> Self {
-        if let Self::Fails(failure) = &mut self {
-            change(failure);
-        }
-        self
-    }
-}
-
 /// What was expected, and what came.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     pub expected: String,
     pub came: String,
@@ -166,8 +152,7 @@ pub fn check(holds: bool, expected: impl Into<String>, came: impl Into<String>) 
 }
 
 /// The verdict on one server in one case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Passes,
     Fails,
@@ -196,33 +181,21 @@ impl Verdict {
 }
 
 /// What a reader is told about one server in one case.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Finding {
     pub server: String,
-    pub verdict: Verdict,
-    /// What was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub figure: Option<String>,
-    /// Why it fails.
-    #[serde(flatten)]
-    pub failure: Option<Failure>,
-    /// Why there is no verdict.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    pub seconds: f64,
+    pub outcome: Outcome,
+    pub took: Duration,
 }
 
 impl Finding {
-    /// From what the case returned.
-    pub fn new(server: &str, outcome: Outcome, took: Duration) -> Self {
-        let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
-        let (verdict, figure, failure, why) = match outcome {
-            Ok(figure) => (Verdict::Passes, figure, None, None),
-            Err(Stop::Fails(failure)) => (Verdict::Fails, None, Some(failure), None),
-            Err(Stop::NotApplicable(why)) => (Verdict::NotApplicable, None, None, Some(why)),
-            Err(Stop::CannotRun(why)) => (Verdict::CouldNotRun, None, None, Some(why)),
-        };
-        Self { server: server.to_owned(), verdict, figure, failure, why, seconds }
+    pub fn verdict(&self) -> Verdict {
+        match self.outcome {
+            Ok(_) => Verdict::Passes,
+            Err(Stop::Fails(_)) => Verdict::Fails,
+            Err(Stop::NotApplicable(_)) => Verdict::NotApplicable,
+            Err(Stop::CannotRun(_)) => Verdict::CouldNotRun,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use clap::Args;
 
 use self::case::{Case, all};
 use self::report::table::Table;
-use self::report::{files, terminal};
+use self::report::terminal;
 use self::runner::Runner;
 use crate::support::{
     Added, Answer, BANNER, By, CHUNK, Candidate, Descendants, End, Failure, Framing, Interrupt, PREFIX,
@@ -35,10 +35,6 @@ use crate::support::{
 pub struct Arguments {
     #[command(flatten)]
     added: Added,
-
-    /// Only these servers of this project
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["servers", "connect"])]
-    project: Vec<String>,
 
     /// What these servers send to each client first; \n is a newline
     #[arg(long, value_name = "TEXT", default_value_t = escaped(BANNER), value_parser = unescaped)]
@@ -84,12 +80,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = |text: &str| words::seconds(text, 0.001..=30.0))]
     patience: Duration,
 
-    /// How many trials run together, four times as many if they mostly wait; one that compares times runs alone [default:
-    /// the number of processors]
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
-
-    /// Where faults.html, faults.json and faults.xml for CI systems are written
+    /// Where faults.html and the servers' logs are written
     #[arg(long, value_name = "DIR", default_value = "target/faults")]
     out: PathBuf,
 
@@ -111,10 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let committed = arguments.expect.as_deref().map(Table::read).transpose()?;
     let added = arguments.added.candidates(&arguments.protocol())?;
-    let of_the_project =
-        candidates::select(candidates::of_the_project(By::Faults)?, &arguments.project, |name| {
-            arguments.project.is_empty() || arguments.project.contains(name)
-        })?;
+    let of_the_project = candidates::of_the_project(By::Faults)?;
     let interrupt = Interrupt::catch()?;
     prepare(&arguments.out)?;
     arguments.markdown.iter().filter_map(|file| file.parent()).try_for_each(prepare)?;
@@ -122,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The limit of open files"))?;
     // Servers that left their process group.
     let _descendants = Descendants;
-    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
     let logs = &arguments.out.join("logs");
     let runner = Runner { patience: arguments.patience, jobs, logs, expected: committed.as_ref(), interrupt };
 
@@ -138,7 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let results = runner.run(servers, &cases);
     terminal::failures(&results);
-    files::write_all(&results, &arguments.out)?;
+    report::write_page(&results, &arguments.out.join("faults.html"))?;
     let table = Table::of(&results);
     if let Some(file) = &arguments.markdown {
         table.write(file)?;

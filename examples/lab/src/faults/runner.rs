@@ -6,9 +6,7 @@ use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
-
-use super::case::{Beside, Case, Failure, Finding, Stop, Verdict, cannot_run, fails};
+use super::case::{Beside, Case, Failure, Finding, Play, Stop, Verdict, cannot_run, fails};
 use super::client::Client;
 use super::report::table::Table;
 use super::report::terminal;
@@ -26,28 +24,20 @@ const PAUSE: Duration = Duration::from_secs(10);
 const NO_PANIC: &str = "no holder of the lock panics";
 
 /// What came of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Results {
     /// Whether Ctrl-C ended the run before its end.
     pub interrupted: bool,
-    #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub took: Duration,
     pub servers: Vec<Candidate>,
-    #[serde(rename = "cases")]
     pub rows: Vec<Row>,
 }
 
-fn as_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(time.as_secs_f64())
-}
-
 /// One case, and what each server did.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Row {
-    #[serde(flatten)]
     pub case: Case,
     /// Whether it is the first of its group in this run.
-    #[serde(skip)]
     pub is_first: bool,
     /// In the order of the servers.
     pub findings: Vec<Finding>,
@@ -56,14 +46,14 @@ pub struct Row {
 impl Results {
     /// Whether no case failed, and none was left without a verdict.
     pub fn are_good(&self) -> bool {
-        let verdicts = self.rows.iter().flat_map(|row| &row.findings).map(|finding| finding.verdict);
+        let verdicts = self.rows.iter().flat_map(|row| &row.findings).map(Finding::verdict);
         verdicts.into_iter().all(|verdict| matches!(verdict, Verdict::Passes | Verdict::NotApplicable))
     }
 
     /// How often each server got each verdict, in the order of [`Verdict::ALL`].
     pub fn counts(&self) -> Vec<[usize; 4]> {
         let count = |index: usize, verdict: Verdict| {
-            self.rows.iter().filter(|row| row.findings[index].verdict == verdict).count()
+            self.rows.iter().filter(|row| row.findings[index].verdict() == verdict).count()
         };
         (0..self.servers.len()).map(|index| Verdict::ALL.map(|verdict| count(index, verdict))).collect()
     }
@@ -103,21 +93,21 @@ impl Runner<'_> {
             bar.set_message(format!("{} {}", case.number, case.name));
             let taken = places.take(case.play.beside);
             drop(next);
-            let mut finding = self.judge(server, case);
+            let mut finding = self.judge(server, &case.name, &case.play);
             drop(taken);
             let expected = self.expected.and_then(|committed| committed.verdict(&case.name, &server.name));
             for _ in 0..RETRIES {
-                if expected.is_none_or(|expected| finding.verdict == expected) {
+                if expected.is_none_or(|expected| finding.verdict() == expected) {
                     break;
                 }
                 // Beside other work, a client or a server can be too slow to judge.
                 let _next = trials.lock().expect(NO_PANIC);
                 let _all = places.take(Beside::None);
                 self.interrupt.wait(PAUSE).ok()?;
-                let sign = finding.verdict.sign();
+                let sign = finding.verdict().sign();
                 let again = format!("{}, {}: {sign} came, and is judged again", case.name, server.name);
                 bar.suspend(|| complain(again));
-                finding = self.judge(server, case);
+                finding = self.judge(server, &case.name, &case.play);
             }
             if self.interrupt.is_asked() {
                 return None;
@@ -166,59 +156,53 @@ impl Runner<'_> {
         });
     }
 
-    fn judge(&self, server: &Candidate, case: &Case) -> Finding {
-        if case.play.needs_process && matches!(server.origin, Origin::Address(_)) {
-            let why = "it needs the server's process, and only an address is known".to_owned();
-            return Finding::new(&server.name, Err(Stop::NotApplicable(why)), Duration::ZERO);
-        }
+    fn judge(&self, server: &Candidate, name: &str, play: &Play) -> Finding {
         let start = Instant::now();
-        let more = server.more.filter(|(name, _)| *name == case.name).map(|(_, more)| more);
-        let trial = self.trial(server, more, case.play.setup, &case.name);
-        let outcome = trial.and_then(|trial| trial.explained(case.play.run(&trial)));
-        Finding::new(&server.name, outcome, start.elapsed())
+        let outcome = if play.needs_process && matches!(server.origin, Origin::Address(_)) {
+            let why = "it needs the server's process, and only an address is known".to_owned();
+            Err(Stop::NotApplicable(why))
+        } else {
+            let trial = self.trial(server, play.setup, name);
+            trial.and_then(|trial| trial.explained(play.run(&trial)))
+        };
+        Finding { server: server.name.clone(), outcome, took: start.elapsed() }
     }
 
     /// Why servers cannot be tested, a line for each: one does not start, ends, or greets in another way than its description
     /// says.
     pub fn objections(&self, servers: &[Candidate]) -> Vec<String> {
+        let play = Play::new("start", |trial| Client::greeted(trial).map(drop));
         let mut objections = Vec::new();
         self.ending_all_servers(|| {
             for server in servers {
-                let objection = self.objection(server).err();
-                objections.extend(objection.map(|why| format!("{}: {why}", server.name)));
+                let why = match self.judge(server, play.name, &play).outcome {
+                    Ok(_) => continue,
+                    Err(Stop::Fails(Failure { expected, came })) => {
+                        format!("expected: {expected}; came: {came}")
+                    }
+                    Err(Stop::NotApplicable(why) | Stop::CannotRun(why)) => why,
+                };
+                objections.push(format!("{}: {why}", server.name));
             }
         });
         objections
     }
 
-    fn objection(&self, server: &Candidate) -> Result<(), String> {
-        let trial = self.trial(server, None, Setup::Plain, "start").map_err(in_words)?;
-        let client = trial.explained(Client::connect(&trial)).map_err(in_words)?;
-        trial.explained(client.greeting()).map_err(|stop| {
-            let is_alive = trial.server.death_within(Duration::ZERO).is_none();
-            let hint = if is_alive { " (--banner describes the greeting)" } else { "" };
-            format!("{}{hint}", in_words(stop))
-        })
-    }
-
-    fn trial(&self, server: &Candidate, more: Option<&str>, setup: Setup, case: &str) -> Result<Trial, Stop> {
+    fn trial(&self, server: &Candidate, setup: Setup, case: &str) -> Result<Trial, Stop> {
         let mut origin = server.origin.clone();
-        if let Origin::Command(words) = &mut origin {
-            words.extend(more.map(str::to_owned));
+        if let (Origin::Command(words), Some((name, more))) = (&mut origin, server.more)
+            && name == case
+        {
+            words.push(more.to_owned());
         }
         let log = self.logs.join(format!("{case} {}.log", server.name).replace(' ', "-"));
-        let started = Server::start(&origin, setup, &log, &self.interrupt).map_err(|failure| {
-            let end = match &failure {
-                NoServer::DiedAtStart(death) => death.to_string(),
-                failure => failure.to_string(),
-            };
-            match failure {
-                NoServer::DiedAtStart(_) | NoServer::NeverListened if setup != Setup::Plain => {
-                    fails("the server starts and listens", end)
+        let started =
+            Server::start(&origin, setup, &log, &self.interrupt).map_err(|failure| match failure {
+                NoServer::Unusable(why) if setup != Setup::Plain => {
+                    fails("the server starts and listens", why)
                 }
-                _ => cannot_run(end),
-            }
-        })?;
+                failure => cannot_run(failure.to_string()),
+            })?;
         let deadline = Instant::now() + LIMIT;
         let (protocol, interrupt) = (server.protocol.clone(), self.interrupt.clone());
         Ok(Trial { server: started, protocol, patience: self.patience, deadline, interrupt })
@@ -262,12 +246,5 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         *self.0.free.lock().expect(NO_PANIC) += self.1;
         self.0.freed.notify_all();
-    }
-}
-
-fn in_words(stop: Stop) -> String {
-    match stop {
-        Stop::Fails(Failure { expected, came }) => format!("expected: {expected}; came: {came}"),
-        Stop::NotApplicable(why) | Stop::CannotRun(why) => why,
     }
 }

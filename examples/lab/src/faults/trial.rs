@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::case::{Checked, Failure, Stop, cannot_run};
+use super::case::{Checked, Stop, cannot_run};
 use super::client::Client;
 use crate::support::{ChildGuard, Interrupt, Process, Protocol, Server, usage};
 
@@ -68,23 +68,23 @@ impl Trial {
     }
 
     /// The outcome, and how the process ended if that is why the case fails. A moment later the kernel may show it.
-    pub fn explained<T>(&self, outcome: Checked<T>) -> Checked<T> {
-        let explain = |failure: &mut Failure| {
-            if let Some(death) = self.server.death_within(Duration::from_millis(20))
-                && !failure.came.contains(&death.to_string())
-            {
-                failure.came.extend(["; ", &death.to_string()]);
-            }
-        };
-        outcome.map_err(|stop| stop.change(explain))
+    pub fn explained<T>(&self, mut outcome: Checked<T>) -> Checked<T> {
+        if let Err(Stop::Fails(failure)) = &mut outcome
+            && let Some(death) = self.server.death_within(Duration::from_millis(20))
+            && !failure.came.contains(&death)
+        {
+            failure.came.extend(["; ", &death]);
+        }
+        outcome
     }
 
     /// One more client is greeted and answered.
     pub fn serves_the_next(&self) -> Checked {
-        let served = Client::greeted(self).and_then(|client| client.ask(b"are you there?\n"));
-        served.map_err(|stop| {
-            stop.change(|failure| failure.expected.insert_str(0, "the next client is served: "))
-        })
+        let mut served = Client::greeted(self).and_then(|client| client.ask(b"are you there?\n"));
+        if let Err(Stop::Fails(failure)) = &mut served {
+            failure.expected.insert_str(0, "the next client is served: ");
+        }
+        served
     }
 
     /// Connects this many clients, each greeted and answered once; all stay open.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use crate::support::words;
 
@@ -13,16 +14,16 @@ use crate::support::words;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Server processes
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=10_000))]
-    pub processes: u32,
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = up_to(1000))]
+    pub processes: usize,
 
     /// Open sessions
-    #[arg(long, value_name = "S", default_value_t = 8000, value_parser = value_parser!(u32).range(1..=100_000_000))]
-    pub sessions: u32,
+    #[arg(long, value_name = "S", default_value_t = 8000, value_parser = up_to(100_000_000))]
+    pub sessions: usize,
 
     /// Sessions with a line each tenth of a second; at most all of them
     #[arg(long, value_name = "N", default_value_t = 100)]
-    pub active: u32,
+    pub active: usize,
 
     /// How long they send before one process drains
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = |text: &str| words::seconds(text, 0.1..=3600.0))]
@@ -33,6 +34,10 @@ pub struct Arguments {
     pub port: u16,
 
     /// Client processes, if you want more than the sessions need
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
-    pub clients: u32,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = up_to(10_000))]
+    pub clients: usize,
+}
+
+fn up_to(most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most)
 }

@@ -1,20 +1,22 @@
 //! A client process: its share of the sessions on one thread. A thread of its own reads the orders and wakes the loop.
 //! Reports are short, and the parent always reads.
 
+use std::io;
 use std::iter::Peekable;
-use std::sync::mpsc::TryRecvError;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use mio::Token;
+use mio::{Registry, Token, Waker};
 
 use crate::fleet::message::{Lines, Order, Report, Share, Tally};
-use crate::fleet::orders::{self, Orders};
 use crate::fleet::plan::PORTS;
 use crate::support::load::client::{Answered, News, Part};
 use crate::support::load::schedule::regular;
 use crate::support::load::{Sessions, Sources};
-use crate::support::{Failure, latency};
+use crate::support::{Failure, latency, try_to_say};
 
 /// How often each active session sends a line: faster than people type.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -27,7 +29,7 @@ const ORDERS: Token = Token(usize::MAX - 1);
 pub fn run(share: &Share) -> Result<(), Failure> {
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The open-file limit"))?;
     let sessions = Sessions::new(share.target, Sources::new(share.source, 1, PORTS))?;
-    let orders = orders::follow(sessions.registry(), ORDERS).map_err(Failure::system("The orders"))?;
+    let orders = follow(sessions.registry(), ORDERS).map_err(Failure::system("The orders"))?;
     let clients = Clients {
         share,
         orders,
@@ -76,12 +78,12 @@ enum Step {
 
 impl Clients<'_> {
     fn run(mut self) -> Result<(), Failure> {
-        orders::report(&Report::Ready)?;
+        report(&Report::Tally(self.tally.clone()))?;
         loop {
             let report = (self.tally != self.reported).then(|| self.reported_at + REPORTING);
             let limit = report.map(|report| report.saturating_duration_since(Instant::now()));
             let due = self.lines.as_mut().and_then(|lines| Some(lines.peek()?.0));
-            for (place, is_closing) in self.sessions.wait(limit, due)?.ready {
+            for (place, is_closing) in self.sessions.wait(limit, due)?.0 {
                 if Token(place) != ORDERS {
                     self.serve(place, is_closing);
                 } else if !self.obey()? {
@@ -101,19 +103,16 @@ impl Clients<'_> {
                 // The parent has ended.
                 Err(TryRecvError::Disconnected) => return Ok(false),
                 Err(TryRecvError::Empty) => return Ok(true),
-                Ok(Order::Open) => {
-                    self.sessions.reserve(self.share.sessions);
-                    self.step = Step::Opening;
-                }
+                Ok(Order::Open) => self.step = Step::Opening,
                 Ok(Order::Send) => {
                     let start = Instant::now();
-                    let lines = regular(INTERVAL, self.share.active as usize, Duration::MAX);
+                    let lines = regular(INTERVAL, self.share.active, Duration::MAX);
                     let lines = lines.map(move |line| (start + line.due, line.session));
                     self.lines = Some((Box::new(lines) as Box<dyn Iterator<Item = _>>).peekable());
                 }
                 Ok(Order::Mark) => {
                     self.marked = Some(Instant::now());
-                    orders::report(&Report::Marked(self.lines_at_mark()))?;
+                    report(&Report::Marked(self.lines_at_mark()))?;
                     self.latencies.reset();
                 }
                 Ok(Order::CallRoll) => (self.lines, self.step) = (None, Step::Calling(0)),
@@ -125,7 +124,7 @@ impl Clients<'_> {
         let recorded = self.latencies.iter_recorded();
         let latencies = recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
         let (mut waiting, mut oldest) = (0, Duration::ZERO);
-        for place in 0..self.sessions.len().min(self.share.active as usize) {
+        for place in 0..self.sessions.len().min(self.share.active) {
             if let Some(client) = self.sessions.client(place) {
                 waiting += client.unanswered();
                 oldest = oldest.max(client.oldest().map_or(Duration::ZERO, |due| due.elapsed()));
@@ -170,8 +169,7 @@ impl Clients<'_> {
 
     fn open(&mut self) {
         let place = self.sessions.len();
-        let part = if place < self.share.active as usize { Part::Lines } else { Part::Talk };
-        match self.sessions.open(place, part, self.share.first + place) {
+        match self.sessions.open(place, Part::Lines, self.share.first + place) {
             Ok(()) => self.in_flight += 1,
             Err(failure) => {
                 self.sessions.remove(place);
@@ -261,10 +259,38 @@ impl Clients<'_> {
 
     fn report(&mut self) -> Result<(), Failure> {
         if self.tally != self.reported && self.reported_at.elapsed() >= REPORTING {
-            orders::report(&Report::Tally(self.tally.clone()))?;
+            report(&Report::Tally(self.tally.clone()))?;
             self.reported = self.tally.clone();
             self.reported_at = Instant::now();
         }
         Ok(())
     }
+}
+
+/// The orders, in their order, and what wakes the loop for them: a dropped waker would take its last wake with it.
+type Orders = (Receiver<Order>, Arc<Waker>);
+
+/// Reads orders in a thread of its own, which wakes the loop for each and for their end.
+fn follow(registry: &Registry, token: Token) -> io::Result<Orders> {
+    let waker = Arc::new(Waker::new(registry, token)?);
+    let (sender, received) = channel();
+    let orders = (received, Arc::clone(&waker));
+    thread::spawn(move || {
+        let lines = io::stdin().lines().map_while(Result::ok);
+        for order in lines.map_while(|line| serde_json::from_str(&line).ok()) {
+            if sender.send(order).is_err() {
+                return;
+            }
+            // After a failed wake, the next one brings this order too.
+            let _ = waker.wake();
+        }
+        drop(sender);
+        let _ = waker.wake();
+    });
+    Ok(orders)
+}
+
+/// Sends a report to the parent.
+fn report(report: &Report) -> Result<(), Failure> {
+    try_to_say(serde_json::to_string(report).expect("a report has no keys but strings"))
 }

@@ -1,13 +1,14 @@
 //! The client processes, seen from the parent: their orders and their reports.
 
 use std::env;
-use std::io::{self, PipeWriter, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter, Write};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fleet::message::{Lines, Order, Report, Share, Tally};
-use crate::support::{ChildGuard, Failure, Interrupt, count, many, read_lines};
+use crate::support::{ChildGuard, Failure, Interrupt, count, many};
 
 /// Without news for so long, the awaited report will not come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,10 +27,8 @@ pub struct Crowd {
 struct Client {
     process: ChildGuard,
     orders: PipeWriter,
-    /// It waits for orders. Before that, its memory still grows.
-    ready: bool,
-    /// Its last report.
-    tally: Tally,
+    /// Its last report. The first one says that it waits for orders: before that, its memory still grows.
+    tally: Option<Tally>,
     /// The lines at the last mark, until they are taken.
     lines: Option<Lines>,
 }
@@ -43,7 +42,9 @@ impl Crowd {
         let clients = clients.map_err(Failure::system("A client process"))?;
         let sessions = shares.iter().map(|share| share.sessions).sum();
         let mut crowd = Self { clients, reports, sessions, interrupt: interrupt.clone() };
-        crowd.wait_for_each("the client processes", |client| client.ready)?;
+        crowd.wait_until("the client processes", |crowd| {
+            crowd.clients.iter().all(|client| client.tally.is_some())
+        })?;
         Ok(crowd)
     }
 
@@ -59,24 +60,28 @@ impl Crowd {
 
     /// What has become of all sessions so far.
     pub fn tally(&self) -> Tally {
-        self.clients.iter().fold(Tally::default(), |sum, client| sum.and(&client.tally))
+        self.clients.iter().flat_map(|client| &client.tally).fold(Tally::default(), Tally::and)
     }
 
     /// Waits until `done` holds for the tally, and returns the tally. A lost session ends the wait with an error.
     pub fn wait_for(&mut self, what: &str, mut done: impl FnMut(&Tally) -> bool) -> Result<Tally, Failure> {
-        let mut tally = self.tally();
-        let mut news = Instant::now();
-        while !done(&tally) {
+        self.wait_until(what, |crowd| done(&crowd.tally()))?;
+        Ok(self.tally())
+    }
+
+    fn wait_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) -> Result<(), Failure> {
+        let (mut last, mut news) = (self.tally(), Instant::now());
+        while !done(self) {
             self.hear(Interrupt::TICK)?;
             let now = self.tally();
-            if now != tally {
-                news = Instant::now();
+            if now != last {
+                (last, news) = (now, Instant::now());
             } else if news.elapsed() > PATIENCE {
-                return Err(silent(what));
+                let silence = format!("nothing new within {PATIENCE:?}, while waiting for {what}");
+                return Err(Failure::Silent(silence));
             }
-            tally = now;
         }
-        Ok(tally)
+        Ok(())
     }
 
     /// Lets the clients go on for some time.
@@ -91,37 +96,24 @@ impl Crowd {
     /// Sets a mark, and returns how the lines since the last one were answered.
     pub fn mark(&mut self) -> Result<Lines, Failure> {
         self.order(&Order::Mark)?;
-        self.wait_for_each("the latencies", |client| client.lines.is_some())?;
+        self.wait_until("the latencies", |crowd| crowd.clients.iter().all(|client| client.lines.is_some()))?;
         let lines = self.clients.iter_mut().filter_map(|client| client.lines.take());
         Ok(lines.reduce(Lines::and).unwrap_or_default())
-    }
-
-    /// Waits until it holds for each client process.
-    fn wait_for_each(&mut self, what: &str, holds: impl Fn(&Client) -> bool) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.clients.iter().all(&holds) {
-            if Instant::now() > deadline {
-                return Err(silent(what));
-            }
-            self.hear(Interrupt::TICK)?;
-        }
-        Ok(())
     }
 
     /// Takes in one report, if one comes within `patience`.
     fn hear(&mut self, patience: Duration) -> Result<(), Failure> {
         self.interrupt.check()?;
         match self.reports.recv_timeout(patience) {
-            Ok((number, Some(Report::Ready))) => self.clients[number].ready = true,
             Ok((number, Some(Report::Tally(tally)))) => {
-                self.clients[number].tally = tally;
+                self.clients[number].tally = Some(tally);
                 return self.check();
             }
             Ok((number, Some(Report::Marked(lines)))) => self.clients[number].lines = Some(lines),
-            Ok((number, None)) => return Err(Failure::died(format!("client process {number}"))),
+            Ok((number, None)) => return Err(Failure::Died(format!("client process {number} has ended"))),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Failure::died("every client process".to_owned()));
+                return Err(Failure::Died("every client process has ended".to_owned()));
             }
         }
         Ok(())
@@ -136,10 +128,6 @@ impl Crowd {
     }
 }
 
-fn silent(what: &str) -> Failure {
-    Failure::Silent(format!("nothing new within {PATIENCE:?}, while waiting for {what}"))
-}
-
 impl Client {
     fn start(number: usize, share: &Share, reports: Sender<(usize, Option<Report>)>) -> io::Result<Self> {
         let (stdin, orders) = io::pipe()?;
@@ -147,13 +135,13 @@ impl Client {
         let mut command = Command::new(env::current_exe()?);
         command.args(["fleet-client", &serde_json::to_string(share)?]).stdin(stdin).stdout(stdout);
         let process = ChildGuard::spawn(&mut command)?;
-        // It fails when the parent ends.
-        read_lines(output, move |line| {
-            let report = line.and_then(|line| serde_json::from_str(&line).ok());
-            let is_last = report.is_none();
-            reports.send((number, report)).is_ok() && !is_last
+        // The client never waits for the parent. The last message says that there are no more. It fails when the parent ends.
+        thread::spawn(move || {
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            let all = lines.map_while(|line| serde_json::from_str(&line).ok()).map(Some).chain([None]);
+            all.map(|report| reports.send((number, report))).all(|sent| sent.is_ok())
         });
-        Ok(Self { process, orders, ready: false, tally: Tally::default(), lines: None })
+        Ok(Self { process, orders, tally: None, lines: None })
     }
 
     fn send(&mut self, order: &Order) -> Result<(), Failure> {

@@ -29,12 +29,12 @@ pub struct Share {
     pub target: SocketAddr,
     /// The address to connect from. No other client process uses it, so all its ports are free.
     pub source: Ipv4Addr,
-    /// The number of the first session. Each sends its number, so that no answer fits another session.
+    /// The number of the first session. A number is a place in the text, so that no answer fits a neighbour.
     pub first: usize,
     /// How many sessions.
     pub sessions: usize,
     /// How many of them are active.
-    pub active: u32,
+    pub active: usize,
     /// How many sessions may wait for the banner, or for the answer to a roll call, at a time.
     pub in_flight: usize,
 }
@@ -47,8 +47,6 @@ pub fn share(text: &str) -> Result<Share, String> {
 /// From a client process to the parent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
-    /// The process runs, and waits for orders.
-    Ready,
     /// What has become of its sessions.
     Tally(Tally),
     /// How the lines since the last mark were answered.

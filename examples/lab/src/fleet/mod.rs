@@ -26,10 +26,8 @@
 mod arguments;
 mod client;
 mod crowd;
-mod limits;
 mod memory;
 mod message;
-mod orders;
 mod plan;
 mod server;
 mod show;

@@ -1,10 +1,14 @@
 //! How many sessions each process gets, and whether this machine has what that takes. It is known before any process
 //! starts.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use crate::fleet::limits::Limits;
+use okloop::Config;
+use procfs::{Current, Meminfo};
+
+use crate::fleet::arguments::Arguments;
 use crate::fleet::message::Share;
 use crate::support::{Failure, bytes, count};
 
@@ -25,21 +29,39 @@ const PROCESS_MEMORY: u64 = 4 * 1024 * 1024;
 /// share, which chance exceeds once in 3 million times.
 const DEVIATIONS: usize = 5;
 
-/// What is wanted.
-#[derive(Debug, Clone, Copy)]
-pub struct Wish {
-    /// Server processes.
-    pub processes: usize,
-    /// Open sessions.
-    pub sessions: usize,
-    /// How many of them are active.
-    pub active: u32,
-    /// Client processes, at least.
-    pub clients: usize,
+/// The limits that decide how many sessions fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open files that one process may have (the hard limit of `RLIMIT_NOFILE`).
+    pub process_files: u64,
+    /// Open files that all processes together may still have (`fs.file-nr`, `fs.file-max`).
+    pub system_files: u64,
+    /// Bytes of memory that are left (`MemAvailable`).
+    pub memory: u64,
+    /// Finished handshakes that may wait for one listening socket: its backlog, capped by `net.core.somaxconn`.
+    pub accept_queue: u64,
+}
+
+impl Limits {
+    /// The limits of this machine.
+    pub fn here() -> Result<Self, Failure> {
+        let process_files =
+            rlimit::Resource::NOFILE.get_hard().map_err(Failure::system("The open-file limit"))?;
+        let unknown = |what: &'static str| move |error| Failure::System(format!("{what}: {error}"));
+        let files = procfs::sys::fs::file_nr().map_err(unknown("fs.file-nr"))?;
+        let memory = Meminfo::current().map_err(unknown("/proc/meminfo"))?;
+        let accept_queue = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+        Ok(Self {
+            process_files,
+            system_files: files.max.saturating_sub(files.allocated),
+            memory: memory.mem_available.unwrap_or(memory.mem_free),
+            accept_queue: accept_queue.trim().parse().unwrap_or(128).min(Config::default().backlog.into()),
+        })
+    }
 }
 
 /// Splits the sessions among client processes with an address each, or says what is missing for it.
-pub fn shares(wish: Wish, target: SocketAddr, limits: &Limits) -> Result<Vec<Share>, Failure> {
+pub fn shares(wish: &Arguments, target: SocketAddr, limits: &Limits) -> Result<Vec<Share>, Failure> {
     check_servers(wish, limits)?;
     // Each client process has the ports of one address.
     let capacity = capacity(limits).min(PORTS.len());
@@ -50,15 +72,15 @@ pub fn shares(wish: Wish, target: SocketAddr, limits: &Limits) -> Result<Vec<Sha
     // handshake that finds the queue full, and repeat it after a second.
     let accept_queue = usize::try_from(limits.accept_queue).unwrap_or(usize::MAX);
     let in_flight = (accept_queue / clients).clamp(1, IN_FLIGHT);
-    let active_of =
-        |client| u32::try_from(share_of(client, clients, wish.active as usize)).unwrap_or(u32::MAX);
+    let active = wish.active.min(wish.sessions);
     Ok((0..clients)
-        .map(|client| Share {
+        .zip(FIRST_SOURCE.to_bits()..)
+        .map(|(client, source)| Share {
             target,
-            source: source(client),
+            source: Ipv4Addr::from_bits(source),
             first: start_of(client, clients, wish.sessions),
             sessions: share_of(client, clients, wish.sessions),
-            active: active_of(client),
+            active: share_of(client, clients, active),
             in_flight,
         })
         .collect())
@@ -70,8 +92,8 @@ fn largest(sessions: usize, processes: usize) -> usize {
     if processes == 1 { mean } else { mean + DEVIATIONS * mean.isqrt() }
 }
 
-fn check_servers(wish: Wish, limits: &Limits) -> Result<(), Failure> {
-    let (capacity, Wish { processes, sessions, .. }) = (capacity(limits), wish);
+fn check_servers(wish: &Arguments, limits: &Limits) -> Result<(), Failure> {
+    let (capacity, &Arguments { processes, sessions, .. }) = (capacity(limits), wish);
     let fits = |processes: &usize| largest(sessions, *processes) <= capacity;
     if fits(&processes) {
         return Ok(());
@@ -90,37 +112,23 @@ fn capacity(limits: &Limits) -> usize {
     usize::try_from(limits.process_files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX)
 }
 
-fn check_machine(wish: Wish, clients: usize, limits: &Limits) -> Result<(), Failure> {
+fn check_machine(wish: &Arguments, clients: usize, limits: &Limits) -> Result<(), Failure> {
     let sessions = wish.sessions as u64;
     let processes = (wish.processes + clients) as u64;
     let files = 2 * sessions + processes * RESERVED_FILES;
     let memory = sessions * SESSION_MEMORY + processes * PROCESS_MEMORY;
-    // A pipe from each server, and a pipe each way to each client process.
-    let pipes = (wish.processes + 2 * clients) as u64 + RESERVED_FILES;
-    let (wanted, allowed) = (count(sessions), limits.process_files);
-    let missing = if pipes > allowed {
-        format!("{processes} processes take {pipes} open files here to guide them, and {allowed} are allowed")
-    } else if files > limits.system_files {
+    let wanted = count(sessions);
+    let missing = if files > limits.system_files {
         let (files, left) = (count(files), count(limits.system_files));
         format!("{wanted} sessions are {files} open files at both ends, and fs.file-max leaves {left}")
     } else if memory > limits.memory {
         let (memory, left) = (bytes(memory as f64), bytes(limits.memory as f64));
         let taken = format!("{wanted} sessions and {processes} processes take up to {memory} at both ends");
         format!("{taken}, and {left} are available")
-    } else if let Some(room) = limits.tracked.filter(|room| *room < sessions) {
-        let left = format!("the {} that net.netfilter.nf_conntrack_max leaves to be tracked", count(room));
-        format!("{wanted} sessions are more than {left}")
     } else {
         return Ok(());
     };
     Err(Failure::Impossible(missing))
-}
-
-/// The address of a client process: 127.0.0.2 and on.
-fn source(client: usize) -> Ipv4Addr {
-    let offset =
-        u32::try_from(client).expect("there are fewer client processes than addresses in 127.0.0.0/8");
-    Ipv4Addr::from_bits(FIRST_SOURCE.to_bits() + offset)
 }
 
 /// Where the share of one of `parts` in `whole` begins. The shares differ by one at most.
@@ -134,27 +142,31 @@ fn share_of(part: usize, parts: usize, whole: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const MACHINE: Limits = Limits {
-        process_files: 20_000,
-        system_files: 2_466_170,
-        memory: 23 << 30,
-        accept_queue: 4096,
-        tracked: None,
+    const MACHINE: Limits =
+        Limits { process_files: 20_000, system_files: 2_466_170, memory: 23 << 30, accept_queue: 4096 };
+    const MILLION: Arguments = Arguments {
+        processes: 53,
+        sessions: 1_000_000,
+        active: 1000,
+        clients: 1,
+        seconds: Duration::ZERO,
+        port: 8888,
     };
-    const MILLION: Wish = Wish { processes: 53, sessions: 1_000_000, active: 1000, clients: 1 };
 
-    fn plan(wish: Wish, limits: &Limits) -> Result<Vec<Share>, String> {
+    fn plan(wish: &Arguments, limits: &Limits) -> Result<Vec<Share>, String> {
         shares(wish, SocketAddr::from(([127, 0, 0, 1], 8888)), limits).map_err(|failure| failure.to_string())
     }
 
     #[test]
     fn a_million_fits_on_a_machine_of_24_gib() {
-        let shares = plan(MILLION, &MACHINE).unwrap();
+        let shares = plan(&MILLION, &MACHINE).unwrap();
         assert_eq!(shares.len(), 51);
         assert_eq!(shares.iter().map(|share| share.sessions).sum::<usize>(), 1_000_000);
-        assert_eq!(shares.iter().map(|share| share.active).sum::<u32>(), 1000);
+        assert_eq!(shares.iter().map(|share| share.active).sum::<usize>(), 1000);
         assert!(shares.iter().all(|share| share.sessions + 64 <= 20_000));
         assert!(shares.windows(2).all(|pair| pair[0].first + pair[0].sessions == pair[1].first));
         assert!(shares.windows(2).all(|pair| pair[0].source < pair[1].source));
@@ -163,10 +175,10 @@ mod tests {
 
     #[test]
     fn too_few_processes_are_told_how_many_would_do() {
-        let failure = plan(Wish { processes: 50, ..MILLION }, &MACHINE).unwrap_err();
+        let failure = plan(&Arguments { processes: 50, ..MILLION }, &MACHINE).unwrap_err();
         assert!(failure.contains("up to 20705 each"), "{failure}");
         assert!(failure.ends_with("serves 19936; --processes 52 is enough"), "{failure}");
-        assert!(plan(Wish { processes: 52, ..MILLION }, &MACHINE).is_ok());
+        assert!(plan(&Arguments { processes: 52, ..MILLION }, &MACHINE).is_ok());
     }
 
     #[test]
@@ -175,25 +187,17 @@ mod tests {
             (Limits { process_files: 64, ..MACHINE }, "serves 0"),
             (Limits { system_files: 2_000_000, ..MACHINE }, "fs.file-max leaves 2,000,000"),
             (Limits { memory: 4 << 30, ..MACHINE }, "4.0 GiB are available"),
-            (Limits { tracked: Some(262_144), ..MACHINE }, "more than the 262,144"),
         ];
         for (limits, complaint) in poor {
-            let failure = plan(MILLION, &limits).unwrap_err();
+            let failure = plan(&MILLION, &limits).unwrap_err();
             assert!(failure.contains(complaint), "{failure}");
         }
     }
 
     #[test]
-    fn more_processes_than_pipes_are_refused() {
-        let crowded = Wish { processes: 10_000, clients: 5000, ..MILLION };
-        let failure = plan(crowded, &MACHINE).unwrap_err();
-        assert!(failure.contains("15000 processes take 20064 open files here"), "{failure}");
-    }
-
-    #[test]
     fn there_are_no_more_client_processes_than_sessions() {
-        let few = Wish { processes: 1, sessions: 3, active: 3, clients: 8 };
-        let shares = plan(few, &MACHINE).unwrap();
+        let few = Arguments { processes: 1, sessions: 3, active: 3, clients: 8, ..MILLION };
+        let shares = plan(&few, &MACHINE).unwrap();
         assert!(shares.iter().all(|share| (share.sessions, share.active) == (1, 1)));
     }
 }

@@ -1,6 +1,7 @@
 //! The run of a fleet in its order, and what it prints.
 
 use std::mem;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,14 @@ use indicatif::{ProgressBar, ProgressFinish};
 
 use crate::fleet::arguments::Arguments;
 use crate::fleet::crowd::Crowd;
-use crate::fleet::limits::Limits;
 use crate::fleet::memory::Memory;
 use crate::fleet::message::{Order, Share, Tally};
-use crate::fleet::plan::{self, Wish};
-use crate::fleet::server::{self, Port, Server};
-use crate::support::{Failure, Interrupt, Machine, bytes, count, many, progress, thousands, time};
+use crate::fleet::plan::{self, Limits};
+use crate::fleet::server::Server;
+use crate::support::server::free_port;
+use crate::support::{
+    Failure, Interrupt, bytes, count, is_listening, machine, many, programs, progress, thousands, time,
+};
 // If nothing reads what it prints, the run ends, and its processes with it.
 use crate::support::try_to_say as say;
 
@@ -27,23 +30,28 @@ const SETTLING: Duration = Duration::from_secs(2);
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The open-file limit"))?;
-    let port = Port::hold(arguments.port)?;
-    let wish = Wish {
-        processes: arguments.processes as usize,
-        sessions: arguments.sessions as usize,
-        active: arguments.active.min(arguments.sessions),
-        clients: arguments.clients as usize,
-    };
-    let shares = plan::shares(wish, port.address(), &Limits::here()?)?;
-    say(format_args!("Machine   {}", Machine::here()))?;
+    let address = address(arguments.port)?;
+    let shares = plan::shares(arguments, address, &Limits::here()?)?;
+    say(format_args!("Machine   {}", machine::description()))?;
 
-    let mut show = Show::begin(wish, &port, &shares, interrupt)?;
-    let result = show.go_on(arguments.seconds);
+    let mut show = Show::begin(arguments, address, &shares, interrupt)?;
+    let result = show.go_on();
     result.map_err(|failure| show.explain(failure))
 }
 
-struct Show {
-    wish: Wish,
+/// Where the servers listen. A port on which another program listens is refused, also with `SO_REUSEPORT`: the kernel would
+/// give it some of the sessions.
+fn address(port: u16) -> Result<SocketAddr, Failure> {
+    let port = if port == 0 { free_port().map_err(Failure::system("A free port"))? } else { port };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if is_listening(port) {
+        return Err(Failure::Impossible(format!("the fleet cannot have {address} to itself")));
+    }
+    Ok(address)
+}
+
+struct Show<'a> {
+    wish: &'a Arguments,
     interrupt: Interrupt,
     servers: Vec<Server>,
     crowd: Crowd,
@@ -51,13 +59,17 @@ struct Show {
     before: Option<Memory>,
 }
 
-impl Show {
+impl<'a> Show<'a> {
     /// Starts all processes, without a session yet.
-    fn begin(wish: Wish, port: &Port, shares: &[Share], interrupt: Interrupt) -> Result<Self, Failure> {
-        let (program, address) = (server::program(&interrupt)?, port.address());
-        let start = |number| Server::start(&program, number, address, wish.sessions);
-        let mut servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
-        servers.iter_mut().try_for_each(|server| server.wait_until_listening(&interrupt))?;
+    fn begin(
+        wish: &'a Arguments,
+        address: SocketAddr,
+        shares: &[Share],
+        interrupt: Interrupt,
+    ) -> Result<Self, Failure> {
+        programs::build([], &interrupt)?;
+        let start = |number| Server::start(number, address.port(), wish.sessions, &interrupt);
+        let servers: Vec<Server> = (0..wish.processes).map(start).collect::<Result<_, _>>()?;
         say(format_args!("Servers   {} on {address}", many(servers.len(), "process")))?;
 
         let crowd = Crowd::start(shares, &interrupt)?;
@@ -72,10 +84,10 @@ impl Show {
         Ok(show)
     }
 
-    fn go_on(&mut self, time: Duration) -> Result<(), Failure> {
+    fn go_on(&mut self) -> Result<(), Failure> {
         self.open()?;
         self.spread()?;
-        self.send_lines(time)?;
+        self.send_lines(self.wish.seconds)?;
         self.memory()?;
         self.drain_one()?;
         if !self.servers.is_empty() {
@@ -122,9 +134,7 @@ impl Show {
             open.iter().map(|&open| count(open).to_string()).collect::<Vec<_>>().join(" + ")
         } else {
             open.sort_unstable();
-            let [least, quarter, three_quarters, most] =
-                [0, open.len() / 4, open.len() * 3 / 4, open.len() - 1].map(|place| count(open[place]));
-            format!("{least} to {most} a process, half of them from {quarter} to {three_quarters}")
+            format!("{} to {} a process", count(open[0]), count(open[open.len() - 1]))
         };
         say(format_args!("Spread    {} open: {shares}", many(total, "session")))
     }

@@ -14,12 +14,12 @@ mod threads;
 mod tokio;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use ::tokio::runtime::Builder;
 use clap::{Args, ValueEnum};
-use socket2::{Domain, Socket, Type};
+use socket2::SockRef;
 
 use crate::support::{CHUNK, Failure, PREFIX, complain, say};
 
@@ -74,12 +74,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    // A restarted server can bind its port while the kernel remembers the sessions of the one before (TIME_WAIT).
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
 }
 
 /// Puts the answers to all chunks of `received` into `answers`, for one write.

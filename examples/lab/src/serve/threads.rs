@@ -21,8 +21,17 @@ pub fn serve_each<S: FnOnce() -> io::Result<()> + Send + 'static>(
     mut new_session: impl FnMut(TcpStream) -> S,
 ) -> io::Result<()> {
     loop {
-        match accept(listener, &mut new_session) {
-            Ok(()) => {}
+        let accepted = listener.accept().and_then(|(client, address)| {
+            say(format_args!("Connected with {address}"));
+            let session = new_session(client);
+            thread::Builder::new().spawn(move || {
+                if let Err(error) = session() {
+                    complain(format_args!("Session with {address} ended: {error}"));
+                }
+            })
+        });
+        match accepted {
+            Ok(_) => {}
             // This client has left the queue. The next one need not wait.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -31,21 +40,6 @@ pub fn serve_each<S: FnOnce() -> io::Result<()> + Send + 'static>(
             }
         }
     }
-}
-
-fn accept<S: FnOnce() -> io::Result<()> + Send + 'static>(
-    listener: &TcpListener,
-    new_session: &mut impl FnMut(TcpStream) -> S,
-) -> io::Result<()> {
-    let (client, address) = listener.accept()?;
-    say(format_args!("Connected with {address}"));
-    let session = new_session(client);
-    thread::Builder::new().spawn(move || {
-        if let Err(error) = session() {
-            complain(format_args!("Session with {address} ended: {error}"));
-        }
-    })?;
-    Ok(())
 }
 
 fn converse(mut client: &TcpStream) -> io::Result<()> {

@@ -20,36 +20,32 @@ pub fn serve(runtime: Builder, listener: StdListener) -> io::Result<()> {
 pub fn serve_each<S: Future<Output = io::Result<()>> + Send + 'static>(
     mut runtime: Builder,
     listener: StdListener,
-    new_session: impl FnMut(TcpStream) -> S + Send + 'static,
+    mut new_session: impl FnMut(TcpStream) -> S + Send + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = runtime.enable_all().build()?;
-    // The accepting is a task too: it then runs on the same threads as the sessions.
-    runtime.block_on(runtime.spawn(accept(listener, new_session)))?
-}
-
-async fn accept<S: Future<Output = io::Result<()>> + Send + 'static>(
-    listener: StdListener,
-    mut new_session: impl FnMut(TcpStream) -> S,
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    loop {
-        match listener.accept().await {
-            Ok((client, address)) => {
-                say(format_args!("Connected with {address}"));
-                let session = new_session(client);
-                tokio::spawn(async move {
-                    if let Err(error) = session.await {
-                        complain(format_args!("Session with {address} ended: {error}"));
-                    }
-                });
-            }
-            Err(error) => {
-                complain(format_args!("No session: {error}"));
-                sleep(ACCEPT_RETRY).await;
+    let accept = async move {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            match listener.accept().await {
+                Ok((client, address)) => {
+                    say(format_args!("Connected with {address}"));
+                    let session = new_session(client);
+                    tokio::spawn(async move {
+                        if let Err(error) = session.await {
+                            complain(format_args!("Session with {address} ended: {error}"));
+                        }
+                    });
+                }
+                Err(error) => {
+                    complain(format_args!("No session: {error}"));
+                    sleep(ACCEPT_RETRY).await;
+                }
             }
         }
-    }
+    };
+    // The accepting is a task too: it then runs on the same threads as the sessions.
+    runtime.block_on(runtime.spawn(accept))?
 }
 
 async fn converse(mut client: TcpStream) -> io::Result<()> {

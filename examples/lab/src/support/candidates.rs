@@ -3,12 +3,11 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use clap::Args;
-use serde::Serialize;
 
 use crate::support::{Answer, BANNER, CHUNK, End, Failure, Framing, PREFIX, Protocol, programs};
 
 /// A server that can be tried.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     pub name: String,
     pub origin: Origin,
@@ -20,8 +19,7 @@ pub struct Candidate {
 }
 
 /// Where a server comes from.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone)]
 pub enum Origin {
     /// A program and its arguments, in which `{port}` stands for the port.
     Command(Vec<String>),
@@ -39,72 +37,71 @@ impl Candidate {
     }
 }
 
-/// A part of the laboratory that tries the project's servers.
+/// The parts of the laboratory that try one of the project's servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Compare,
-    CompareChats,
     Faults,
+    Both,
+    /// `compare`, among the chats.
+    CompareChats,
 }
 
 /// Name, command, protocol, and the parts that try it. In a command, `{here}` is the directory of this program.
-type Listed = (&'static str, &'static str, Promise, &'static [By]);
+type Listed = (&'static str, &'static str, Promise, By);
 
 const RUNG: &str = "{here}/examples/{name} {port}";
 const OKLOOP: &str = "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2";
 const OKLOOP_LINES: &str = "{here}/okloop --host 127.0.0.1 --port {port} --drain-timeout 2 --framing lines";
 const LAB: &str = "{here}/lab serve {name} {port}";
 
-/// A protocol's banner, prefix, framing and answer.
-type Promise = (&'static [u8], &'static [u8], Framing, Answer);
+type Bytes = &'static [u8];
 
-const ECHO: Promise = (b"", b"", Framing::Chunks, Answer::Same);
-const UNGREETED: Promise = (b"", PREFIX, Framing::Chunks, Answer::Same);
-const OK: Promise = (BANNER, PREFIX, Framing::Chunks, Answer::Same);
-const OK_BY_LINES: Promise = (BANNER, PREFIX, Framing::Lines, Answer::Same);
-const UPPER: Promise = (b"", b"", Framing::Chunks, Answer::Upper);
-const NUMBERED: Promise = (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed);
+/// A protocol's banner, prefix, framing and answer; and how a client asks for the end, with the goodbye, if it can.
+type Promise = (Bytes, Bytes, Framing, Answer, Option<(Bytes, Bytes)>);
 
-const BOTH: &[By] = &[By::Compare, By::Faults];
-const FAULTS: &[By] = &[By::Faults];
-const COMPARE: &[By] = &[By::Compare];
-const CHATS: &[By] = &[By::CompareChats];
+const ECHO: Promise = (b"", b"", Framing::Chunks, Answer::Same, None);
+const UNGREETED: Promise = (b"", PREFIX, Framing::Chunks, Answer::Same, None);
+const OK: Promise = (BANNER, PREFIX, Framing::Chunks, Answer::Same, None);
+const OK_BY_LINES: Promise = (BANNER, PREFIX, Framing::Lines, Answer::Same, None);
+const UPPER: Promise = (b"", b"", Framing::Chunks, Answer::Upper, None);
+const ENDS: (Bytes, Bytes) = (b"quit\n", b"Goodbye\n");
+const NUMBERED: Promise =
+    (b"Type lines, then quit\n", b"{n}: ", Framing::WholeLines, Answer::Trimmed, Some(ENDS));
 
 /// The project's servers, from the first rung of the ladder to the last.
 const SERVERS: [Listed; 20] = [
-    ("echo_once", RUNG, ECHO, FAULTS),
-    ("one_at_a_time", RUNG, UNGREETED, FAULTS),
-    ("thread_per_connection", RUNG, OK, BOTH),
-    ("poll_all", RUNG, OK, BOTH),
-    ("tiny_event_loop", RUNG, OK, BOTH),
-    ("loop_backpressure", RUNG, OK, FAULTS),
-    ("loop_fair", RUNG, OK, FAULTS),
-    ("loop_deadlines", RUNG, OK, FAULTS),
-    ("upper", RUNG, UPPER, FAULTS),
-    ("line_server", RUNG, NUMBERED, FAULTS),
-    ("okloop", OKLOOP, OK, BOTH),
-    ("okloop --framing lines", OKLOOP_LINES, OK_BY_LINES, FAULTS),
-    ("threads_gathered", LAB, OK, COMPARE),
-    ("tokio_one_thread", LAB, OK, COMPARE),
-    ("tokio_all_threads", LAB, OK, COMPARE),
-    ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, COMPARE),
-    ("chat", RUNG, ECHO, CHATS),
-    ("chat_threads", LAB, ECHO, CHATS),
-    ("chat_tokio", LAB, ECHO, CHATS),
-    ("chat_asyncio", "python3 {serve}/asyncio_chat.py {port}", ECHO, CHATS),
+    ("echo_once", RUNG, ECHO, By::Faults),
+    ("one_at_a_time", RUNG, UNGREETED, By::Faults),
+    ("thread_per_connection", RUNG, OK, By::Both),
+    ("poll_all", RUNG, OK, By::Both),
+    ("tiny_event_loop", RUNG, OK, By::Both),
+    ("loop_backpressure", RUNG, OK, By::Faults),
+    ("loop_fair", RUNG, OK, By::Faults),
+    ("loop_deadlines", RUNG, OK, By::Faults),
+    ("upper", RUNG, UPPER, By::Faults),
+    ("line_server", RUNG, NUMBERED, By::Faults),
+    ("okloop", OKLOOP, OK, By::Both),
+    ("okloop --framing lines", OKLOOP_LINES, OK_BY_LINES, By::Faults),
+    ("threads_gathered", LAB, OK, By::Compare),
+    ("tokio_one_thread", LAB, OK, By::Compare),
+    ("tokio_all_threads", LAB, OK, By::Compare),
+    ("asyncio", "python3 {serve}/asyncio_server.py {port}", OK, By::Compare),
+    ("chat", RUNG, ECHO, By::CompareChats),
+    ("chat_threads", LAB, ECHO, By::CompareChats),
+    ("chat_tokio", LAB, ECHO, By::CompareChats),
+    ("chat_asyncio", "python3 {serve}/asyncio_chat.py {port}", ECHO, By::CompareChats),
 ];
 
 /// The time-out of 1 s for which one case need not wait for the default of 300 s.
 const SHORT_TIMEOUT: (&str, (&str, &str)) = ("loop_deadlines", ("vanished", "1"));
 
-/// The only one of the servers that a client can ask for the end: its name, the request, and the goodbye.
-const ENDS_WHEN_ASKED: (&str, &[u8], &[u8]) = ("line_server", b"quit\n", b"Goodbye\n");
-
 /// The project's servers that a part tries.
 pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
     let here = programs::directory()?.display().to_string();
     let serve = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve");
-    let listed = SERVERS.iter().filter(|(.., tried_by)| tried_by.contains(&by));
+    let is_tried = |tried_by| tried_by == by || tried_by == By::Both && by != By::CompareChats;
+    let listed = SERVERS.iter().filter(|(.., tried_by)| is_tried(*tried_by));
     let candidate = |(name, command, promise, _): &Listed| Candidate {
         name: (*name).to_owned(),
         origin: {
@@ -112,37 +109,16 @@ pub fn of_the_project(by: By) -> Result<Vec<Candidate>, Failure> {
                 |word: &str| word.replace("{here}", &here).replace("{serve}", serve).replace("{name}", name);
             Origin::Command(command.split(' ').map(word).collect())
         },
-        protocol: Protocol { end: end(name), ..protocol(promise) },
+        protocol: protocol(promise),
         more: (SHORT_TIMEOUT.0 == *name).then_some(SHORT_TIMEOUT.1),
         is_chat: by == By::CompareChats,
     };
     Ok(listed.map(candidate).collect())
 }
 
-fn end(name: &str) -> Option<End> {
-    let (server, request, goodbye) = ENDS_WHEN_ASKED;
-    (server == name).then(|| End { request: request.to_vec(), goodbye: goodbye.to_vec() })
-}
-
-fn protocol((banner, prefix, framing, answer): &Promise) -> Protocol {
-    let (banner, prefix) = (banner.to_vec(), prefix.to_vec());
-    Protocol { banner, prefix, framing: *framing, answer: *answer, chunk: CHUNK, end: None }
-}
-
-/// Those of the candidates that `is_wanted`. Each of the given names must be among them.
-pub fn select(
-    mut candidates: Vec<Candidate>,
-    names: &[String],
-    is_wanted: impl Fn(&String) -> bool,
-) -> Result<Vec<Candidate>, Failure> {
-    let is_known = |name: &&String| candidates.iter().any(|candidate| candidate.name == **name);
-    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
-        let known: Vec<_> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
-        let known = known.join(", ");
-        return Err(Failure::Usage(format!("no server is called {unknown}; there are {known}")));
-    }
-    candidates.retain(|candidate| is_wanted(&candidate.name));
-    Ok(candidates)
+fn protocol(&(banner, prefix, framing, answer, end): &Promise) -> Protocol {
+    let end = end.map(|(request, goodbye)| End { request: request.to_vec(), goodbye: goodbye.to_vec() });
+    Protocol { banner: banner.to_vec(), prefix: prefix.to_vec(), framing, answer, chunk: CHUNK, end }
 }
 
 /// Servers of the operator's own.
@@ -153,19 +129,15 @@ pub struct Added {
     #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = named_command)]
     servers: Vec<(String, Origin)>,
 
-    /// A server that runs already, of whose process nothing is known; may be given again
+    /// A server that runs already on loopback, of whose process nothing is known; may be given again
     #[arg(long, value_name = "HOST:PORT")]
     connect: Vec<String>,
-
-    /// Let --connect go to another machine than this one: only to one that you may load
-    #[arg(long)]
-    remote: bool,
 }
 
 impl Added {
     /// All of them, with this protocol.
     pub fn candidates(&self, protocol: &Protocol) -> Result<Vec<Candidate>, Failure> {
-        let running = self.connect.iter().map(|place| Ok((place.clone(), self.running(place)?)));
+        let running = self.connect.iter().map(|place| Ok((place.clone(), running(place)?)));
         let candidate = |(name, origin)| {
             let protocol = protocol.clone();
             Candidate { name, origin, protocol, more: None, is_chat: false }
@@ -173,16 +145,13 @@ impl Added {
         let added = self.servers.iter().cloned().map(Ok).chain(running);
         added.map(|added| added.map(candidate)).collect()
     }
+}
 
-    fn running(&self, place: &str) -> Result<Origin, Failure> {
-        let wrong = |problem: &str| Failure::Usage(format!("--connect {place}: {problem}"));
-        let mut addresses = place.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
-        let address = addresses.next().ok_or_else(|| wrong("no such address"))?;
-        if !address.ip().is_loopback() && !self.remote {
-            return Err(wrong("not on this machine; --remote says that you mean it"));
-        }
-        Ok(Origin::Address(address))
-    }
+fn running(place: &str) -> Result<Origin, Failure> {
+    let wrong = |problem: &str| Failure::Usage(format!("--connect {place}: {problem}"));
+    let mut addresses = place.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
+    let address = addresses.find(|address| address.ip().is_loopback());
+    address.map(Origin::Address).ok_or_else(|| wrong("not an address of loopback"))
 }
 
 /// okloop's own conversation.

@@ -3,10 +3,9 @@
 //!
 //! No guard helps against `kill -9` of the laboratory itself.
 
-use std::io::{self, BufRead, BufReader, PipeReader};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{self, Child, Command, ExitStatus};
-use std::sync::Mutex;
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,26 +89,6 @@ impl Drop for ChildGuard {
     }
 }
 
-/// Reads a child's output in a thread of its own, so that the child never waits. `take` gets each line, and nothing at the
-/// end; it says whether it wants more.
-pub fn read_lines(output: PipeReader, mut take: impl FnMut(Option<String>) -> bool + Send + 'static) {
-    thread::spawn(move || {
-        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        while take(lines.next()) {}
-    });
-}
-
-/// Processes that could not be ended. They belong to nothing that is measured.
-static LEFT_BEHIND: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-
-/// The processes that descend from this one, without those that could not be ended.
-pub fn descendants() -> Vec<u32> {
-    let left_behind = LEFT_BEHIND.lock().expect("no holder of the lock panics");
-    let mut descendants = usage::descendants(process::id());
-    descendants.retain(|descendant| !left_behind.contains(descendant));
-    descendants
-}
-
 /// Calls [`end_descendants`] when it is dropped. It is made before the first [`ChildGuard`], so it is dropped after the
 /// last.
 #[derive(Debug)]
@@ -127,14 +106,12 @@ impl Drop for Descendants {
 pub fn end_descendants() {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let descendants = descendants();
+        let descendants = usage::descendants();
         if descendants.is_empty() {
             return;
         }
         if Instant::now() > deadline {
-            complain(format_args!("Cannot be ended and are left behind: processes {descendants:?}"));
-            LEFT_BEHIND.lock().expect("no holder of the lock panics").extend(descendants);
-            return;
+            return complain(format_args!("Cannot be ended and are left behind: processes {descendants:?}"));
         }
         kill_descendants();
         // The children of the dead become ours and are reaped in the next round.
@@ -145,7 +122,7 @@ pub fn end_descendants() {
 
 /// Kills all processes that descend from this one, and leaves it to their guards to reap them.
 pub fn kill_descendants() {
-    for descendant in descendants() {
+    for descendant in usage::descendants() {
         // It fails only if the process has ended, or may not be killed. Its number is not in use again yet: the kernel
         // gives out all other numbers first.
         let _ = kill(pid(descendant), Signal::SIGKILL);

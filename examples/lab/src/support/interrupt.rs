@@ -18,7 +18,6 @@ use crate::support::{ChildGuard, Failure};
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
-    released: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -36,16 +35,10 @@ impl Interrupt {
     fn register(&self) -> io::Result<()> {
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             if signal != SIGHUP || !is_ignored(signal) {
-                flag::register_conditional_default(signal, Arc::clone(&self.released))?;
                 flag::register(signal, Arc::clone(&self.asked))?;
             }
         }
         Ok(())
-    }
-
-    /// Gives the signals their usual effect again: no child is left, and the rest may be ended in the middle.
-    pub fn release(&self) {
-        self.released.store(true, Ordering::Relaxed);
     }
 
     /// Whether the operator has asked for an end.

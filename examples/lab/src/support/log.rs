@@ -1,8 +1,8 @@
 //! What a server writes: a file of its own for each start, of limited size.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::{Failure, output};
 /// A log that has grown above this size (bytes) begins again, empty. The end of a log is worth more than its beginning.
 pub const LIMIT: u64 = 16 * 1024 * 1024;
 /// How often the size is checked.
-const CHECK: Duration = Duration::from_millis(20);
+const CHECK: Duration = Duration::from_millis(100);
 /// How much of the end is searched for the last words (bytes).
 const END: u64 = 4096;
 /// How many characters of the last words are shown.
@@ -21,7 +21,7 @@ const LAST_WORDS: usize = 100;
 /// A server's log. Dropping it ends the check of its size.
 #[derive(Debug)]
 pub struct Log {
-    path: PathBuf,
+    pub path: PathBuf,
     _checked: Sender<()>,
 }
 
@@ -29,15 +29,10 @@ impl Log {
     /// Makes an empty log; returns the file that the server is to write to.
     pub fn create(path: PathBuf) -> Result<(Self, File), Failure> {
         output::write(&path, "")?;
-        let made = Self::watched(&path).map_err(Failure::system(path.display().to_string()));
-        made.map(|(file, checked)| (Self { path, _checked: checked }, file))
-    }
-
-    fn watched(path: &Path) -> io::Result<(File, Sender<()>)> {
         // In append mode every write goes to the present end, also after the file was emptied.
-        let file = File::options().append(true).open(path)?;
+        let opened = File::options().append(true).open(&path).and_then(|file| Ok((file.try_clone()?, file)));
+        let (watched, file) = opened.map_err(Failure::system(path.display().to_string()))?;
         let (checked, until) = channel();
-        let watched = file.try_clone()?;
         thread::spawn(move || {
             while until.recv_timeout(CHECK) == Err(RecvTimeoutError::Timeout) {
                 if watched.metadata().is_ok_and(|metadata| metadata.len() > LIMIT) {
@@ -46,31 +41,22 @@ impl Log {
                 }
             }
         });
-        Ok((file, checked))
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok((Self { path, _checked: checked }, file))
     }
 
     /// The last line that is not blank: its beginning, in quotation marks, with control characters escaped.
     pub fn last_words(&self) -> Option<String> {
-        last_words(&self.path)
+        let mut file = File::open(&self.path).ok()?;
+        let length = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(END))).ok()?;
+        let mut end = Vec::new();
+        file.take(END).read_to_end(&mut end).ok()?;
+        let line = end.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).rfind(|line| !line.is_empty())?;
+        let line = String::from_utf8_lossy(line);
+        let shown: String = line.chars().take(LAST_WORDS).collect();
+        let rest = if shown.len() < line.len() { " ..." } else { "" };
+        Some(format!("{shown:?}{rest}"))
     }
-}
-
-fn last_words(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(END))).ok()?;
-    let mut end = Vec::new();
-    file.take(END).read_to_end(&mut end).ok()?;
-    let line = end.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).rfind(|line| !line.is_empty())?;
-    let line = String::from_utf8_lossy(line);
-    let shown: String = line.chars().take(LAST_WORDS).collect();
-    let rest = if shown.len() < line.len() { " ..." } else { "" };
-    Some(format!("{shown:?}{rest}"))
 }
 
 #[cfg(test)]
@@ -104,7 +90,8 @@ mod tests {
         file.set_len(1 << 40).unwrap();
         file.seek(SeekFrom::End(0)).unwrap();
         file.write_all(b"\nthe \x1b[31mroof is on fire\n\n").unwrap();
-        assert_eq!(last_words(&scratch.0).as_deref(), Some(r#""the \u{1b}[31mroof is on fire""#));
+        let log = Log { path: scratch.0.clone(), _checked: channel().0 };
+        assert_eq!(log.last_words().as_deref(), Some(r#""the \u{1b}[31mroof is on fire""#));
     }
 
     #[test]

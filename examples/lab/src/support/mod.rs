@@ -39,11 +39,10 @@ pub mod usage;
 pub mod words;
 
 pub use self::candidates::{Added, By, Candidate, Origin};
-pub use self::child::{ChildGuard, Descendants, end_descendants, kill_descendants, read_lines};
-pub use self::failure::{Death, Failure};
+pub use self::child::{ChildGuard, Descendants, end_descendants, kill_descendants};
+pub use self::failure::Failure;
 pub use self::interrupt::Interrupt;
 pub use self::log::Log;
-pub use self::machine::Machine;
 pub use self::output::{complain, prepare, progress, say, try_to_say, write};
 pub use self::processors::OwnProcessor;
 pub use self::protocol::{Answer, BANNER, CHUNK, End, FULL_MESSAGE, Framing, PREFIX, Protocol};

@@ -19,7 +19,7 @@ pub struct OwnProcessor {
 impl OwnProcessor {
     /// Takes the last of the processors that this thread may use.
     pub fn take() -> Result<Self, Failure> {
-        let all = sched_getaffinity(None).map_err(|error| refused(error.into()))?;
+        let all = sched_getaffinity(None).unwrap_or_default();
         let last = (0..CpuSet::MAX_CPU).rfind(|&processor| all.is_set(processor));
         let Some(last) = last.filter(|_| all.count() > 1) else {
             return Err(Failure::Impossible("the load needs a processor of its own".to_owned()));
@@ -49,9 +49,6 @@ impl Drop for OwnProcessor {
 }
 
 fn run_on(processors: &CpuSet) -> Result<(), Failure> {
-    sched_setaffinity(None, processors).map_err(|error| refused(error.into()))
-}
-
-fn refused(error: std::io::Error) -> Failure {
-    Failure::system("The choice of a processor")(error)
+    let set = sched_setaffinity(None, processors);
+    set.map_err(|error| Failure::system("The choice of a processor")(error.into()))
 }

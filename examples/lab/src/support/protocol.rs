@@ -1,18 +1,14 @@
 //! What a server says. The laboratory knows okloop's words from here alone.
 
-use serde::Serialize;
-
 pub use okloop::config::FULL_MESSAGE;
 pub use okloop::protocols::{BANNER, CHUNK, PREFIX};
 
 /// The conversation that a server promises.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Protocol {
     /// What every client is greeted with; may be empty.
-    #[serde(serialize_with = "as_text")]
     pub banner: Vec<u8>,
     /// What stands before each answer; may be empty. `{n}` stands for the number of the answer, from 1.
-    #[serde(serialize_with = "as_text")]
     pub prefix: Vec<u8>,
     /// What is answered in one piece.
     pub framing: Framing,
@@ -25,19 +21,16 @@ pub struct Protocol {
 }
 
 /// How a client asks a server for the end.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct End {
     /// What the client sends.
-    #[serde(serialize_with = "as_text")]
     pub request: Vec<u8>,
     /// What the server sends last; may be empty.
-    #[serde(serialize_with = "as_text")]
     pub goodbye: Vec<u8>,
 }
 
 /// What is answered in one piece.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Framing {
     /// Each chunk of bytes as it comes
     Chunks,
@@ -48,8 +41,7 @@ pub enum Framing {
 }
 
 /// How an answer repeats the client's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Answer {
     /// As they are
     Same,
@@ -57,8 +49,4 @@ pub enum Answer {
     Upper,
     /// Without the white space at the end of the line
     Trimmed,
-}
-
-fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&String::from_utf8_lossy(bytes))
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, fcntl};
 use rlimit::Resource;
 
-use crate::support::{ChildGuard, Death, Failure, Interrupt, Log, Origin, is_listening};
+use crate::support::{ChildGuard, Failure, Interrupt, Log, Origin, is_listening};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -97,7 +97,7 @@ impl Server {
 
     /// The same command at the same port once more.
     pub fn start_again(&self, process: &Process, interrupt: &Interrupt) -> Result<Self, Failure> {
-        let log = process.log.path().with_extension("again.log");
+        let log = process.log.path.with_extension("again.log");
         Self::start_at(self.address.port(), process.words.clone(), Setup::Plain, &log, interrupt)
     }
 
@@ -116,8 +116,7 @@ impl Server {
             ChildGuard::spawn(&mut command)
         };
         let program = command.get_program().to_string_lossy();
-        let guard =
-            guard.map_err(|error| Failure::NotStarted(format!("{program}: {error}{}", hint(&program))))?;
+        let guard = guard.map_err(|error| Failure::Unusable(format!("did not start: {program}: {error}")))?;
         let mut process = Process { guard, started_in: Duration::ZERO, words, log, unread };
         process.wait_until_it_listens(port, interrupt)?;
         process.started_in = start.elapsed();
@@ -129,15 +128,15 @@ impl Server {
     /// the reader wants to know that it died.
     pub fn explain(&self, failure: Failure) -> Failure {
         match failure {
-            Failure::Lost(_) | Failure::Refused(_) | Failure::Silent(_) | Failure::NeverGreeted => {
+            Failure::Lost(_) | Failure::Refused(_) | Failure::Silent(_) | Failure::Unusable(_) => {
                 self.death_within(GRACE).map_or(failure, Failure::Died)
             }
             failure => failure,
         }
     }
 
-    /// How its process ended, if it does so soon.
-    pub fn death_within(&self, limit: Duration) -> Option<Death> {
+    /// How its process ended, and its last words, if it ends so soon.
+    pub fn death_within(&self, limit: Duration) -> Option<String> {
         let process = self.process.as_ref()?;
         process.guard.exit_within(limit)?;
         process.death()
@@ -150,21 +149,22 @@ impl Process {
         while !is_listening(port) {
             interrupt.check()?;
             if let Some(death) = self.death() {
-                return Err(Failure::DiedAtStart(death));
+                return Err(Failure::Unusable(death));
             }
             if Instant::now() > deadline {
-                return Err(Failure::NeverListened);
+                return Err(Failure::Unusable("never listened on its port".to_owned()));
             }
             thread::sleep(GLANCE);
         }
         Ok(())
     }
 
-    fn death(&self) -> Option<Death> {
+    fn death(&self) -> Option<String> {
         let status = self.guard.exit_status()?;
         // A server that goes to the background ends with status 0 too.
         let advice = if status.success() { " (does it go to the background?)" } else { "" };
-        Some(Death { how: format!("{status}{advice}"), last_words: self.log.last_words() })
+        let last_words = self.log.last_words().map(|words| format!(", last output: {words}"));
+        Some(format!("the server has ended ({status}{advice}){}", last_words.unwrap_or_default()))
     }
 }
 
@@ -180,7 +180,7 @@ pub fn as_typed(words: &[String]) -> String {
 /// A port that is free on every interface: below those that the kernel gives to clients (`net.ipv4.ip_local_port_range`),
 /// and above those that a load takes for its own clients. A server without `SO_REUSEADDR` must not find its port in
 /// `TIME_WAIT`.
-fn free_port() -> io::Result<u16> {
+pub fn free_port() -> io::Result<u16> {
     const FIRST: u16 = 30_000;
     const COUNT: u16 = 2_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -196,11 +196,6 @@ fn free_port() -> io::Result<u16> {
         }
     }
     result
-}
-
-/// What to do if a program is missing. Those of the project stand beside the laboratory, and only cargo builds them.
-fn hint(program: &str) -> &'static str {
-    if Path::new(program).is_absolute() { " (cargo run --release -p lab builds it)" } else { "" }
 }
 
 /// The command with its streams, and the end of a pipe that stays here. Limits and closed descriptors must hold before the

@@ -3,6 +3,7 @@
 //! Every figure is an `Option`. A process that has ended has none, and a table then says "n/a" instead of a number.
 
 use std::collections::BTreeSet;
+use std::process;
 use std::time::Duration;
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
@@ -30,12 +31,12 @@ pub fn processor_time_of_ended_children(id: u32) -> Option<Duration> {
 }
 
 /// The processes that descend from this one.
-pub fn descendants(id: u32) -> Vec<u32> {
+pub fn descendants() -> Vec<u32> {
     let stats = all_processes().into_iter().flatten().filter_map(|process| process.ok()?.stat().ok());
     let number = |id: i32| u32::try_from(id).ok();
     let with_parents: Vec<(u32, u32)> =
         stats.filter_map(|stat| Some((number(stat.pid)?, number(stat.ppid)?))).collect();
-    let mut family = vec![id];
+    let mut family = vec![process::id()];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
         let children = with_parents.iter().filter(|(_, its_parent)| *its_parent == parent);
@@ -90,17 +91,9 @@ pub fn threads(id: u32) -> Option<u64> {
     Some(process(id)?.status().ok()?.threads)
 }
 
-/// How often the threads that the process has now went to wait, and how often they had work but another thread had its
-/// turn. A thread that has ended takes its count with it.
-pub fn switches(id: u32) -> Option<[u64; 2]> {
+/// How often the threads that the process has now went to wait. A thread that has ended takes its count with it.
+pub fn switches(id: u32) -> Option<u64> {
     // A thread may end between the listing and the reading; then it counts as one that has ended.
     let statuses = process(id)?.tasks().ok()?.filter_map(|task| task.ok()?.status().ok());
-    let switches = statuses
-        .filter_map(|status| Some([status.voluntary_ctxt_switches?, status.nonvoluntary_ctxt_switches?]));
-    switches.reduce(sum)
-}
-
-/// The sum of two pairs of figures.
-pub fn sum([a, b]: [u64; 2], [c, d]: [u64; 2]) -> [u64; 2] {
-    [a + c, b + d]
+    Some(statuses.filter_map(|status| status.voluntary_ctxt_switches).sum())
 }

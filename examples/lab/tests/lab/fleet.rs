@@ -42,7 +42,9 @@ fn the_fleet_notices_that_a_process_was_killed() {
     let (id, sessions) = (servers[1], numbers(said_of(said, "Spread"))[2]);
     assert_eq!(
         finished.stderr,
-        format!("error: died: okloop 1 (process {id}), with {sessions} sessions: signal: 9 (SIGKILL)\n")
+        format!(
+            "error: okloop 1 (process {id}), with {sessions} sessions: the server has ended (signal: 9 (SIGKILL))\n"
+        )
     );
 }
 
@@ -89,10 +91,9 @@ fn a_port_on_which_another_program_listens_is_refused_even_if_it_would_share() {
     let port = other.local_addr().unwrap().as_socket().unwrap().port();
     let finished = run_fleet(&[&format!("--port={port}")]);
     assert_eq!((finished.status, &finished.stdout[..]), (Some(1), ""));
-    let address = format!("127.0.0.1:{port}");
     assert_eq!(
         finished.stderr,
-        format!("error: The fleet cannot have {address} to itself: Address already in use (os error 98)\n")
+        format!("error: not possible here: the fleet cannot have 127.0.0.1:{port} to itself\n")
     );
 }
 
@@ -182,7 +183,7 @@ fn clients_end_with_a_fleet_that_was_killed() {
 
 #[test]
 fn what_this_machine_cannot_hold_is_known_before_any_process_starts() {
-    let finished = run_fleet(&["--sessions", "100000000", "--processes", "10000"]);
+    let finished = run_fleet(&["--sessions", "100000000", "--processes", "1000"]);
     assert_eq!((finished.status, &finished.stdout[..]), (Some(1), ""));
     assert!(finished.stderr.starts_with("error: not possible here: "), "{}", finished.stderr);
     assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);

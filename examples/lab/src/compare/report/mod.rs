@@ -5,31 +5,29 @@
 mod charts;
 mod curves;
 mod json;
-mod notes;
-mod rows;
 mod sections;
-mod tables;
+mod text;
 
 use std::path::Path;
 use std::time::Duration;
 
 use askama::Template;
 
-use self::charts::Chart;
 use self::sections::{Row, Section};
-use crate::compare::hdr;
-use crate::compare::rounds::{Cell, Summary};
+use crate::compare::rounds::Cell;
 use crate::compare::search::Sweep;
 use crate::compare::sweep;
-use crate::support::{Candidate, Failure, Machine, output};
-
-/// The pictures that the project's documents show.
-const PUBLISHED: [&str; 3] = ["cpu", "memory", "rates"];
+use crate::compare::workload::IN_FLIGHT;
+use crate::support::{Candidate, Failure, Origin, as_typed, output};
 
 /// Everything that was measured, and how.
 pub struct Report {
-    /// When and where it was measured.
-    pub occasion: Occasion,
+    /// When it began, in UTC.
+    pub date: String,
+    /// The words with which this program was started.
+    pub command_line: Vec<String>,
+    /// The machine, as it was before.
+    pub machine: String,
     /// The open files that each process may have.
     pub file_limit: u64,
     /// What the kernel holds for the load's end of a session (bytes).
@@ -48,50 +46,38 @@ pub struct Report {
     pub interrupted: bool,
 }
 
-/// When and where a run was begun.
-pub struct Occasion {
-    /// The date and the time, in UTC.
-    pub date: String,
-    /// The words with which this program was started.
-    pub command_line: Vec<String>,
-    /// The machine, as it was before.
-    pub machine: Machine,
-}
-
 /// The page. It needs nothing else: no network, no script, no file beside it.
 #[derive(Template)]
 #[template(path = "compare.html")]
 struct Page<'a> {
+    report: &'a Report,
     heading: &'a [String],
-    charts: &'a [Chart],
+    charts: &'a [(&'static str, String)],
     sections: &'a [Section],
-    notes: &'a [String],
 }
 
 impl Report {
-    /// The tables for a terminal.
-    pub fn table(&self) -> String {
-        tables::terminal(&notes::heading(self), &sections::all(self))
+    /// The tables, for a terminal and as Markdown.
+    pub fn tables(&self) -> String {
+        text::render(&heading(self), &sections::all(self))
     }
 
-    /// Writes `report.html`, its pictures as files of their own, `results.json`, and the histograms of the open loop: all
-    /// that can be written. The error names the others.
+    /// Writes `report.html`, its pictures as files of their own, and `results.json`.
     pub fn write(&self, directory: &Path) -> Result<(), Failure> {
         let charts = charts::all(self);
-        let (heading, sections, notes) = (notes::heading(self), sections::all(self), notes::caveats(self));
-        let page = Page { heading: &heading, charts: &charts, sections: &sections, notes: &notes };
+        let (heading, sections) = (heading(self), sections::all(self));
+        let page = Page { report: self, heading: &heading, charts: &charts, sections: &sections };
         let page = page.render().expect("writing to a string does not fail");
         let files = [("report.html".to_owned(), page), ("results.json".to_owned(), json::render(self))];
-        let pictures = charts.into_iter().map(Chart::file);
-        write_all(directory, files.into_iter().chain(pictures).chain(self.histograms()))
+        write_all(directory, files.into_iter().chain(charts.into_iter().map(file)))
     }
 
     /// Writes what the project's documents show: the tables, and some of the pictures.
     pub fn publish(&self, directory: &Path) -> Result<(), Failure> {
-        let tables = tables::markdown(&notes::heading(self), &sections::all(self));
-        let pictures = charts::all(self).into_iter().filter(|chart| PUBLISHED.contains(&chart.name));
-        let files = [(tables::PAGE.to_owned(), tables)].into_iter();
-        write_all(directory, files.chain(pictures.map(Chart::file)))
+        let pictures =
+            charts::all(self).into_iter().filter(|(name, _)| ["cpu", "memory", "rates"].contains(name));
+        let tables = [("compare.md".to_owned(), self.tables())].into_iter();
+        write_all(directory, tables.chain(pictures.map(file)))
     }
 
     /// How the servers from this place on have failed, a line for each. What this machine lacks is no fault of theirs.
@@ -111,31 +97,41 @@ impl Report {
         sweep::sessions(self.file_limit, self.contenders.iter().filter(|server| !server.is_chat).count())
     }
 
-    /// A knee as a share of the first server's, with the spread over the rounds; none if that one has no knee, or if the
-    /// load set it.
-    fn knee_of_first(&self, sweep: &Sweep) -> Option<Summary> {
-        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?;
-        let of_first = first.knee.rate.filter(|_| !first.knee.is_limit_of_load)?;
-        let share = sweep.knee.rate? / of_first;
-        // In one round both meet the same machine.
-        let shares =
-            sweep.knees.iter().zip(&first.knees).filter_map(|(knee, of_first)| Some((*knee)? / (*of_first)?));
-        Some(Summary { median: share, ..Summary::of(shares.collect()).unwrap_or(Summary::single(share)) })
-    }
-
-    /// The names and the texts of the open loop's files.
-    fn histograms(&self) -> impl Iterator<Item = (String, String)> {
-        let sweeps = self.contenders.iter().zip(&self.sweeps);
-        sweeps.filter_map(|(contender, sweep)| {
-            let sweep = sweep.as_ref()?.as_ref().ok()?;
-            Some((hdr::file_name(&contender.name), hdr::render(&contender.name, sweep)))
-        })
+    /// A knee as a share of the first server's; none if that one has no knee, or if the load set it.
+    fn knee_of_first(&self, sweep: &Sweep) -> Option<f64> {
+        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?.knee;
+        Some(sweep.knee.rate? / first.rate.filter(|_| !first.is_limit_of_load)?)
     }
 }
 
-/// Writes all files that can be written. The error names the others.
+/// What is special about this report: when and where it was made, and what went wrong.
+fn heading(report: &Report) -> Vec<String> {
+    let command_line = as_typed(&report.command_line);
+    let mut lines = vec![
+        format!("{}, okloop {}: {command_line}", report.date, env!("CARGO_PKG_VERSION")),
+        format!("{}. Open files a process: {}.", report.machine, report.file_limit),
+    ];
+    if report.interrupted {
+        lines.push("Interrupted: these are the figures up to then.".to_owned());
+    }
+    let rounds = report.rounds;
+    lines.push(if rounds > 1 {
+        format!(
+            "Compare the servers by the figures with \u{b1}: it is half the distance between the least and the greatest of \
+             {rounds} rounds, in which they took turns. A smaller difference may be chance."
+        )
+    } else {
+        "With a single round, a difference may be chance.".to_owned()
+    });
+    lines
+}
+
+fn file((name, svg): (&str, String)) -> (String, String) {
+    (format!("{name}.svg"), svg)
+}
+
+/// Writes all files that can be written. The error names the first of the others.
 fn write_all(directory: &Path, files: impl Iterator<Item = (String, String)>) -> Result<(), Failure> {
-    let failed = files.filter_map(|(name, text)| output::write(&directory.join(name), text).err());
-    let failed: Vec<_> = failed.map(|failure| failure.to_string()).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failure::System(failed.join("\n"))) }
+    let written = files.map(|(name, text)| output::write(&directory.join(name), text));
+    written.fold(Ok(()), Result::and)
 }

@@ -16,7 +16,7 @@ pub const CASES: &[Play] = &[
 fn idle(trial: &Trial) -> Outcome {
     let clients = trial.crowd(1000)?;
     thread::sleep(Duration::from_millis(200));
-    let sleeps = || trial.look(usage::switches).map(|[voluntary, _]| voluntary);
+    let sleeps = || trial.look(usage::switches);
     let (before, busy) = (sleeps()?, trial.look(usage::processor_time)?);
     thread::sleep(Duration::from_secs(1));
     let sleeps = sleeps()?.saturating_sub(before);

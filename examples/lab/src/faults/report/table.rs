@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::picture;
-use crate::faults::case::Verdict;
+use crate::faults::case::{Finding, Verdict};
 use crate::faults::runner::Results;
 use crate::support::{Failure, output};
 
@@ -39,7 +39,7 @@ impl Table {
         let row = |row: &crate::faults::runner::Row| Row {
             number: row.case.number.clone(),
             case: row.case.name.clone(),
-            verdicts: row.findings.iter().map(|finding| finding.verdict).collect(),
+            verdicts: row.findings.iter().map(Finding::verdict).collect(),
         };
         Self {
             servers: results.servers.iter().map(|server| server.name.clone()).collect(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use console::{Style, style};
 
-use crate::faults::case::{Case, Finding, Verdict};
+use crate::faults::case::{Case, Finding, Stop, Verdict};
 use crate::faults::runner::{Results, Row};
 use crate::support::{Candidate, say, time};
 
@@ -24,7 +24,7 @@ pub fn row(row: &Row) {
     if row.is_first {
         say(style(&row.case.title).bold());
     }
-    let sign = |finding: &Finding| colour(finding.verdict).apply_to(finding.verdict.sign()).to_string();
+    let sign = |finding: &Finding| colour(finding.verdict()).apply_to(finding.verdict().sign()).to_string();
     let signs = row.findings.iter().map(sign).collect::<Vec<_>>().join(" ");
     say(format_args!("{:>5} {:22}{signs}", row.case.number, row.case.name));
 }
@@ -41,7 +41,7 @@ fn colour(verdict: Verdict) -> Style {
 /// Each case that a server failed, or that could not be run, with its reason.
 pub fn failures(results: &Results) {
     for row in &results.rows {
-        let is_told = |finding: &&Finding| matches!(finding.verdict, Verdict::Fails | Verdict::CouldNotRun);
+        let is_told = |finding: &&Finding| matches!(finding.verdict(), Verdict::Fails | Verdict::CouldNotRun);
         let mut told = row.findings.iter().filter(is_told).peekable();
         if told.peek().is_none() {
             continue;
@@ -51,17 +51,18 @@ pub fn failures(results: &Results) {
         say(&row.case.client);
         say(format_args!("{} ({})", row.case.server, row.case.rule));
         for finding in told {
-            let name = style(&finding.server).bold();
-            let verdict = colour(finding.verdict).apply_to(finding.verdict.words());
-            match (&finding.failure, &finding.why) {
-                (Some(failure), _) => {
+            let (name, verdict) = (style(&finding.server).bold(), finding.verdict());
+            let verdict = colour(verdict).apply_to(verdict.words());
+            match &finding.outcome {
+                Err(Stop::Fails(failure)) => {
                     say(format_args!("  {name} {verdict}"));
                     say(format_args!("    expected: {}", failure.expected));
                     say(format_args!("    came:     {}", failure.came));
                 }
-                (None, why) => {
-                    say(format_args!("  {name} {verdict}: {}", why.as_deref().unwrap_or_default()));
+                Err(Stop::NotApplicable(why) | Stop::CannotRun(why)) => {
+                    say(format_args!("  {name} {verdict}: {why}"));
                 }
+                Ok(_) => {}
             }
         }
     }

@@ -11,13 +11,14 @@ use std::time::Instant;
 use memchr::memchr_iter;
 
 use super::client::{Answered, News};
-use super::dialogue::{self, LENGTH};
 use crate::support::Failure;
 
 /// A command that no chat knows: the answer says which ones there are.
 const COMMAND: &[u8] = b"/commands\n";
-/// What a longer line consists of, before its ending.
+/// What stands behind the two numbers of a line, before its ending.
 const DOTS: [u8; 1024] = [b'.'; 1024];
+/// How long a number in a line is.
+const DIGITS: usize = 10;
 
 /// What is said in each round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Talk {
     pub speakers: usize,
     /// How many lines each of them sends together.
     pub lines: usize,
-    /// How long a line is, its ending included (bytes): from [`LENGTH`] on.
+    /// How long a line is, its ending included (bytes).
     pub length: usize,
 }
 
@@ -34,7 +35,7 @@ pub struct Talk {
 #[derive(Debug)]
 pub struct Chat {
     number: usize,
-    talk: Talk,
+    talk: &'static Talk,
     is_greeted: bool,
     /// How many lines it has said.
     said: u32,
@@ -48,14 +49,9 @@ pub struct Chat {
 
 impl Chat {
     /// The client with this number.
-    pub fn new(number: usize, talk: Talk) -> Self {
+    pub fn new(number: usize, talk: &'static Talk) -> Self {
         let (heard, commands) = (vec![0; talk.speakers], VecDeque::new());
         Self { number, talk, is_greeted: false, said: 0, heard, beginning: Vec::new(), commands }
-    }
-
-    /// Whether the greeting has come.
-    pub fn is_greeted(&self) -> bool {
-        self.is_greeted
     }
 
     /// How many commands have no answer yet.
@@ -142,21 +138,26 @@ impl Chat {
 
     /// Whose line this is, and its number, if every byte of it is right.
     fn origin(&self, said: &[u8]) -> Option<(usize, u32)> {
-        let (session, number) = dialogue::numbers(said.first_chunk()?)?;
-        let speaker = session as usize;
-        let (head, rest) = said.split_at(LENGTH - 1);
-        let dots = &DOTS[..self.talk.length - LENGTH];
+        let (speaker, rest) = said.split_at_checked(DIGITS)?;
+        let (number, dots) = rest.strip_prefix(b" ")?.split_at_checked(DIGITS)?;
+        let (speaker, number) = (parsed(speaker)? as usize, parsed(number)?);
         let is_right = speaker < self.talk.speakers
-            && head == &dialogue::line(session, number)[..LENGTH - 1]
-            && rest.strip_suffix(b"\n") == Some(dots);
+            && said.len() == self.talk.length
+            && dots.strip_suffix(b"\n")? == &DOTS[..dots.len() - 1];
         is_right.then_some((speaker, number))
     }
 }
 
 /// A line of this length.
 fn line(speaker: usize, number: u32, length: usize) -> Vec<u8> {
-    let speaker = u32::try_from(speaker).expect("no load has 2^32 sessions");
-    [&dialogue::line(speaker, number)[..LENGTH - 1], &DOTS[..length - LENGTH], b"\n"].concat()
+    let dots = length - 2 * DIGITS - 2;
+    format!("{speaker:0DIGITS$} {number:0DIGITS$}{:.<dots$}\n", "").into_bytes()
+}
+
+fn parsed(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0_u32, |number, digit| {
+        number.checked_mul(10)?.checked_add(char::from(*digit).to_digit(10)?)
+    })
 }
 
 fn wrong(what: &str, line: &[u8]) -> Failure {
@@ -168,7 +169,7 @@ fn wrong(what: &str, line: &[u8]) -> Failure {
 mod tests {
     use super::*;
 
-    const TALK: Talk = Talk { speakers: 2, lines: 2, length: 100 };
+    static TALK: Talk = Talk { speakers: 2, lines: 2, length: 100 };
 
     /// What a chat sends when this speaker has said this line.
     fn sent(speaker: usize, number: u32) -> Vec<u8> {
@@ -177,7 +178,7 @@ mod tests {
 
     /// A greeted client that has heard these lines.
     fn after(number: usize, lines: &[(usize, u32)]) -> Result<(Chat, News), Failure> {
-        let mut chat = Chat::new(number, TALK);
+        let mut chat = Chat::new(number, &TALK);
         assert_eq!(chat.hear(b"* Hello\n", &mut Vec::new()), Ok(News::Greeted));
         let bytes: Vec<u8> = lines.iter().flat_map(|&(speaker, number)| sent(speaker, number)).collect();
         let news = chat.hear(&bytes, &mut Vec::new())?;

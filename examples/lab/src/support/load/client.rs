@@ -10,30 +10,32 @@ use mio::{Interest, Registry, Token};
 use socket2::{SockRef, Socket};
 
 use super::chat::{Chat, Talk};
-use super::dialogue::Dialogue;
 use super::sources::Sources;
-use super::text::Text;
-use crate::support::Failure;
+use super::text::{Text, wrong};
+use crate::support::{BANNER, FULL_MESSAGE, Failure};
 
-/// How far apart the texts of two clients begin (bytes): a server that mixes up two sessions is seen. It is a whole number
-/// of the text's lines.
+/// How far apart the texts of two clients begin (bytes): a server that mixes up two sessions is seen. It is the length of a
+/// line of the text, and 65,521 clients begin at different places.
 const APART: u64 = 64;
-/// A client of the server under load.
+
+/// A client of the server under load. It has little of its own before it says something: a fleet has a million of them.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
-    dialogue: Dialogue,
-    role: Role,
+    number: usize,
+    part: Part,
     stage: Stage,
+    /// How many bytes of the banner have come.
+    banner: u8,
     /// When the connect began, or when the last line was due.
     due: Instant,
+    said: Option<Box<Said>>,
+    chat: Option<Box<Chat>>,
 }
 
 /// What one client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// It sends a line when it is told to, after the answer to the last one.
-    Talk,
     /// It sends lines when it is told to, also before earlier ones are answered.
     Lines,
     /// It sends one line, reads the answer and leaves.
@@ -41,27 +43,17 @@ pub enum Part {
     /// It sends as much as the server takes.
     Flood,
     /// It is a client of a chat, and reads each line.
-    Chat(Talk),
+    Chat(&'static Talk),
     /// It reads the greeting of a chat, and nothing behind it.
     NeverReads,
 }
 
+/// What a client has said.
 #[derive(Debug)]
-enum Role {
-    Talk,
-    Visit,
-    Stream(Box<Stream>),
-    Chat(Box<Chat>),
-    /// Whether it has its greeting.
-    NeverReads(bool),
-}
-
-/// A client that need not wait for answers.
-#[derive(Debug)]
-struct Stream {
+struct Said {
     text: Text,
-    /// Bytes that are to be sent; none without end.
-    unsent: Option<usize>,
+    /// Bytes of lines that are to be sent.
+    unsent: usize,
     /// The lines without an answer, in order.
     waiting: VecDeque<Waiting>,
 }
@@ -86,6 +78,8 @@ pub struct Answered {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// The banner has not come.
+    New,
     Open,
     /// The client has closed its sending direction, and reads on to the server's end.
     Leaving,
@@ -127,31 +121,20 @@ impl Client {
             ErrorKind::ConnectionRefused => Failure::Refused(error.to_string()),
             _ => Failure::System(format!("connect: {error}")),
         })?;
-        let text = Text::starting_at(number as u64 * APART);
-        let role = match part {
-            Part::Talk => Role::Talk,
-            Part::Visit => Role::Visit,
-            Part::Chat(talk) => Role::Chat(Box::new(Chat::new(number, talk))),
-            Part::NeverReads => Role::NeverReads(false),
-            Part::Lines | Part::Flood => {
-                let unsent = (part == Part::Lines).then_some(0);
-                Role::Stream(Box::new(Stream { text, unsent, waiting: VecDeque::new() }))
-            }
-        };
         if part == Part::Lines {
             // A second line does not wait for the acknowledgement of the first.
             stream.set_nodelay(true).map_err(Failure::system("TCP_NODELAY"))?;
         }
-        let (dialogue, stage) = (Dialogue::new(number), Stage::Open);
-        Ok(Self { stream, dialogue, role, stage, due: Instant::now() })
+        let said = (part == Part::Flood).then(|| Box::new(Said::new(number)));
+        let chat = if let Part::Chat(talk) = part { Some(Box::new(Chat::new(number, talk))) } else { None };
+        Ok(Self { stream, number, part, stage: Stage::New, banner: 0, due: Instant::now(), said, chat })
     }
 
-    /// Registers the socket. Only a client that need not wait for answers can fill it, and waits to be writable.
+    /// Registers the socket. Only a flood waits to be writable: what a full socket leaves of other clients' lines is sent
+    /// when answers make room.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let interest = match self.role {
-            Role::Stream(_) => Interest::READABLE | Interest::WRITABLE,
-            Role::Talk | Role::Visit | Role::Chat(_) | Role::NeverReads(_) => Interest::READABLE,
-        };
+        let all = Interest::READABLE | Interest::WRITABLE;
+        let interest = if self.part == Part::Flood { all } else { Interest::READABLE };
         registry.register(&mut self.stream, token, interest)
     }
 
@@ -162,34 +145,20 @@ impl Client {
 
     /// Whether the banner has come.
     pub fn is_greeted(&self) -> bool {
-        match &self.role {
-            Role::Chat(chat) => chat.is_greeted(),
-            Role::NeverReads(is_greeted) => *is_greeted,
-            Role::Talk | Role::Visit | Role::Stream(_) => self.dialogue.is_greeted(),
-        }
+        self.stage != Stage::New
     }
 
-    /// Sends the next line, which was due at `due`, or as much of it as fits in the socket. Readiness tells when there is
-    /// room for the rest.
+    /// Sends the next line, which was due at `due`, or as much of it as fits in the socket.
     pub fn say(&mut self, due: Instant) -> Result<(), Failure> {
         self.due = due;
-        let is_greeted = self.is_greeted();
-        let stream = match &mut self.role {
-            Role::Stream(stream) => stream,
-            role => {
-                // Little else is on its way from here, so it fits in the socket buffer whole.
-                let said = match role {
-                    Role::Chat(chat) => self.stream.write_all(&chat.say(due)),
-                    _ => self.stream.write_all(&self.dialogue.say()),
-                };
-                return said.map_err(|error| failure(&error, is_greeted));
-            }
-        };
-        if let Some(unsent) = &mut stream.unsent {
-            *unsent += stream.text.line_after(*unsent);
-            let end = stream.text.position() + *unsent as u64;
-            stream.waiting.push_back(Waiting { end, due, sent: Instant::now() });
+        if let Some(chat) = &mut self.chat {
+            // Little else is on its way from here, so it fits in the socket buffer whole.
+            return self.stream.write_all(&chat.say(due)).map_err(|error| Failure::Lost(error.to_string()));
         }
+        let said = self.said.get_or_insert_with(|| Box::new(Said::new(self.number)));
+        said.unsent += said.text.line_after(said.unsent);
+        let end = said.text.position() + said.unsent as u64;
+        said.waiting.push_back(Waiting { end, due, sent: Instant::now() });
         self.send().map(|_| ())
     }
 
@@ -208,95 +177,116 @@ impl Client {
 
     /// How many lines have no answer yet.
     pub fn unanswered(&self) -> usize {
-        match &self.role {
-            Role::Stream(stream) => stream.waiting.len(),
-            Role::Chat(chat) => chat.unanswered(),
-            Role::NeverReads(_) => 0,
-            Role::Talk | Role::Visit => usize::from(self.dialogue.awaits_answer()),
-        }
+        let lines = self.said.as_ref().map_or(0, |said| said.waiting.len());
+        self.chat.as_ref().map_or(lines, |chat| chat.unanswered())
     }
 
     /// When the oldest of them was due.
     pub fn oldest(&self) -> Option<Instant> {
-        match &self.role {
-            Role::Stream(stream) => stream.waiting.front().map(|line| line.due),
-            _ => (self.unanswered() > 0).then_some(self.due),
-        }
+        self.said.as_ref()?.waiting.front().map(|line| line.due)
     }
 
     /// One turn: as much as can be sent, and one read. It empties the socket, but an end of input may stand behind the
     /// bytes. A flood could go on, but then no other client would be served.
     pub fn turn(&mut self, scratch: &mut [u8], answered: &mut Vec<Answered>) -> Result<News, Failure> {
-        if self.stage == Stage::Closed || matches!(self.role, Role::NeverReads(true)) {
+        let reads_no_more = self.part == Part::NeverReads && self.is_greeted();
+        if self.stage == Stage::Closed || reads_no_more {
             return Ok(News::Nothing);
         }
-        let (is_stream, is_greeted) = (matches!(self.role, Role::Stream(_)), self.is_greeted());
-        let has_sent = is_stream && is_greeted && self.stage == Stage::Open && self.send()?;
-        let Some(count) = moved(self.stream.read(scratch), is_greeted)? else {
-            let is_flood = matches!(&self.role, Role::Stream(stream) if stream.unsent.is_none());
-            return Ok(if has_sent && is_flood { News::Streamed(0) } else { News::Nothing });
+        let has_sent = self.stage == Stage::Open && self.send()?;
+        let Some(count) = moved(self.stream.read(scratch), self.is_greeted())? else {
+            return Ok(if has_sent && self.part == Part::Flood { News::Streamed(0) } else { News::Nothing });
         };
-        let news = match (&mut self.role, count) {
-            (_, 0) => self.on_end()?,
-            (Role::Stream(stream), _) if is_greeted => {
-                let news = stream.hear(&scratch[..count], answered)?;
-                // Only a short read has emptied the socket.
-                let is_full = count == scratch.len() && !matches!(news, News::Streamed(_));
-                if is_full { News::Streamed(0) } else { news }
-            }
-            (Role::Chat(chat), _) => chat.hear(&scratch[..count], answered)?,
-            (Role::NeverReads(is_greeted), _) => {
-                *is_greeted = true;
-                News::Greeted
-            }
-            _ => self.dialogue.hear(&scratch[..count])?,
+        if count == 0 {
+            return self.on_end(answered);
+        }
+        let news = match (&mut self.chat, self.stage) {
+            (Some(chat), _) => chat.hear(&scratch[..count], answered)?,
+            (None, Stage::New) if self.part == Part::NeverReads => News::Greeted,
+            (None, Stage::New) => self.hear_banner(&scratch[..count])?,
+            _ => self.hear(&scratch[..count], answered)?,
         };
-        match (&self.role, news) {
-            (Role::Visit, News::Greeted) => self.say(self.due).map(|()| News::Part),
-            (Role::Visit, News::Answered) => self.leave().map(|()| News::Part),
-            (Role::Talk, News::Answered) | (Role::Visit, News::Left) => {
-                let latency = self.due.elapsed();
-                answered.push(Answered { latency, answering: latency });
-                Ok(news)
+        if news == News::Greeted {
+            self.stage = Stage::Open;
+        }
+        match (self.part, news) {
+            (Part::Visit, News::Greeted) => self.say(self.due).map(|()| News::Part),
+            (Part::Visit, News::Answered) => {
+                // What counts is the whole visit.
+                answered.clear();
+                self.leave().map(|()| News::Part)
             }
+            // Only a short read has emptied the socket.
+            (Part::Lines, News::Part | News::Answered) if count == scratch.len() => Ok(News::Streamed(0)),
             _ => Ok(news),
         }
     }
 
     /// One write of a flood, or all lines that are to be sent; says whether something was sent.
     fn send(&mut self) -> Result<bool, Failure> {
-        let is_greeted = self.is_greeted();
-        let Role::Stream(stream) = &mut self.role else { return Ok(false) };
+        let is_flood = self.part == Part::Flood;
+        let Some(said) = &mut self.said else { return Ok(false) };
         let mut has_sent = false;
-        while stream.unsent != Some(0) {
-            let next = stream.text.next();
-            let next = &next[..stream.unsent.unwrap_or(next.len()).min(next.len())];
-            let Some(count) = moved(self.stream.write(next), is_greeted)? else { break };
-            stream.text.sent(count);
+        while is_flood || said.unsent > 0 {
+            let next = said.text.next();
+            let next = if is_flood { next } else { &next[..said.unsent.min(next.len())] };
+            let Some(count) = moved(self.stream.write(next), true)? else { break };
+            said.text.sent(count);
             has_sent = true;
-            match &mut stream.unsent {
-                Some(unsent) => *unsent -= count,
-                None => break,
+            if is_flood {
+                break;
             }
+            said.unsent -= count;
         }
         Ok(has_sent)
     }
 
-    /// The server's end is right if the client has ended its direction before and has every answer.
-    fn on_end(&mut self) -> Result<News, Failure> {
-        match (self.stage, &self.role) {
-            (Stage::Open, _) if !self.is_greeted() => {
-                Err(Failure::Refused("closed before the banner".to_owned()))
-            }
-            (Stage::Open, _) => Ok(News::Ended),
-            (Stage::Leaving, Role::Stream(stream)) if !stream.text.is_complete() => {
-                Err(Failure::WrongAnswer("closed before everything was answered".to_owned()))
-            }
-            (Stage::Leaving | Stage::Closed, _) => {
-                self.stage = Stage::Closed;
-                Ok(News::Left)
-            }
+    fn hear_banner(&mut self, bytes: &[u8]) -> Result<News, Failure> {
+        if bytes == FULL_MESSAGE.as_bytes() {
+            return Err(Failure::Refused(FULL_MESSAGE.trim().to_owned()));
         }
+        let rest = &BANNER[usize::from(self.banner)..];
+        if !rest.starts_with(bytes) {
+            return Err(wrong(rest, bytes, self.banner.into()));
+        }
+        self.banner += u8::try_from(bytes.len()).expect("the banner is not that long");
+        Ok(if bytes == rest { News::Greeted } else { News::Part })
+    }
+
+    /// Takes the next bytes of the answers.
+    fn hear(&mut self, bytes: &[u8], answered: &mut Vec<Answered>) -> Result<News, Failure> {
+        let Some(said) = &mut self.said else { return Err(wrong(b"", bytes, 0)) };
+        let streamed = said.text.check(bytes)?;
+        if self.part == Part::Flood {
+            return Ok(News::Streamed(streamed));
+        }
+        let (now, mut news) = (Instant::now(), News::Part);
+        while let Some(line) = said.waiting.front()
+            && line.end <= said.text.answered()
+        {
+            answered.push(Answered { latency: now - line.due, answering: now - line.sent });
+            said.waiting.pop_front();
+            news = News::Answered;
+        }
+        Ok(news)
+    }
+
+    /// The server's end is right if the client has ended its direction before and has every answer.
+    fn on_end(&mut self, answered: &mut Vec<Answered>) -> Result<News, Failure> {
+        match self.stage {
+            Stage::New => return Err(Failure::Refused("closed before the banner".to_owned())),
+            Stage::Open => return Ok(News::Ended),
+            Stage::Leaving | Stage::Closed => {}
+        }
+        if self.said.as_ref().is_some_and(|said| !said.text.is_complete()) {
+            return Err(Failure::WrongAnswer("closed before everything was answered".to_owned()));
+        }
+        if self.part == Part::Visit {
+            let latency = self.due.elapsed();
+            answered.push(Answered { latency, answering: latency });
+        }
+        self.stage = Stage::Closed;
+        Ok(News::Left)
     }
 }
 
@@ -325,21 +315,50 @@ fn failure(error: &io::Error, is_greeted: bool) -> Failure {
     if is_greeted { Failure::Lost(how) } else { Failure::Refused(how) }
 }
 
-impl Stream {
-    /// Takes the next bytes that came.
-    fn hear(&mut self, bytes: &[u8], answered: &mut Vec<Answered>) -> Result<News, Failure> {
-        let streamed = self.text.check(bytes)?;
-        if self.unsent.is_none() {
-            return Ok(News::Streamed(streamed));
-        }
-        let (now, mut news) = (Instant::now(), News::Part);
-        while let Some(line) = self.waiting.front()
-            && line.end <= self.text.answered()
-        {
-            answered.push(Answered { latency: now - line.due, answering: now - line.sent });
-            self.waiting.pop_front();
-            news = News::Answered;
-        }
-        Ok(news)
+impl Said {
+    fn new(number: usize) -> Self {
+        let text = Text::starting_at(number as u64 * APART);
+        Self { text, unsent: 0, waiting: VecDeque::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::support::PREFIX;
+
+    /// A client without a server that reads or writes.
+    fn client() -> (Client, TcpListener) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let sources = Sources::new(Ipv4Addr::new(127, 0, 0, 2), 1, 20_000..=21_000);
+        (Client::connect(listener.local_addr().unwrap(), &sources, Part::Lines, 7).unwrap(), listener)
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_wrong_banner_and_a_banner_may_come_in_pieces() {
+        let (mut client, _listener) = client();
+        assert!(matches!(client.hear_banner(FULL_MESSAGE.as_bytes()), Err(Failure::Refused(_))));
+        assert!(matches!(client.hear_banner(b"Hello"), Err(Failure::WrongAnswer(_))));
+        assert_eq!(client.hear_banner(&BANNER[..3]), Ok(News::Part));
+        assert_eq!(client.hear_banner(&BANNER[3..]), Ok(News::Greeted));
+    }
+
+    #[test]
+    fn an_answer_to_nothing_and_an_old_answer_are_wrong() {
+        let (mut client, _listener) = client();
+        let mut answered = Vec::new();
+        assert!(client.hear(b"O", &mut answered).is_err(), "nothing is due");
+        let due = Instant::now();
+        client.say(due).unwrap();
+        let line = Text::starting_at(7 * APART).next()[..64].to_vec();
+        let answer = [PREFIX, &line].concat();
+        assert_eq!((client.unanswered(), client.oldest()), (1, Some(due)));
+        assert_eq!(client.hear(&answer[..9], &mut answered), Ok(News::Part));
+        assert_eq!(client.hear(&answer[9..], &mut answered), Ok(News::Answered));
+        assert_eq!((client.unanswered(), answered.len()), (0, 1));
+        client.say(due).unwrap();
+        assert!(client.hear(&answer, &mut answered).is_err(), "the second answer repeats the first");
     }
 }

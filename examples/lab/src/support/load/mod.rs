@@ -6,13 +6,12 @@
 //! | module | what it has |
 //! |---|---|
 //! | [`client`] | a client: its session, and what it does in it |
-//! | [`dialogue`], [`text`], [`chat`] | what clients send, and what must come back |
+//! | [`text`], [`chat`] | what clients send, and what must come back |
 //! | [`schedule`] | when lines are due |
 //! | [`sources`] | the addresses and ports of the clients |
 
 pub mod chat;
 pub mod client;
-mod dialogue;
 pub mod schedule;
 mod sources;
 mod text;
@@ -52,14 +51,6 @@ pub struct Sessions {
     clients: Vec<Option<Client>>,
 }
 
-/// What one `poll` brought.
-pub struct Batch {
-    /// The tokens that are ready, and whether an end of input, or an error, is to be read there.
-    pub ready: Vec<(usize, bool)>,
-    /// Whether the kernel has no more of them.
-    pub is_complete: bool,
-}
-
 impl Sessions {
     /// No client yet.
     pub fn new(target: SocketAddr, sources: Sources) -> Result<Self, Failure> {
@@ -77,11 +68,6 @@ impl Sessions {
     /// How many places there are.
     pub fn len(&self) -> usize {
         self.clients.len()
-    }
-
-    /// Makes room for so many more.
-    pub fn reserve(&mut self, clients: usize) {
-        self.clients.reserve_exact(clients);
     }
 
     /// Starts a client in a place that is taken, or in the next one. Its number tells its lines from those of others.
@@ -110,8 +96,14 @@ impl Sessions {
         self.clients[place].take()
     }
 
-    /// Waits for readiness, no longer than `limit`, and at most until `due`, which is kept to the microsecond.
-    pub fn wait(&mut self, limit: Option<Duration>, due: Option<Instant>) -> Result<Batch, Failure> {
+    /// Waits for readiness, no longer than `limit`, and at most until `due`, which is kept to the microsecond. Returns the
+    /// tokens that are ready, and whether an end of input, or an error, is to be read there; and whether the kernel has no
+    /// more of them.
+    pub fn wait(
+        &mut self,
+        limit: Option<Duration>,
+        due: Option<Instant>,
+    ) -> Result<(Vec<(usize, bool)>, bool), Failure> {
         if let Some(due) = due {
             // 0 would stop the timer.
             let wait = due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
@@ -131,7 +123,7 @@ impl Sessions {
         };
         let events = self.events.iter().filter(|event| event.token() != TIMER);
         let ready = events.map(|event| (event.token().0, event.is_read_closed() || event.is_error()));
-        Ok(Batch { ready: ready.collect(), is_complete })
+        Ok((ready.collect(), is_complete))
     }
 
     /// Gives the client in a place one turn. The answers that are complete then are added to `answered`. If an end of

@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use memchr::memchr;
 
-use super::dialogue::wrong;
 use crate::support::{CHUNK, Failure, PREFIX};
 
 /// The most that one write offers to the socket.
@@ -32,24 +31,10 @@ pub struct Text {
     sent: u64,
     /// Bytes of the text that came back.
     answered: u64,
-    /// All received bytes.
-    received: u64,
-    expected: Expected,
-}
-
-/// What the next byte of the answers is a part of.
-#[derive(Debug, Clone, Copy)]
-enum Expected {
-    /// A prefix of which so many bytes have come.
-    Prefix(usize),
-    /// A piece of the text of which so many bytes have come.
-    Piece(usize),
-}
-
-impl Default for Expected {
-    fn default() -> Self {
-        Self::Prefix(0)
-    }
+    /// How many bytes of the present piece's prefix have come.
+    prefix: usize,
+    /// How many bytes of the piece itself.
+    piece: usize,
 }
 
 impl Text {
@@ -88,44 +73,43 @@ impl Text {
     pub fn check(&mut self, mut bytes: &[u8]) -> Result<u64, Failure> {
         let before = self.answered;
         while let Some(&first) = bytes.first() {
-            let taken = match self.expected {
-                Expected::Prefix(received) => {
-                    if first != PREFIX[received] {
-                        return Err(wrong(&PREFIX[received..], bytes, self.received));
-                    }
-                    let whole = received + 1 == PREFIX.len();
-                    self.expected = if whole { Expected::Piece(0) } else { Expected::Prefix(received + 1) };
-                    1
+            let taken = if self.prefix < PREFIX.len() {
+                if first != PREFIX[self.prefix] {
+                    return Err(wrong(&PREFIX[self.prefix..], bytes, self.answered));
                 }
-                Expected::Piece(length) => self.check_piece(length, bytes)?,
+                (self.prefix, self.piece) = (self.prefix + 1, 0);
+                1
+            } else {
+                self.check_piece(bytes)?
             };
             bytes = &bytes[taken..];
-            self.received += taken as u64;
         }
         Ok(self.answered - before)
     }
 
     /// Whether everything that was sent has been answered, to the end of a piece.
     pub fn is_complete(&self) -> bool {
-        self.answered == self.sent && !matches!(self.expected, Expected::Prefix(1..))
+        self.answered == self.sent && [0, PREFIX.len()].contains(&self.prefix)
     }
 
     /// Checks the text up to the next prefix; returns its length.
-    fn check_piece(&mut self, length: usize, bytes: &[u8]) -> Result<usize, Failure> {
+    fn check_piece(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
         let count = memchr(PREFIX[0], bytes).unwrap_or(bytes.len()).min(CHUNK + 1);
-        if length + count > CHUNK {
+        self.piece += count;
+        if self.piece > CHUNK {
             return Err(Failure::WrongAnswer(format!("a piece longer than {CHUNK} bytes")));
         }
-        if length + count == 0 {
+        if self.piece == 0 {
             return Err(Failure::WrongAnswer("an answer to nothing".to_owned()));
         }
         let text = text_at(self.answered, count);
         if &bytes[..count] != text {
-            return Err(wrong(text, bytes, self.received));
+            return Err(wrong(text, bytes, self.answered));
         }
         self.answered += count as u64;
-        let ends = count < bytes.len();
-        self.expected = if ends { Expected::Prefix(0) } else { Expected::Piece(length + count) };
+        if count < bytes.len() {
+            self.prefix = 0;
+        }
         Ok(count)
     }
 }
@@ -133,6 +117,27 @@ impl Text {
 fn text_at(position: u64, count: usize) -> &'static [u8] {
     let start = usize::try_from(position % PERIOD as u64).expect("a remainder of PERIOD is less than it");
     &TEXT[start..][..count]
+}
+
+/// How much of both is shown when an answer is wrong, and how much of that is before the first difference.
+const SHOWN: usize = 20;
+const SHOWN_BEFORE: usize = 6;
+
+/// A wrong answer, told by the bytes around the first difference. `start` is the place of the first of these bytes in
+/// the banner or the text.
+pub fn wrong(expected: &[u8], received: &[u8], start: u64) -> Failure {
+    let differs = expected.iter().zip(received).position(|(expected, received)| expected != received);
+    let differs = differs.unwrap_or(expected.len().min(received.len()));
+    let around = |bytes: &[u8]| {
+        let bytes = &bytes[differs.saturating_sub(SHOWN_BEFORE)..];
+        bytes[..bytes.len().min(SHOWN)].escape_ascii().to_string()
+    };
+    let place = start + differs as u64;
+    Failure::WrongAnswer(format!(
+        "\"{}\" instead of \"{}\", at byte {place}",
+        around(received),
+        around(expected)
+    ))
 }
 
 #[cfg(test)]
@@ -175,6 +180,21 @@ mod tests {
                 assert!(flood.check(&wrong).is_err() || !flood.is_complete(), "{from}..{to}");
             }
         }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_shown_where_it_is_wrong() {
+        let right = text_at(0, 70);
+        let mut received = right.to_vec();
+        received[40] = b'X';
+        assert_eq!(
+            wrong(&right[10..], &received[10..], 10).to_string(),
+            "wrong answer: \"ijklmnXpqrstuvwxyzab\" instead of \"ijklmnopqrstuvwxyzab\", at byte 40"
+        );
+        assert_eq!(
+            wrong(b"OK", b"OKOK", 0).to_string(),
+            "wrong answer: \"OKOK\" instead of \"OK\", at byte 2"
+        );
     }
 
     #[test]
