@@ -39,7 +39,6 @@ fn open_loop(report: &Report, place: usize, sweep: &Result<Sweep, Failure>) -> V
             "server": server,
             "sessions": report.swept_sessions(),
             "knee_per_second": sweep.knee.rate,
-            "knee_of_first_server": report.knee_of_first(sweep),
             "knee_is_limit_of_load": sweep.knee.is_limit_of_load,
             "rates": sweep.points.iter().map(rate).collect::<Vec<_>>(),
         }),

@@ -96,12 +96,6 @@ impl Report {
     fn swept_sessions(&self) -> usize {
         sweep::sessions(self.file_limit, self.contenders.iter().filter(|server| !server.is_chat).count())
     }
-
-    /// A knee as a share of the first server's; none if that one has no knee, or if the load set it.
-    fn knee_of_first(&self, sweep: &Sweep) -> Option<f64> {
-        let first = self.sweeps.first()?.as_ref()?.as_ref().ok()?.knee;
-        Some(sweep.knee.rate? / first.rate.filter(|_| !first.is_limit_of_load)?)
-    }
 }
 
 /// What is special about this report: when and where it was made, and what went wrong.

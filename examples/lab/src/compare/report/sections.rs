@@ -14,6 +14,7 @@ const SATURATED: f64 = 0.95;
 const COMPARED: [f64; 2] = [16_000.0, 64_000.0];
 /// Marks what the load limited.
 const AT_LEAST: &str = "\u{2265} ";
+const AT_MOST: &str = "\u{2264} ";
 
 /// A heading, what it is about, and its rows.
 pub struct Section {
@@ -103,16 +104,25 @@ fn table<'a>(
     }
 }
 
+/// A knee as a share of the first server's. None if the load set both, or if one server has no knee.
+fn share(knee: Knee, first: Knee) -> Option<String> {
+    let bound = match (knee.is_limit_of_load, first.is_limit_of_load) {
+        (false, false) => "",
+        (true, false) => AT_LEAST,
+        (false, true) => AT_MOST,
+        (true, true) => return None,
+    };
+    Some(format!("{bound}{:.0} %", 100.0 * knee.rate? / first.rate?))
+}
+
 /// The knee of each server, and its latency at the same rates.
 fn rates(report: &Report) -> Section {
     let latency = |sweep: &Sweep, rate: f64, quantile: f64| {
         let held = sweep.points.iter().find(|point| point.is_held() && (point.rate - rate).abs() < 1.0);
         held.map_or("n/a".to_owned(), |point| microseconds(point.latency(quantile)))
     };
-    let share = |sweep: &Sweep| {
-        let mark = if sweep.knee.is_limit_of_load { AT_LEAST } else { "" };
-        report.knee_of_first(sweep).map_or("n/a".to_owned(), |share| format!("{mark}{:.0} %", 100.0 * share))
-    };
+    let first = report.sweeps.first().and_then(|sweep| Some(sweep.as_ref()?.as_ref().ok()?.knee));
+    let share = |sweep: &Sweep| first.and_then(|first| share(sweep.knee, first)).unwrap_or("n/a".to_owned());
     let columns = || COMPARED.iter().flat_map(|&rate| [(rate, 0.5), (rate, 0.99)]);
     let figures = |sweep: &Sweep| {
         let latencies = columns().map(|(rate, quantile)| latency(sweep, rate, quantile));
@@ -171,7 +181,8 @@ const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause ther
 const OPEN_LOOP_SENTENCE: &str = "sessions send lines by the clock, as a Poisson process (open loop). A session does \
     not wait for answers, and a latency counts from when its line was due. Knee: the rate at which half of the slices are \
     held; a slice is held if half of its lines are answered within 1 ms. The servers take turns slice by slice, so their \
-    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. n/a: not held.";
+    shares are repeatable where the machine's speed is not. p50 and p99: medians of the slices at this rate. n/a: not held, or \
+    the load set both knees.";
 const LATE_SENTENCE: &str = "\u{2265}: in most slices that were not held, the load sent half of the lines more than 250 µs late, so \
     the server may hold more.";
 
@@ -184,4 +195,18 @@ fn text(cell: &Cell, figure: &Figure) -> String {
     let spread = Some(100.0 * summary.spread()).filter(|&spread| figure.is_compared && spread > 0.0);
     let spread = spread.map(|spread| format!(" \u{b1}{spread:.0}%")).unwrap_or_default();
     format!("{mark}{}{spread}", figure.show(summary.median))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_says_which_of_both_knees_the_load_has_set() {
+        let knee = |rate, is_limit_of_load| Knee { rate: Some(rate), is_limit_of_load };
+        let share = |load_set, load_set_first| share(knee(50e3, load_set), knee(100e3, load_set_first));
+        let shares = [(false, false), (true, false), (false, true)].map(|(one, first)| share(one, first));
+        assert_eq!(shares, ["50 %", "\u{2265} 50 %", "\u{2264} 50 %"].map(|text| Some(text.to_owned())));
+        assert_eq!(share(true, true), None);
+    }
 }
