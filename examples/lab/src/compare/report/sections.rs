@@ -162,7 +162,8 @@ const TYPING_SENTENCE: &str = "One client sends a line after each answer; nothin
 const MEMORY_SENTENCE: &str = "Growth from none to all sessions, for each session. Process: the server itself. The rest is the \
     kernel's.";
 const CROWD_SENTENCE: &str = "Closed loop: each of the clients (100, or --active) sends the next line as soon as the last is \
-    answered. CPUs and load: the processors that the server and the load kept busy.";
+    answered. CPUs and load: the processors that the server and the load kept busy. Where the load is busy without a \
+    pause, the latency is that of a queue: about the number of clients divided by the answers a second.";
 const CHURN_SENTENCE: &str = "Ten visitors at a time connect, read the banner, send one line, read the answer and leave. A \
     visit takes from the first packet to the server's close.";
 const BULK_SENTENCE: &str = "One session sends as fast as the server takes it (a flood). thread_per_connection, \
@@ -175,8 +176,7 @@ const CHAT_SENTENCE: &str = "Each line of a speaker goes to all other clients, a
     one, had all lines of a round. Command: the p99 of ten clients that send a command every 10 ms each. Growth: of the \
     server's memory meanwhile.";
 const LIMITED_SENTENCE: &str = "\u{2265}: the load was busy without a pause there (0.95 processors or more), so the \
-    server may be able to do more. The latency of a crowd is then that of a queue: about the number of clients divided by \
-    the answers a second.";
+    server may be able to do more.";
 
 const OPEN_LOOP_SENTENCE: &str = "sessions send lines by the clock, as a Poisson process (open loop). A session does \
     not wait for answers, and a latency counts from when its line was due. Knee: the rate at which half of the slices are \

@@ -17,7 +17,8 @@ pub fn render(heading: &[String], sections: &[Section]) -> String {
 }
 
 fn wrapped(text: &str) -> String {
-    textwrap::fill(text, WIDTH)
+    let options = textwrap::Options::new(WIDTH).word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::fill(text, options)
 }
 
 /// Columns of equal width. A heading, and a reason for missing figures, may be longer.
