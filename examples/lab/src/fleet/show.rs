@@ -13,7 +13,7 @@ use crate::fleet::memory::Memory;
 use crate::fleet::message::{Order, Share, Tally};
 use crate::fleet::plan::{self, Limits};
 use crate::fleet::server::Server;
-use crate::support::server::free_port;
+use crate::support::server::FreePort;
 use crate::support::{
     Failure, Interrupt, bytes, count, is_listening, machine, many, programs, progress, thousands, time,
 };
@@ -30,7 +30,9 @@ const SETTLING: Duration = Duration::from_secs(2);
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let interrupt = Interrupt::catch()?;
     rlimit::increase_nofile_limit(u64::MAX).map_err(Failure::system("The open-file limit"))?;
-    let address = address(arguments.port)?;
+    let free =
+        (arguments.port == 0).then(FreePort::find).transpose().map_err(Failure::system("A free port"))?;
+    let address = address(free.as_ref().map_or(arguments.port, |free| free.number))?;
     let shares = plan::shares(arguments, address, &Limits::here()?)?;
     say(format_args!("Machine   {}", machine::description()))?;
 
@@ -42,7 +44,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Where the servers listen. A port on which another program listens is refused, also with `SO_REUSEPORT`: the kernel would
 /// give it some of the sessions.
 fn address(port: u16) -> Result<SocketAddr, Failure> {
-    let port = if port == 0 { free_port().map_err(Failure::system("A free port"))? } else { port };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     if is_listening(port) {
         return Err(Failure::Impossible(format!("the fleet cannot have {address} to itself")));

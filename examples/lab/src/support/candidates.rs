@@ -129,15 +129,19 @@ pub struct Added {
     #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = named_command)]
     servers: Vec<(String, Origin)>,
 
-    /// A server that runs already on loopback, of whose process nothing is known; may be given again
+    /// A server that runs already, of whose process nothing is known; may be given again
     #[arg(long, value_name = "HOST:PORT")]
     connect: Vec<String>,
+
+    /// Let --connect go to another address than loopback: only to a machine that you may load
+    #[arg(long)]
+    remote: bool,
 }
 
 impl Added {
     /// All of them, with this protocol.
     pub fn candidates(&self, protocol: &Protocol) -> Result<Vec<Candidate>, Failure> {
-        let running = self.connect.iter().map(|place| Ok((place.clone(), running(place)?)));
+        let running = self.connect.iter().map(|place| Ok((place.clone(), self.running(place)?)));
         let candidate = |(name, origin)| {
             let protocol = protocol.clone();
             Candidate { name, origin, protocol, more: None, is_chat: false }
@@ -145,13 +149,13 @@ impl Added {
         let added = self.servers.iter().cloned().map(Ok).chain(running);
         added.map(|added| added.map(candidate)).collect()
     }
-}
 
-fn running(place: &str) -> Result<Origin, Failure> {
-    let wrong = |problem: &str| Failure::Usage(format!("--connect {place}: {problem}"));
-    let mut addresses = place.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
-    let address = addresses.find(|address| address.ip().is_loopback());
-    address.map(Origin::Address).ok_or_else(|| wrong("not an address of loopback"))
+    fn running(&self, place: &str) -> Result<Origin, Failure> {
+        let wrong = |problem: &str| Failure::Usage(format!("--connect {place}: {problem}"));
+        let mut addresses = place.to_socket_addrs().map_err(|error| wrong(&error.to_string()))?;
+        let address = addresses.find(|address| self.remote || address.ip().is_loopback());
+        address.map(Origin::Address).ok_or_else(|| wrong("not on loopback; --remote says that you mean it"))
+    }
 }
 
 /// okloop's own conversation.

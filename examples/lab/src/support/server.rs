@@ -5,6 +5,8 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, PipeReader, pipe};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -88,9 +90,11 @@ impl Server {
         match origin {
             Origin::Address(address) => Ok(Self { address: *address, process: None }),
             Origin::Command(words) => {
-                let port = free_port().map_err(Failure::system("A free port"))?;
-                let words = words.iter().map(|word| word.replace("{port}", &port.to_string())).collect();
-                Self::start_at(port, words, setup, log, interrupt)
+                let port = FreePort::find().map_err(Failure::system("A free port"))?;
+                let words =
+                    words.iter().map(|word| word.replace("{port}", &port.number.to_string())).collect();
+                // Once it listens, the port needs no claim.
+                Self::start_at(port.number, words, setup, log, interrupt)
             }
         }
     }
@@ -180,22 +184,36 @@ pub fn as_typed(words: &[String]) -> String {
 /// A port that is free on every interface: below those that the kernel gives to clients (`net.ipv4.ip_local_port_range`),
 /// and above those that a load takes for its own clients. A server without `SO_REUSEADDR` must not find its port in
 /// `TIME_WAIT`.
-pub fn free_port() -> io::Result<u16> {
-    const FIRST: u16 = 30_000;
-    const COUNT: u16 = 2_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Two runs at the same time begin at different places, even if their numbers are neighbours.
-    let first = u16::try_from(std::process::id().wrapping_mul(101) % 2_000).expect("below 2,000");
-    let mut result = Err(io::ErrorKind::AddrInUse.into());
-    let _no_child = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..COUNT {
-        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(first) % COUNT;
-        result = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map(|_| port);
-        if result.is_ok() {
-            break;
+pub struct FreePort {
+    pub number: u16,
+    /// As long as this socket is open, no other laboratory on this machine takes the port.
+    _claim: UnixListener,
+}
+
+impl FreePort {
+    pub fn find() -> io::Result<Self> {
+        const FIRST: u16 = 30_000;
+        const COUNT: u16 = 2_000;
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        // Two runs at the same time begin at different places, even if their numbers are neighbours.
+        let first = u16::try_from(std::process::id().wrapping_mul(101) % 2_000).expect("below 2,000");
+        let mut result = Err(io::ErrorKind::AddrInUse.into());
+        let _no_child = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..COUNT {
+            result = Self::claim(FIRST + NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(first) % COUNT);
+            if result.is_ok() {
+                break;
+            }
         }
+        result
     }
-    result
+
+    fn claim(number: u16) -> io::Result<Self> {
+        let name = unix::SocketAddr::from_abstract_name(format!("okloop laboratory, port {number}"))?;
+        let claim = UnixListener::bind_addr(&name)?;
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, number))?;
+        Ok(Self { number, _claim: claim })
+    }
 }
 
 /// The command with its streams, and the end of a pipe that stays here. Limits and closed descriptors must hold before the
@@ -249,4 +267,21 @@ fn told_a_billion(words: &[String]) -> Command {
     command.args(["--daemonize", "--follow-forks", "--seccomp-bpf", "-qq", "--output=/dev/null"]);
     command.args(["--trace=prlimit64", "-e", &inject, "--"]).args(words);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_claimed_until_its_server_listens() {
+        let free = FreePort::find().expect("a port is free");
+        let number = free.number;
+        assert!(FreePort::claim(number).is_err());
+        drop(free);
+        let free = FreePort::claim(number).expect("the claim is over");
+        drop(free);
+        let _server = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).expect("the port is free");
+        assert!(FreePort::claim(number).is_err());
+    }
 }

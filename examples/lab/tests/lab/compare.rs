@@ -665,7 +665,7 @@ fn wrong_arguments_end_in_one_line_and_status_2() {
         ("--server=python=python3 server.py", "the command has no {port} in it"),
         ("--server=../python=python3 {port}", "a name has only letters"),
         ("--server=okloop=another {port}", "two servers are called okloop"),
-        ("--connect=192.0.2.1:8888", "not an address of loopback"),
+        ("--connect=192.0.2.1:8888", "not on loopback; --remote says that you mean it"),
         ("--connect=localhost", "invalid socket address"),
         ("--only=nobody", "no server is called nobody; there are okloop, thread_per_connection, "),
         ("--without=okloop,tokio", "no server is called tokio; there are okloop, "),
