@@ -179,8 +179,8 @@ fn every_server_is_measured_under_every_load() {
     // Above and below stand paths, which may be longer.
     let tables = table.split_once("## One client").and_then(|(_, tables)| tables.split_once("Pictures:"));
     let (tables, _) = tables.expect("there are tables");
-    // Text has 100 columns. A table with great spreads needs a few more.
-    assert!(tables.lines().all(|line| line.chars().count() <= 110), "wider than 110: {tables}");
+    // Text has 100 columns. A table with great spreads needs some more.
+    assert!(tables.lines().all(|line| line.chars().count() <= 120), "wider than 120: {tables}");
     for text in
         ["## Memory", "## A crowd", "## Churn", "## Bulk", " a flood", " answers/s ", "| **1,000 sessions** "]
     {
