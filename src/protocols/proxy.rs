@@ -11,8 +11,8 @@
 //! The inner session is made when the header is complete.
 //!
 //! Nothing is guessed. A connection that does not start with a valid header gets no byte, and ends with
-//! [`Reason::InvalidInput`](crate::Reason::InvalidInput). So does one whose header is longer than [`PROXY_HEADER`], or takes longer than
-//! [`PROXY_HEADER_TIMEOUT`].
+//! [`InvalidInput`](crate::Reason::InvalidInput). So does one whose header is longer than [`PROXY_HEADER`], or takes
+//! longer than [`PROXY_HEADER_TIMEOUT`].
 //!
 //! Any client can send such a header. The port must be open to the balancer only.
 //!

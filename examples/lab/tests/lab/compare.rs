@@ -18,9 +18,7 @@ use okloop::protocols::{BANNER, PREFIX};
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{
-    Finished, MARK, Running, lab, listening, marked, program, run, run_alone, start, start_alone,
-};
+use crate::harness::{Finished, MARK, Running, lab, listening, marked, program, run, run_alone, start_alone};
 
 /// The servers that come with the comparison, without the one that needs python3.
 const SERVERS: [&str; 7] = [
@@ -68,7 +66,7 @@ impl Comparison {
     }
 
     fn run_to(&self, status: i32, arguments: &[&str]) -> Finished {
-        let finished = run(&mut self.command(arguments));
+        let finished = run_alone(&mut self.command(arguments));
         assert_eq!(finished.status, Some(status), "{}", finished.stderr);
         finished
     }
@@ -504,7 +502,7 @@ fn a_pause_of_the_laboratory_is_no_silence_of_the_server() {
     let comparison = Comparison::new("paused");
     let sluggard = start_server(|_, stream| answer(stream, true, Duration::from_millis(300)));
     let arguments = [FEW, "--sessions=20", "--active=5", "--rounds=1", "--seconds=1", "--connect", &sluggard];
-    let mut running = start(&mut comparison.command(&arguments));
+    let mut running = start_alone(&mut comparison.command(&arguments));
     running.complaint_with(&format!("20 sessions: {sluggard}"));
     // The sessions are then open, and the load waits for answers.
     thread::sleep(Duration::from_millis(500));
@@ -617,7 +615,7 @@ fn the_servers_are_for_this_machine_alone() {
     let comparison = Comparison::new("addresses");
     let servers = "--only=okloop,threads_gathered,tokio_one_thread,tokio_all_threads";
     let mut running =
-        start(&mut comparison.command(&[servers, "--sessions=1", "--rounds=1", "--seconds=0.2"]));
+        start_alone(&mut comparison.command(&[servers, "--sessions=1", "--rounds=1", "--seconds=0.2"]));
     // All of them run then, beside each other, for some five seconds.
     running.complaint_with("/40: growing rates");
     let listeners: Vec<_> = comparison.left_over().into_iter().flat_map(listening).collect();
@@ -643,7 +641,7 @@ fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
     let comparison = Comparison::new("interrupted");
     let arguments = [FEW, "--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"];
     // The first round is over, and the second will not be.
-    let finished = run_until(start(&mut comparison.command(&arguments)), "34/60: ");
+    let finished = run_until(start_alone(&mut comparison.command(&arguments)), "34/60: ");
     let results = comparison.results();
     assert_eq!(results["interrupted"], true);
     assert!(results_of(&results, "okloop")[0]["median"]["server_cpu_us_per_answer"].as_f64() > Some(0.0));
