@@ -176,7 +176,7 @@ impl<S: Session> Conversation<S> {
     ///
     /// # Panics
     ///
-    /// If no idle time-out is running: the session owes an answer, or ends.
+    /// If no idle time-out is running: an answer is still to be made, or the session ends.
     pub fn pass_idle_timeout(&mut self) {
         self.turn_woken();
         assert_eq!(self.clock, Some(Timeout::Idle), "the session is not idle");
