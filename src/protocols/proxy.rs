@@ -129,8 +129,8 @@ impl<S: Session, F: FnMut(Option<Address>) -> S> Session for Proxy<S, F> {
 
     fn sizes(&mut self) -> Sizes {
         match &mut self.state {
-            &mut State::Header { request, answer, independent, .. } => {
-                Sizes { independent, ..Sizes::new(request as usize, answer as usize) }
+            State::Header { request, answer, independent, .. } => {
+                Sizes { independent: *independent, ..Sizes::new(*request as usize, *answer as usize) }
             }
             State::Inner { session, .. } => session.sizes(),
         }
