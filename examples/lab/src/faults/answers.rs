@@ -11,10 +11,10 @@ use crate::support::{Answer, Framing, Protocol};
 const NUMBER: &[u8] = b"{n}";
 
 impl Protocol {
-    fn repeated(&self, byte: u8) -> u8 {
+    fn repeated<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         match self.answer {
-            Answer::Same | Answer::Trimmed => byte,
-            Answer::Upper => byte.to_ascii_uppercase(),
+            Answer::Same | Answer::Trimmed => Cow::Borrowed(bytes),
+            Answer::Upper => Cow::Owned(bytes.to_ascii_uppercase()),
         }
     }
 
@@ -28,13 +28,6 @@ impl Protocol {
             }
         }
     }
-
-    /// What stands before the answer with this number.
-    fn prefix(&self, number: usize) -> Cow<'_, [u8]> {
-        let Some(place) = memmem::find(&self.prefix, NUMBER) else { return Cow::Borrowed(&self.prefix) };
-        let (head, tail) = (&self.prefix[..place], &self.prefix[place + NUMBER.len()..]);
-        Cow::Owned([head, number.to_string().as_bytes(), tail].concat())
-    }
 }
 
 /// The answers to a payload, checked byte by byte as they come.
@@ -45,6 +38,8 @@ impl Protocol {
 pub struct Answers<'a> {
     protocol: &'a Protocol,
     payload: &'a [u8],
+    /// Where the number of an answer stands in its prefix, if it has one.
+    number: Option<usize>,
     /// How many answers came before.
     before: usize,
     readings: Vec<Reading>,
@@ -68,7 +63,8 @@ impl<'a> Answers<'a> {
     pub fn to(payload: &'a [u8], protocol: &'a Protocol, before: usize) -> Self {
         let prefix = (!protocol.prefix.is_empty()).then_some(0);
         let start = Reading { repeated: 0, piece: 0, pieces: 1, prefix };
-        Self { protocol, payload, before, readings: vec![start], received: 0 }
+        let number = memmem::find(&protocol.prefix, NUMBER);
+        Self { protocol, payload, number, before, readings: vec![start], received: 0 }
     }
 
     /// The same answers, but to another payload.
@@ -103,17 +99,22 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
-    /// Takes the bytes of a piece that have only one reading, and returns how many they are. Most bytes are such, and
+    /// Takes the bytes that have only one reading, and returns how many they are. Most bytes are such, and
     /// [`Self::follow`] takes much longer for each.
     fn take_certain(&mut self, bytes: &[u8]) -> Option<usize> {
-        let [reading @ Reading { prefix: None, .. }] = self.readings[..] else { return None };
-        let rest = &self.payload[reading.repeated..];
-        let most = self.certain(reading, rest, bytes);
-        let expected = rest.iter().map(|&byte| self.protocol.repeated(byte));
-        let came = bytes[..most].iter().copied().zip(expected);
-        let length = came.take_while(|(came, expected)| came == expected).count();
-        let (repeated, piece) = (reading.repeated + length, reading.piece + length);
-        self.readings[0] = Reading { repeated, piece, ..reading };
+        let [reading] = self.readings[..] else { return None };
+        let (length, next);
+        if let Some(came) = reading.prefix {
+            let prefix = self.prefix(reading);
+            length = common(bytes, &prefix[came..]);
+            next = Reading { prefix: Some(came + length).filter(|&came| came < prefix.len()), ..reading };
+        } else {
+            let rest = &self.payload[reading.repeated..];
+            let rest = &rest[..rest.len().min(self.certain(reading, rest, bytes))];
+            length = common(bytes, &self.protocol.repeated(rest));
+            next = Reading { repeated: reading.repeated + length, piece: reading.piece + length, ..reading };
+        }
+        self.readings[0] = next;
         (length > 0).then_some(length)
     }
 
@@ -157,8 +158,8 @@ impl<'a> Answers<'a> {
         }
         let (may_go_on, may_end) = self.limits(reading);
         let at = self.trimmed(reading.repeated);
-        let expected = self.payload.get(at).map(|&byte| self.protocol.repeated(byte));
-        if may_go_on && expected == Some(byte) {
+        let is_next = self.payload.get(at..=at).is_some_and(|next| *self.protocol.repeated(next) == [byte]);
+        if may_go_on && is_next {
             add(Reading { repeated: at + 1, piece: reading.piece + 1, ..reading });
         }
         if may_end && reading.repeated < self.payload.len() {
@@ -169,7 +170,10 @@ impl<'a> Answers<'a> {
 
     /// What stands before the present piece of this reading.
     fn prefix(&self, reading: Reading) -> Cow<'a, [u8]> {
-        self.protocol.prefix(self.before + reading.pieces)
+        let prefix = &self.protocol.prefix;
+        let Some(place) = self.number else { return Cow::Borrowed(prefix) };
+        let number = (self.before + reading.pieces).to_string();
+        Cow::Owned([&prefix[..place], number.as_bytes(), &prefix[place + NUMBER.len()..]].concat())
     }
 
     /// Where the answer goes on: behind the white space at the end of the line with [`Answer::Trimmed`], otherwise here.
@@ -217,16 +221,26 @@ impl<'a> Answers<'a> {
     /// What may come next, in words.
     fn expected(&self) -> String {
         let Some(&reading) = self.readings.first() else { return "nothing".to_owned() };
-        let rest = self.payload[self.trimmed(reading.repeated)..].iter().take(40);
-        let rest: Vec<u8> = rest.map(|&byte| self.protocol.repeated(byte)).collect();
+        let rest = &self.payload[self.trimmed(reading.repeated)..];
+        let rest = self.protocol.repeated(&rest[..rest.len().min(40)]);
         let begun = Reading { pieces: reading.pieces + 1, ..reading };
         let prefix = match reading.prefix {
             Some(came) => self.prefix(reading)[came..].to_vec(),
             None if rest.is_empty() || self.limits(reading).0 => Vec::new(),
             None => self.prefix(begun).into_owned(),
         };
-        shown(&[prefix, rest].concat(), MOST)
+        shown(&[&prefix, &*rest].concat(), MOST)
     }
+}
+
+/// How many bytes are the same at the beginning of both.
+fn common(came: &[u8], expected: &[u8]) -> usize {
+    let most = came.len().min(expected.len());
+    // One comparison of all of them, which is fast in a build without optimization too.
+    if came[..most] == expected[..most] {
+        return most;
+    }
+    came.iter().zip(expected).take_while(|(came, expected)| came == expected).count()
 }
 
 #[cfg(test)]
