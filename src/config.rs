@@ -20,9 +20,10 @@ pub struct Config {
     /// How many clients may be told at the same time that the server is full (connections). One more, and the oldest
     /// of them is closed. Default: 16.
     pub max_refusals: usize,
-    /// What a client above `max_connections` is told. What exceeds the output buffer is cut off. Default:
-    /// [`FULL_MESSAGE`].
-    pub full_message: String,
+    /// What a client above `max_connections` is told, before its connection is closed. It goes through no session, and
+    /// so through no layer: on a port for TLS it is an alert, or empty. What exceeds the output buffer is cut off.
+    /// Default: [`FULL_MESSAGE`].
+    pub full_message: Vec<u8>,
     /// How long a client may be silent. The time starts with the client's last byte, or when the answers to it have
     /// left the output buffer. What other sessions cause to be sent does not count. `None` is for ever: an idle telnet
     /// session is the normal case. Default: `None`.
@@ -65,7 +66,7 @@ impl Default for Config {
             backlog: 4096,
             max_connections: 10_000,
             max_refusals: 16,
-            full_message: FULL_MESSAGE.to_owned(),
+            full_message: FULL_MESSAGE.into(),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(60)),
             connect_timeout: Duration::from_secs(10),

@@ -125,7 +125,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         let is_full = open >= self.config.max_connections;
         let connection = if is_full {
             step!(Level::Debug, Event::Refused { key, peer, open });
-            Connection::refuse(socket, peer, self.config.full_message.as_bytes(), &mut self.means)
+            Connection::refuse(socket, peer, &self.config.full_message, &mut self.means)
         } else {
             let waker = self.wakes.waker(key)?;
             let Some(session) = self.make(key, peer, || new_session(waker, &socket)) else { return Ok(key) };

@@ -137,10 +137,12 @@ fn a_new_session_is_told_the_address_of_its_client() {
 
 #[test]
 fn the_message_for_refused_clients_is_the_users_own() {
-    let config = Config { max_connections: 1, full_message: "Tomorrow!\n".to_owned(), ..loopback() };
-    let server = Embedded::start(config, Framing::Chunks);
-    let _inside = Client::greeted(server.port());
-    assert_eq!(Client::connect(server.port()).read_to_end(), b"Tomorrow!\n");
+    for message in [&b"Tomorrow!\n"[..], b"\x15\xff\0", b""] {
+        let config = Config { max_connections: 1, full_message: message.to_owned(), ..loopback() };
+        let server = Embedded::start(config, Framing::Chunks);
+        let _inside = Client::greeted(server.port());
+        assert_eq!(Client::connect(server.port()).read_to_end(), message);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use log::LevelFilter;
 use okloop::Config;
+use okloop::config::FULL_MESSAGE;
 use okloop::protocols::{Framing, OkSession};
 
 use crate::metrics::Endpoint;
@@ -133,11 +134,9 @@ impl Arguments {
 
     /// What these arguments ask for, with the limits that the open files set.
     pub fn config(&self, room: Room) -> Config {
-        let mut full_message = Config::default().full_message;
-        if self.telnet {
-            // The refusal goes through no session, and so through no layer.
-            full_message = full_message.replace('\n', "\r\n");
-        }
+        // The refusal goes through no layer.
+        let newline = if self.telnet { "\r\n" } else { "\n" };
+        let full_message = FULL_MESSAGE.replace('\n', newline).into_bytes();
         Config {
             host: self.host.clone(),
             port: self.port,

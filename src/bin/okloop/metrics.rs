@@ -94,7 +94,7 @@ fn bind(endpoint: Endpoint) -> Result<Server, StartError> {
         port: endpoint.port,
         max_connections: CONNECTIONS,
         max_refusals: 1,
-        full_message: http::FULL.to_owned(),
+        full_message: http::FULL.into(),
         idle_timeout: Some(IDLE_TIMEOUT),
         write_timeout: Some(WRITE_TIMEOUT),
         ..Config::default()

@@ -200,7 +200,7 @@ impl<S: Session> Scripted<S> {
         new_session: impl FnOnce(&Rc<RefCell<World>>) -> S,
     ) -> Self {
         let is_full = config.max_connections == 0;
-        let said = if is_full { config.full_message.clone().into_bytes() } else { Vec::new() };
+        let said = if is_full { config.full_message.clone() } else { Vec::new() };
         let record = Record { said, ..Record::default() };
         // The first moment of a server's clock is no time at which anything was read.
         let (started, now) = (Instant::now(), Instant::now() + Duration::from_secs(60));
