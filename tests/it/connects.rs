@@ -173,7 +173,8 @@ fn an_attempt_that_the_system_refuses_fails_alone() {
     assert!(matches!(talkers.next(), (1, News::Failed(_))));
     assert_eq!(talkers.next(), (1, News::Closed(Reason::ConnectFailed)));
     talkers.connect(address_of(&listener), 2);
-    accept(&listener).expect(b"2\n");
+    let mut theirs = accept(&listener);
+    theirs.expect(b"2\n");
     eventually("only this one is open", || talkers.server.stats().open == 1);
     assert_eq!(talkers.server.stop().1.closed(Reason::ConnectFailed), 1);
 }
