@@ -160,7 +160,8 @@ fn one_connection_more_than_the_queue_holds_is_an_error_and_none_of_the_others_i
 
     let listener = listener();
     talkers.connect(address_of(&listener), 9999);
-    accept(&listener).expect(b"9999\n");
+    let mut theirs = accept(&listener);
+    theirs.expect(b"9999\n");
     eventually("only this one is open", || talkers.server.stats().open == 1);
 }
 
