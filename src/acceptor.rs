@@ -17,6 +17,8 @@ use crate::trace::{Event, step};
 pub(crate) struct Acceptor {
     listener: Listener,
     token: Token,
+    /// Its place among all listeners that the server was given. Some of them end before others.
+    number: usize,
     /// Whether the server opened it. A listening socket that was passed in keeps its queue at a stop: the queue belongs
     /// to the next process.
     is_own: bool,
@@ -44,10 +46,11 @@ impl Acceptor {
         mut listener: Listener,
         registry: &Registry,
         token: Token,
+        number: usize,
         is_own: bool,
     ) -> io::Result<Self> {
         listener.register(registry, token, Interest::READABLE)?;
-        Ok(Self { listener, token, is_own, state: State::Waiting, in_a_row: 0 })
+        Ok(Self { listener, token, number, is_own, state: State::Waiting, in_a_row: 0 })
     }
 
     /// The address that clients connect to.
@@ -58,6 +61,11 @@ impl Acceptor {
     /// Its token.
     pub fn token(&self) -> Token {
         self.token
+    }
+
+    /// Its place among all listeners.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Whether the server opened it itself.
@@ -195,7 +203,7 @@ mod tests {
             mio::net::TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a free port on loopback");
         let address = listener.local_addr().expect("a bound socket has an address");
         let poll = mio::Poll::new().expect("a descriptor is left");
-        let acceptor = Acceptor::register(Listener::Tcp(listener), poll.registry(), Token(0), true);
+        let acceptor = Acceptor::register(Listener::Tcp(listener), poll.registry(), Token(0), 0, true);
         let client = std::net::TcpStream::connect(address).expect("the backlog has room");
         (acceptor.expect("a listening socket can be registered"), client, poll)
     }

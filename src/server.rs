@@ -178,8 +178,9 @@ impl Server {
     }
 
     fn add(&mut self, listener: Listener, is_own: bool) -> Result<(), StartError> {
-        let token = Token(FIRST_LISTENER - self.acceptors.len().min(MOST_LISTENERS - 1));
-        let acceptor = Acceptor::register(listener, self.poll.registry(), token, is_own);
+        let number = self.acceptors.len();
+        let token = Token(FIRST_LISTENER - number.min(MOST_LISTENERS - 1));
+        let acceptor = Acceptor::register(listener, self.poll.registry(), token, number, is_own);
         self.acceptors.push(acceptor.map_err(StartError::Setup)?);
         Ok(())
     }
@@ -239,7 +240,8 @@ impl Server {
     }
 
     /// As [`Server::run`], and calls `tick` again and again, each time after `period`, with clients or without. Ticks do
-    /// not drift. One that is missed by more than a period is left out.
+    /// not drift. One that is missed by more than a period is left out. With a period of zero the loop never sleeps, and
+    /// with one beyond the end of the clock there is no tick.
     ///
     /// ```
     /// use std::time::Duration;
@@ -269,7 +271,7 @@ impl Server {
         period: Duration,
         mut tick: impl FnMut(),
     ) -> io::Result<(Ending, Stats)> {
-        let next = Instant::now() + period;
+        let next = Instant::now().checked_add(period);
         self.run_with(new_session, Some(Tick { next, period, call: &mut tick }))
     }
 
@@ -292,7 +294,8 @@ impl Server {
 
 /// A call that is due again and again.
 struct Tick<'a> {
-    next: Instant,
+    /// `None` beyond the end of the clock.
+    next: Option<Instant>,
     period: Duration,
     call: &'a mut dyn FnMut(),
 }
@@ -429,7 +432,7 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             return Some(self.now);
         }
         let accepting = self.acceptors.iter().filter_map(Acceptor::next_due).min();
-        let tick = self.tick.as_ref().map(|tick| tick.next);
+        let tick = self.tick.as_ref().and_then(|tick| tick.next);
         [self.sessions.next_due(), accepting, tick, self.drain_deadline()].into_iter().flatten().min()
     }
 
@@ -477,11 +480,12 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
             if let Phase::Draining { accepts, .. } = &mut self.phase {
                 *accepts = accepts.checked_sub(1).ok_or(ErrorKind::WouldBlock)?;
             }
-            match self.acceptors[index].accept() {
+            let acceptor = &mut self.acceptors[index];
+            match acceptor.accept() {
                 Ok((socket, peer)) => {
                     let now = Now { time: self.now, registry: self.poll.registry() };
                     let new_session = |waker, socket: &Socket| {
-                        let origin = Origin::Accepted(index);
+                        let origin = Origin::Accepted(acceptor.number());
                         (self.new_session)(Client::new(peer, origin, waker, Some(socket)))
                     };
                     let key = self.sessions.admit((socket, peer), new_session, now)?;
@@ -521,13 +525,12 @@ impl<S: Session, F: FnMut(Client<'_>) -> S> Loop<'_, S, F> {
 
     fn call_tick(&mut self) {
         if let Some(tick) = &mut self.tick
-            && tick.next <= self.now
+            && let Some(due) = tick.next
+            && due <= self.now
         {
             (tick.call)();
-            tick.next += tick.period;
-            if tick.next <= self.now {
-                tick.next = self.now + tick.period;
-            }
+            let next = due.checked_add(tick.period).filter(|&next| next > self.now);
+            tick.next = next.or_else(|| self.now.checked_add(tick.period));
         }
     }
 

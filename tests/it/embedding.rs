@@ -146,6 +146,15 @@ fn the_message_for_refused_clients_is_the_users_own() {
 }
 
 #[test]
+fn a_tick_beyond_the_end_of_the_clock_never_comes() {
+    let server = bind(loopback());
+    server.handle().stop();
+    let tick = || panic!("it is due after an eternity");
+    let ended = server.run_with_tick(|_| OkSession::new(Framing::Chunks), Duration::MAX, tick);
+    assert_eq!(ended.expect("poll works").0, Ending::Drained);
+}
+
+#[test]
 fn sessions_of_one_server_may_share_what_no_other_thread_sees() {
     let server = Embedded::run_by(bind(loopback()), |server| {
         let total = Rc::new(RefCell::new(0));

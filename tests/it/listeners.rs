@@ -1,10 +1,11 @@
 //! Several listeners on one loop: ports, the addresses of a name, Unix sockets, and a socket that existed before.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use okloop::protocols::{BANNER, Framing};
-use okloop::{Address, Client as NewClient, Server, Session, Step};
+use okloop::{Address, Client as NewClient, Origin, Server, Session, Step};
 
 use crate::harness::{Client, Embedded, bind, loopback, session_of};
 
@@ -35,6 +36,33 @@ fn a_session_is_told_its_client_its_listener_and_its_own_end() {
         let expected = format!("{address} at Accepted({listener}), 127.0.0.1:{port}");
         assert_eq!(String::from_utf8_lossy(&client.read_to_end()), expected);
     }
+}
+
+/// In a drain, listeners end one after the other, and one that was passed in ends first.
+#[test]
+fn clients_that_a_stop_finds_in_the_queue_are_told_their_own_listener() {
+    let mut server = Server::new(loopback()).expect("descriptors are left");
+    server.adopt(TcpListener::bind("127.0.0.1:0").expect("a port is free")).expect("it is a listener");
+    for _ in 0..2 {
+        server.listen("127.0.0.1", 0).expect("a port is free");
+    }
+    let last = server.local_addrs().expect("bound sockets have addresses")[2].ip().expect("TCP");
+    let (handle, mut clients, mut origins) = (server.handle(), Vec::new(), Vec::new());
+    let new_session = |client: NewClient<'_>| {
+        origins.push(client.origin);
+        introduced(&client)
+    };
+    let stop = || {
+        if clients.is_empty() {
+            clients.extend((0..3).map(|_| TcpStream::connect(last).expect("the server listens")));
+            handle.stop();
+            for client in &clients {
+                client.shutdown(Shutdown::Write).expect("it is connected");
+            }
+        }
+    };
+    server.run_with_tick(new_session, Duration::from_millis(10), stop).expect("poll works");
+    assert_eq!(origins, [Origin::Accepted(2); 3]);
 }
 
 #[test]
