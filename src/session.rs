@@ -274,7 +274,7 @@ pub enum AtDeadline {
 /// | It changes the output. | `greet`, `answer` and `ending`. Otherwise the inner session's words go out as they are. |
 /// | It changes the input. | `answer` and `end_of_input`. It notes the end, and passes it on when the inner session has been given all input. If the input is cut, the inner session is told [`EndOfInput::Stop`]: half a request is not a request. |
 /// | It appends something of its own, or needs more input at a time. | `sizes`, which begin with those of the inner session. The layer gives the inner session at most its largest request. |
-/// | It has a last word of its own. | `ending`. In `answer`, before it passes on `Close`, `EndOutput`, or the `NeedInput` after the client's end. |
+/// | It has a last word of its own. | `ending`. In `answer`, before it passes on `Close`, `EndOutput`, or the `NeedInput` after the client's end. Behind `EndOutput` it appends nothing. |
 /// | It has a deadline of its own. | `timer` and `deadline`. There is one deadline for both: the inner session is asked when the layer needs it no more. If it then keeps its own, the layer says `Stop`. |
 ///
 /// A layer that has used up input returns `Consumed`, even if the inner session got nothing. If it has only appended

@@ -84,6 +84,8 @@ pub struct Telnet<S> {
     gap: u32,
     /// The input is complete, and the inner session does not know it yet.
     end: Option<EndOfInput>,
+    /// The inner session has ended its output: commands get no replies any more.
+    has_ended_output: bool,
     /// The last byte of the decoded input is CR.
     has_read_cr: bool,
     /// The last byte of the output is CR.
@@ -123,6 +125,7 @@ impl<S> Telnet<S> {
             decoded: 0,
             gap: 0,
             end: None,
+            has_ended_output: false,
             has_read_cr: false,
             has_written_cr: false,
         }
@@ -169,10 +172,18 @@ impl<S> Telnet<S> {
                 // No reply to a refusal of what never was on (RFC 1143).
                 (State::Negotiation(_), _) => State::Data,
             };
+            self.skip_reply_after_end();
             raw += 1;
         }
         self.decoded = to_u32(decoded);
         self.gap = to_u32(raw - decoded);
+    }
+
+    /// Behind the end of output nothing is appended.
+    fn skip_reply_after_end(&mut self) {
+        if self.has_ended_output && self.state.needs_reply() {
+            self.state = State::Data;
+        }
     }
 
     /// Appends the reply to the command behind which decoding has stopped. Returns whether there was one.
@@ -278,7 +289,11 @@ impl<S: Session> Session for Telnet<S> {
                     gap => Step::Consumed(gap),
                 }
             }
-            _ => step,
+            _ => {
+                self.has_ended_output |= step == Step::EndOutput;
+                self.skip_reply_after_end();
+                step
+            }
         }
     }
 

@@ -49,6 +49,50 @@ fn are_you_there_has_an_answer_that_the_user_can_see() {
     assert_eq!(answers(&[b"one\r\n", &[IAC, AYT]]), b"OK...one\r\n[Yes]\r\n");
 }
 
+/// Says goodbye, ends its output, and reads on.
+struct Half(bool);
+
+impl Session for Half {
+    fn answer(&mut self, input: &mut [u8], output: &mut Buffer) -> Step {
+        if !mem::replace(&mut self.0, true) {
+            output.push(b"bye\n");
+            return Step::EndOutput;
+        }
+        if input.is_empty() { Step::NeedInput } else { Step::Consumed(input.len()) }
+    }
+}
+
+#[test]
+fn commands_behind_the_end_of_output_get_no_reply() {
+    for command in [&[IAC, DO, 1][..], &[IAC, WILL, 1], &[IAC, AYT], &[IAC, DO, TIMING_MARK, b'a', IAC, AYT]]
+    {
+        let mut conversation = Conversation::start(Telnet::new(Half(false)));
+        conversation.send(&[command, b"hello", command].concat());
+        conversation.end_input();
+        assert_eq!(conversation.received(), b"bye\r\n");
+        assert_eq!(conversation.ended(), Some(Reason::Finished));
+    }
+}
+
+/// The request comes before the session ends its output, and has no reply yet.
+#[test]
+fn a_command_before_the_end_of_output_stays_without_a_reply() {
+    struct Last;
+    impl Session for Last {
+        fn answer(&mut self, input: &mut [u8], _output: &mut Buffer) -> Step {
+            match &*input {
+                [] => Step::NeedInput,
+                b"x" => Step::EndOutput,
+                _ => Step::Consumed(1),
+            }
+        }
+    }
+    let mut conversation = Conversation::start(Telnet::new(Last));
+    conversation.send(&[b"x", &[IAC, AYT][..], b"hello"].concat());
+    conversation.end_input();
+    assert_eq!((conversation.received(), conversation.ended()), (Vec::new(), Some(Reason::Finished)));
+}
+
 #[test]
 fn a_byte_255_of_the_user_is_sent_twice_in_both_directions() {
     assert_eq!(answers(&[b"\xff\xff\xff\xffa\xff\xff\r\n"]), b"OK...\xff\xff\xff\xffa\xff\xff\r\n");
