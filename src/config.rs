@@ -109,9 +109,9 @@ pub const ACCEPT_BUDGET: usize = 64;
 /// an iteration for each client, and costs one `accept` more when the crowd ends.
 pub const CROWD: usize = 8;
 
-/// After a stop, a session that has read something within this time before is read for as long again: more of it may be
-/// on its way. A session that the server had held back (its window was closed) is read until nothing has come for this
-/// long.
+/// After a stop, a session that was opened or has read something within this time before is read for as long again: more
+/// may be on its way. A session that the server had held back (its window was closed) is read until nothing has come for
+/// this long.
 pub const QUIET: Duration = Duration::from_secs(1);
 
 /// How long accepting pauses when the system has no room for one more connection, unless a session ends first.

@@ -329,9 +329,9 @@ impl<T: Stream, S: Session> Connection<T, S> {
             Cause::Ready(ready) => return Ok(ready),
             Cause::Woken => self.pause = Pause::No,
             Cause::End => self.finish(Reason::Ended, exchange),
-            Cause::Stop(has_just_read) if self.state == State::Open => {
+            Cause::Stop(was_just_heard) if self.state == State::Open => {
                 let (budget, was_held_back) = (exchange.means.budgets.drain, !self.reads);
-                self.enter(State::Draining { budget, has_just_read, was_held_back });
+                self.enter(State::Draining { budget, was_just_heard, was_held_back });
                 return Ok(Readiness::READABLE);
             }
             // A client that has to wait for the server is not idle. What it has sent may be there already.

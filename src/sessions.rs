@@ -137,7 +137,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
             }
             connection
         };
-        self.insert(connection);
+        self.insert(connection, now);
         if is_full {
             self.refused.push_back(key);
         }
@@ -159,7 +159,7 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         connection.notes.is_outgoing = true;
         self.outgoing += 1;
         self.connecting += usize::from(connection.is_connecting());
-        self.insert(connection);
+        self.insert(connection, now);
         self.wakes.counters().set_open(self.open());
         self.turn(key, Cause::Ready(Readiness::NONE), now);
     }
@@ -174,7 +174,8 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         session
     }
 
-    fn insert(&mut self, connection: Connection<T, S>) {
+    fn insert(&mut self, mut connection: Connection<T, S>, now: Now<'_>) {
+        connection.notes.last_heard = ticks(now.time - self.started);
         let is_closed = connection.closed().is_some();
         let key = self.table.insert(connection);
         if is_closed {
@@ -213,8 +214,8 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         let was_connecting = connection.is_connecting();
         let turn = connection.turn(cause, &mut self.means);
         self.connecting -= usize::from(was_connecting && !connection.is_connecting());
-        if turn.read > 0 {
-            connection.notes.last_read = ticks(now.time - self.started);
+        if turn.read > 0 || was_connecting {
+            connection.notes.last_heard = ticks(now.time - self.started);
         }
         let counters = self.wakes.counters();
         Counters::add(&counters.bytes_in, turn.read);
@@ -347,10 +348,8 @@ impl<S: Session, T: Stream + Source> Sessions<S, T> {
         let end = next_key.saturating_add(DRAIN_SCAN).min(self.table.capacity());
         for key in next_key..end {
             if let Some(connection) = self.table.get(key).filter(|one| one.notes.is_outgoing == outgoing) {
-                let last_read = connection.notes.last_read;
-                let silent = ticks(now.time - self.started).wrapping_sub(last_read);
-                let has_just_read = last_read > 0 && silent <= ticks(QUIET);
-                self.turn(key, Cause::Stop(has_just_read), now);
+                let silent = ticks(now.time - self.started).wrapping_sub(connection.notes.last_heard);
+                self.turn(key, Cause::Stop(silent <= ticks(QUIET)), now);
                 budget -= 1;
                 if budget == 0 {
                     return Some(key + 1);
@@ -440,11 +439,11 @@ impl<S: Session> Sessions<S> {
     }
 }
 
-/// A time in quarters of a second, never 0, for comparisons of times that are near: it starts again after a minute. A
-/// session that was silent for just that long drains a second longer than it must.
+/// A time in quarters of a second, for comparisons of times that are near: it starts again after a minute. A session that
+/// was silent for just that long drains a second longer than it must.
 #[expect(clippy::cast_possible_truncation, reason = "the higher part is of no use")]
 fn ticks(time: Duration) -> u8 {
-    ((4 * time.as_secs() + u64::from(time.subsec_millis() / 250)) as u8).max(1)
+    (4 * time.as_secs() + u64::from(time.subsec_millis() / 250)) as u8
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ pub enum Cause {
     Timeout(Timeout),
     /// A waker ends it.
     End,
-    /// The server stops. Whether the session has read something in the last second.
+    /// The server stops. Whether the session was opened, or has read something, in the last second.
     Stop(bool),
 }
 

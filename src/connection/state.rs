@@ -30,8 +30,8 @@ pub(super) enum State {
     /// The server stops. The session reads and answers what the client had sent, at most this many bytes more.
     Draining {
         budget: u32,
-        /// The client had just sent something, so more may be on its way.
-        has_just_read: bool,
+        /// The client has just come, or has just sent something, so more may be on its way.
+        was_just_heard: bool,
         /// The client was held back, and what it could not send starts its way only when we read.
         was_held_back: bool,
     },
@@ -82,7 +82,7 @@ impl State {
 
     /// While draining: whether more may be on its way. The session is then read for a quiet time.
     pub fn expects_input(self) -> bool {
-        matches!(self, State::Draining { has_just_read, was_held_back, .. } if has_just_read || was_held_back)
+        matches!(self, State::Draining { was_just_heard, was_held_back, .. } if was_just_heard || was_held_back)
     }
 
     /// Whether the protocol is called in this state.
@@ -92,8 +92,8 @@ impl State {
 
     /// Notes that a draining session has read `count` bytes. Returns whether they are its last ones.
     pub fn uses_up_drain_budget(&mut self, count: usize) -> bool {
-        let State::Draining { budget, has_just_read, .. } = self else { return false };
-        *has_just_read = true;
+        let State::Draining { budget, was_just_heard, .. } = self else { return false };
+        *was_just_heard = true;
         *budget = budget.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
         *budget == 0
     }

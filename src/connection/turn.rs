@@ -118,6 +118,6 @@ pub(crate) struct Notes {
     pub interest: Option<Interest>,
     /// Whether the server has opened it itself.
     pub is_outgoing: bool,
-    /// When it last read something, in a unit of the loop's. 0 is never.
-    pub last_read: u8,
+    /// When it opened or last read something, in a unit of the loop's.
+    pub last_heard: u8,
 }

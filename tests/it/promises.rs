@@ -8,11 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
+use okloop::config::HIGH_WATER;
 use okloop::protocols::{Framing, PREFIX};
 use okloop::{Buffer, Config, Ending, Reason, Server, Session, Step};
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Client, Embedded, Process, chunks_of, eventually, loopback, numbered_lines};
+use crate::harness::{Client, Embedded, Process, chunks_of, eventually, loopback, lossy, numbered_lines};
 
 /// The server closes the window of this client's connection: it is at high water, and most of what the client has sent
 /// waits in the client's own kernel.
@@ -61,7 +62,10 @@ fn a_stop_keeps_its_promise_on_a_path_with_a_round_trip_of_50_ms() {
     let relay = delaying_relay(server.port(), Duration::from_millis(50));
     let mut client = Client::from(TcpStream::connect(relay).expect("the relay listens"));
     let lines = numbered_lines(16 << 20);
-    let sent = client.send_until_full(&lines);
+    let mut sent = client.send_until_full(&lines);
+    while !is_at_high_water(&server) {
+        sent += client.send_until_full(&lines[sent..]);
+    }
     server.signal(SIGTERM);
     let answers = client.read_to_end();
     let expected: Vec<u8> = lines[..sent]
@@ -70,6 +74,28 @@ fn a_stop_keeps_its_promise_on_a_path_with_a_round_trip_of_50_ms() {
         .flat_map(|line| [PREFIX, line].concat())
         .collect();
     assert!(answers[BANNER_LENGTH..] == expected, "{} of {} bytes", answers.len(), expected.len());
+    drop(client);
+    assert_eq!(server.finish().stats().closed(Reason::Drained), 1);
+}
+
+/// Whether the server's only client does not read, and the server has stopped reading it.
+fn is_at_high_water(server: &Process) -> bool {
+    server.stats();
+    let log = lossy(&server.stdout());
+    let pending = log.lines().rev().find_map(|line| line.split_once(" bytes of output pending for "));
+    let bytes = pending.and_then(|(before, _)| before.rsplit(' ').next()?.parse::<usize>().ok());
+    bytes.is_some_and(|bytes| bytes >= HIGH_WATER)
+}
+
+#[test]
+fn a_client_that_has_just_come_when_the_server_stops_is_answered() {
+    let server = Process::okloop(&["--framing", "lines"]);
+    let mut client = Client::greeted(server.port());
+    server.signal(SIGTERM);
+    server.line_with("Received SIGTERM");
+    thread::sleep(Duration::from_millis(300));
+    client.ask(b"hello\n");
+    assert_eq!(client.read_to_end(), b"");
     drop(client);
     assert_eq!(server.finish().stats().closed(Reason::Drained), 1);
 }

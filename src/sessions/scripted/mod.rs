@@ -202,8 +202,7 @@ impl<S: Session> Scripted<S> {
         let is_full = config.max_connections == 0;
         let said = if is_full { config.full_message.clone() } else { Vec::new() };
         let record = Record { said, ..Record::default() };
-        // The first moment of a server's clock is no time at which anything was read.
-        let (started, now) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        let now = Instant::now();
         let world = World {
             wire,
             record,
@@ -218,7 +217,7 @@ impl<S: Session> Scripted<S> {
         let world = Rc::new(RefCell::new(world));
         let poll = Poll::new().expect("a descriptor is left");
         let wakes = Wakes::new(poll.registry(), Token(1)).expect("a descriptor is left");
-        let mut sessions = Sessions::new(config, wakes, started);
+        let mut sessions = Sessions::new(config, wakes, now);
         sessions.means.budgets = budgets;
         if !is_full {
             // As large as the session needs them.

@@ -22,11 +22,11 @@ pub struct Promise {
 }
 
 impl<S: Session> Scripted<S> {
-    /// The server waits for what is on its way, if the client has just spoken, or if it is held back.
+    /// The server waits for what is on its way, if the client has just come or spoken, or if it is held back.
     pub(super) fn extend_promise(&mut self) {
         let world = self.world.borrow();
-        let has_just_spoken = world.heard.is_some_and(|heard| world.now - heard < QUIET);
-        let waits = has_just_spoken || world.wire.up.unread() > 0 || self.is_held_back();
+        let was_just_heard = world.now - world.heard.unwrap_or(world.accepted) < QUIET;
+        let waits = was_just_heard || world.wire.up.unread() > 0 || self.is_held_back();
         self.promise.as_mut().expect("the server stops").covers_sent |= waits;
     }
 

@@ -288,6 +288,18 @@ mod drain {
         assert_eq!(session.wire().up.unread(), 0, "unread input would cause a reset");
     }
 
+    /// Its first request is perhaps on its way.
+    #[test]
+    fn a_client_that_has_just_come_is_read_for_one_second_more() {
+        let mut session = session();
+        session.stop();
+        session.pass(QUIET / 2);
+        session.receive(b"hello\n");
+        session.pass(QUIET / 2);
+        assert_eq!(session.end(), Reason::Drained);
+        assert_eq!(session.answers(), b"OK...hello\n");
+    }
+
     #[test]
     fn a_silent_session_ends_its_output_immediately() {
         for silence in [QUIET + SECOND, 100 * SECOND] {
@@ -441,6 +453,7 @@ mod drain {
     #[test]
     fn a_reset_between_the_last_read_and_the_shutdown_is_counted_as_a_reset() {
         let mut session = session();
+        session.pass(QUIET + SECOND);
         session.meanwhile([None, Some(Happening::Reset)]);
         session.stop();
         assert_eq!(session.closed, Some(Reason::Reset));

@@ -8,6 +8,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use okloop::config::QUIET;
 use okloop::protocols::{BANNER, Framing, OkSession};
 use okloop::{Buffer, Config, Session, Step};
 use rlimit::Resource;
@@ -139,6 +140,8 @@ pub const SCENES: &[Scene] = &[
     scene("drain", |server| {
         let mut reader = Client::slow(server, "the slow reader")?;
         let idle = Client::greeted(server, "the idle client")?;
+        // A client that has just come would be read for a quiet time.
+        thread::sleep(2 * QUIET);
         reader.send(&[b'x'; 100_000])?;
         thread::sleep(MOMENT);
         server.handle.stop();

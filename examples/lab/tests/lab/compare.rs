@@ -620,8 +620,8 @@ fn the_servers_are_for_this_machine_alone() {
     running.complaint_with("/40: growing rates");
     let listeners: Vec<_> = comparison.left_over().into_iter().flat_map(listening).collect();
     running.signal(Signal::SIGINT);
-    running.finish();
-    assert_eq!(listeners.len(), 4, "{listeners:?}");
+    let finished = running.finish();
+    assert_eq!(listeners.len(), 4, "{listeners:?}\n{}\n{}", finished.stderr, finished.stdout);
     assert!(listeners.iter().all(|address| address.ip().is_loopback()), "{listeners:?}");
 }
 
