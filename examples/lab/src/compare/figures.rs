@@ -52,6 +52,8 @@ pub struct Figure {
     pub is_compared: bool,
     /// Whether the load may have set it.
     pub is_speed: bool,
+    /// Whether it is the server's processor time: a table shows it also as a share of the first server's.
+    pub is_cost: bool,
 }
 
 /// How a figure is written.
@@ -74,11 +76,11 @@ pub const COLUMNS: &[Figure] = &[
     speed(&[Chat], "deliveries_per_second", "deliveries/s", |m| {
         Some(m.each_second(m.heard.delivered.in_time()))
     }),
-    compared(&[Chat], "server_cpu_us_per_delivery", "CPU/delivery", Time, |m| m.cpu(m.heard.delivered.all())),
+    cost(&[Chat], "server_cpu_us_per_delivery", "CPU/delivery", |m| m.cpu(m.heard.delivered.all())),
     shown(&[Chat], "time_to_median_client_us", "median", Time, |m| quantile(&m.heard.to_half, 0.5)),
     shown(&[Chat], "time_to_last_client_us", "last", Time, |m| quantile(&m.heard.to_last, 0.5)),
-    compared(&[Typing, Crowd], "server_cpu_us_per_answer", "CPU/answer", Time, cpu_per_answer),
-    compared(&[Churn], "server_cpu_us_per_answer", "CPU/visit", Time, cpu_per_answer),
+    cost(&[Typing, Crowd], "server_cpu_us_per_answer", "CPU/answer", cpu_per_answer),
+    cost(&[Churn], "server_cpu_us_per_answer", "CPU/visit", cpu_per_answer),
     compared(&[Typing, Crowd, Churn, Fairness], "latency_p50_us", "p50", Time, |m| m.latency(0.5)),
     compared(&[Crowd, Churn, Fairness], "latency_p99_us", "p99", Time, |m| m.latency(0.99)),
     compared(&[Chat], "latency_p99_us", "command", Time, |m| m.latency(0.99)),
@@ -86,7 +88,7 @@ pub const COLUMNS: &[Figure] = &[
     speed(&[Bulk, Fairness], "megabytes_per_second", "MB/s", |m| {
         Some(m.each_second(m.flood.streamed.in_time() / MB))
     }),
-    compared(&[Bulk], "server_cpu_us_per_megabyte", "CPU/MB", Time, |m| m.cpu(m.flood.streamed.all() / MB)),
+    cost(&[Bulk], "server_cpu_us_per_megabyte", "CPU/MB", |m| m.cpu(m.flood.streamed.all() / MB)),
     shown(&[Typing], "opening_us", "opening", Time, |m| Some(in_microseconds(m.opening))),
     shown(&[Typing], "threads", "threads", Whole, |m| m.threads.map(|threads| threads as f64)),
     shown(&[Crowd, Bulk], "server_cpus_busy", "CPUs", Ratio, |m| Some(m.busy(m.used.0?))),
@@ -114,7 +116,7 @@ type Name = &'static str;
 type Make = fn(&Measured<'_>) -> Option<f64>;
 
 const fn shown(kinds: Kinds, key: Name, title: Name, unit: Unit, make: Make) -> Figure {
-    Figure { kinds, key, title, unit, make, is_compared: false, is_speed: false }
+    Figure { kinds, key, title, unit, make, is_compared: false, is_speed: false, is_cost: false }
 }
 
 const fn compared(kinds: Kinds, key: Name, title: Name, unit: Unit, make: Make) -> Figure {
@@ -123,6 +125,10 @@ const fn compared(kinds: Kinds, key: Name, title: Name, unit: Unit, make: Make) 
 
 const fn speed(kinds: Kinds, key: Name, title: Name, make: Make) -> Figure {
     Figure { is_speed: true, ..compared(kinds, key, title, Whole, make) }
+}
+
+const fn cost(kinds: Kinds, key: Name, title: Name, make: Make) -> Figure {
+    Figure { is_cost: true, ..compared(kinds, key, title, Time, make) }
 }
 
 fn cpu_per_answer(measured: &Measured<'_>) -> Option<f64> {

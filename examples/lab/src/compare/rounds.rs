@@ -45,6 +45,12 @@ impl Cell {
         is_long || self.workload.least_lines > 0 && !self.runs.is_empty()
     }
 
+    /// The figure with this key as a share of `other`'s in the same round, over all rounds.
+    pub fn share_of(&self, other: &Self, key: &str) -> Option<Summary> {
+        let share = |(own, others): (&Figures, &Figures)| Some(own.get(key)? / others.get(key)?);
+        Summary::of(self.runs.iter().zip(&other.runs).map(share).collect::<Option<_>>()?)
+    }
+
     /// The figure with this key over all rounds; none if one round lacks it.
     pub fn summary(&self, key: &str) -> Option<Summary> {
         Summary::of(self.runs.iter().map(|run| run.get(key).copied()).collect::<Option<_>>()?)
@@ -132,5 +138,20 @@ mod tests {
         let even = Summary::of(vec![4.0, 2.0]).unwrap();
         assert_eq!(even, Summary { median: 3.0, least: 2.0, greatest: 4.0 });
         assert_eq!(Summary::of(vec![]), None);
+    }
+
+    #[test]
+    fn a_share_is_that_of_the_same_round() {
+        let cell = |values: &[f64]| Cell {
+            contender: 0,
+            workload: Workload::of_a_round(&[1], 1, 1000).remove(0),
+            runs: values.iter().map(|&value| Figures::from([("cost", value)])).collect(),
+            failure: None,
+        };
+        // The machine had half the speed in the second round.
+        let (first, other) = (cell(&[2.0, 4.0, 2.0]), cell(&[3.0, 6.0, 4.0]));
+        assert_eq!(other.share_of(&first, "cost"), Some(Summary { median: 1.5, least: 1.5, greatest: 2.0 }));
+        assert_eq!(other.share_of(&first, "other"), None);
+        assert_eq!(other.share_of(&cell(&[]), "cost"), None);
     }
 }

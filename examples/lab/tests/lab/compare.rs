@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -370,20 +371,21 @@ fn a_chat_that_loses_doubles_displaces_or_changes_a_line_is_found() {
 
 /// A chat in which `change` sees the lines of each read before they go to all others, and how many reads there were before.
 fn start_chat(change: fn(usize, &mut Vec<Vec<u8>>)) -> String {
-    type Room = Mutex<(usize, BTreeMap<usize, TcpStream>)>;
+    type Room = Mutex<(usize, BTreeMap<usize, Sender<Vec<u8>>>)>;
     let room: &Room = Box::leak(Box::default());
     start_server(move |number, mut stream| {
-        let client = stream.try_clone().expect("a socket can be duplicated");
-        // A client that never reads leaves the room.
-        let _ = client.set_write_timeout(Some(Duration::from_millis(200)));
-        let _ = stream.write_all(b"* Hello\n");
-        room.lock().expect("no holder panics").1.insert(number, client);
+        let mut client = stream.try_clone().expect("a socket can be duplicated");
+        let (own, pieces) = channel::<Vec<u8>>();
+        // A client that never reads holds up no other.
+        thread::spawn(move || pieces.iter().try_for_each(|piece| client.write_all(&piece)));
+        let _ = own.send(b"* Hello\n".to_vec());
+        room.lock().expect("no holder panics").1.insert(number, own.clone());
         let mut input = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut input) {
             let mut room = room.lock().expect("no holder panics");
             if input[0] == b'/' {
                 let commands = memchr_iter(b'\n', &input[..count]).count();
-                let _ = stream.write_all(&b"* None\n".repeat(commands));
+                let _ = own.send(b"* None\n".repeat(commands));
                 continue;
             }
             let line = |line: &[u8]| [b"guest: ", line].concat();
@@ -391,7 +393,8 @@ fn start_chat(change: fn(usize, &mut Vec<Vec<u8>>)) -> String {
             change(room.0, &mut lines);
             room.0 += 1;
             let lines = lines.concat();
-            room.1.retain(|&other, client| other == number || client.write_all(&lines).is_ok());
+            let others = room.1.iter().filter(|(other, _)| **other != number);
+            others.for_each(|(_, other)| drop(other.send(lines.clone())));
         }
         room.lock().expect("no holder panics").1.remove(&number);
     })
@@ -618,7 +621,7 @@ fn the_servers_are_for_this_machine_alone() {
         start_alone(&mut comparison.command(&[servers, "--sessions=1", "--rounds=1", "--seconds=0.2"]));
     // All of them run then, beside each other, for some five seconds.
     running.complaint_with("/40: growing rates");
-    let listeners: Vec<_> = comparison.left_over().into_iter().flat_map(listening).collect();
+    let listeners = listening(&comparison.left_over());
     running.signal(Signal::SIGINT);
     let finished = running.finish();
     assert_eq!(listeners.len(), 4, "{listeners:?}\n{}\n{}", finished.stderr, finished.stdout);

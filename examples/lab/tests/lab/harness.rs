@@ -230,9 +230,10 @@ pub fn marked(mark: &str) -> Vec<Pid> {
     processes.map(|process| Pid::from_raw(process.pid())).collect()
 }
 
-/// Where a process listens.
-pub fn listening(process: Pid) -> Vec<SocketAddr> {
-    let files = Process::new(process.as_raw()).and_then(|process| process.fd()).into_iter().flatten();
+/// Where these processes listen. The list of all sockets of the machine is long: it is read once.
+pub fn listening(processes: &[Pid]) -> Vec<SocketAddr> {
+    let processes = processes.iter().filter_map(|process| Process::new(process.as_raw()).ok());
+    let files = processes.filter_map(|process| process.fd().ok()).flatten();
     let sockets: Vec<_> = files.filter_map(|file| file.ok().map(|file| file.target)).collect();
     let all = procfs::net::tcp().expect("Linux").into_iter().chain(procfs::net::tcp6().into_iter().flatten());
     let ours = |entry: &TcpNetEntry| {

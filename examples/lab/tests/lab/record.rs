@@ -212,7 +212,7 @@ fn a_recording_of_ones_own_clients_ends_with_ctrl_c() {
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
     client.write_all(b"hello\n").expect("the server reads");
     client.read_exact(&mut [0; okloop::protocols::BANNER.len() + 11]).expect("the server answers");
-    let listeners = listening(Pid::from_raw(running.id().cast_signed()));
+    let listeners = listening(&[Pid::from_raw(running.id().cast_signed())]);
     assert_eq!(listeners, [SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     // The client stays.
     let asked = Instant::now();

@@ -1,8 +1,10 @@
 //! The report as headings, rows and sentences, for the terminal and for the pages.
 
+use std::iter;
+
 use super::Report;
 use crate::compare::figures::{COLUMNS, Figure, MEMORY};
-use crate::compare::rounds::Cell;
+use crate::compare::rounds::{Cell, Summary};
 use crate::compare::search::{Knee, Sweep};
 use crate::compare::workload::{Kind, Workload};
 use crate::support::picture::shortened;
@@ -87,14 +89,25 @@ fn table<'a>(
             rows.push(Row::Heading(cell.workload.to_string()));
             last = Some(&cell.workload);
         }
+        let texts = |figure: &Figure| {
+            let share = figure.is_cost.then(|| share_of_cost(report, cell, figure.key));
+            iter::once(text(cell, figure)).chain(share)
+        };
         let figures = cell.failure.as_ref().map_or_else(
-            || Ok(figures.iter().map(|figure| text(cell, figure)).collect::<Vec<_>>()),
+            || Ok(figures.iter().flat_map(|&figure| texts(figure)).collect::<Vec<_>>()),
             |failure| Err(failure.to_string()),
         );
         is_marked |= figures.iter().flatten().any(|text| text.starts_with(AT_LEAST));
         rows.push(Row::Server(report.contenders[cell.contender].name.clone(), figures));
     }
-    let titles = figures.iter().map(|figure| figure.title);
+    let first = rows.iter().find_map(|row| match row {
+        Row::Server(name, _) => Some(name),
+        Row::Heading(_) => None,
+    });
+    let of_first = of(first.map_or("the first", |first| first));
+    let titles = figures
+        .iter()
+        .flat_map(|figure| iter::once(figure.title).chain(figure.is_cost.then_some(&*of_first)));
     Section {
         title: title.to_owned(),
         sentence: sentence.to_owned(),
@@ -102,6 +115,19 @@ fn table<'a>(
         rows,
         below: is_marked.then(|| LIMITED_SENTENCE.to_owned()),
     }
+}
+
+/// The head of a column of shares.
+fn of(first: &str) -> String {
+    format!("of {}", shortened(first))
+}
+
+/// A cost as a share of the first server's: the median of the rounds' shares. In a round the servers are measured within
+/// seconds, so it depends less on the machine's speed than the figure itself.
+fn share_of_cost(report: &Report, cell: &Cell, key: &str) -> String {
+    let first = report.cells.iter().find(|first| first.workload == cell.workload);
+    let share = first.and_then(|first| cell.share_of(first, key));
+    share.map_or("n/a".to_owned(), |share| format!("{:.0} %{}", 100.0 * share.median, spread(share)))
 }
 
 /// A knee as a share of the first server's. None if the load set both, or if one server has no knee.
@@ -135,7 +161,7 @@ fn rates(report: &Report) -> Section {
     });
     let heads = columns().map(|(rate, quantile)| format!("p{:.0} {}k/s", quantile * 100.0, rate / 1e3));
     let first = report.contenders.first().map_or("the first", |first| &first.name);
-    let of_first = format!("of {}", shortened(first));
+    let of_first = of(first);
     let is_limited = report.sweeps.iter().flatten().flatten().any(|sweep| sweep.knee.is_limit_of_load);
     Section {
         title: "Lines by the clock: the knee".to_owned(),
@@ -191,10 +217,14 @@ fn text(cell: &Cell, figure: &Figure) -> String {
     let Some(summary) = cell.summary(figure.key) else { return "n/a".to_owned() };
     let is_limited = || cell.summary("load_cpus_busy").is_some_and(|load| load.median >= SATURATED);
     let mark = if figure.is_speed && is_limited() { AT_LEAST } else { "" };
-    // Nothing for a figure that was the same each time.
-    let spread = Some(100.0 * summary.spread()).filter(|&spread| figure.is_compared && spread > 0.0);
-    let spread = spread.map(|spread| format!(" \u{b1}{spread:.0}%")).unwrap_or_default();
+    let spread = if figure.is_compared { spread(summary) } else { String::new() };
     format!("{mark}{}{spread}", figure.show(summary.median))
+}
+
+/// Nothing for a figure that was the same each time.
+fn spread(summary: Summary) -> String {
+    let spread = Some(100.0 * summary.spread()).filter(|&spread| spread > 0.0);
+    spread.map(|spread| format!(" \u{b1}{spread:.0}%")).unwrap_or_default()
 }
 
 #[cfg(test)]
