@@ -19,7 +19,9 @@ use okloop::protocols::{BANNER, PREFIX};
 use serde_json::Value;
 
 use crate::browser::Page;
-use crate::harness::{Finished, MARK, Running, lab, listening, marked, program, run, run_alone, start_alone};
+use crate::harness::{
+    Finished, MARK, Running, lab, listening, marked, program, run, run_alone, start, start_alone,
+};
 
 /// The servers that come with the comparison, without the one that needs python3.
 const SERVERS: [&str; 7] = [
@@ -67,7 +69,7 @@ impl Comparison {
     }
 
     fn run_to(&self, status: i32, arguments: &[&str]) -> Finished {
-        let finished = run_alone(&mut self.command(arguments));
+        let finished = run(&mut self.command(arguments));
         assert_eq!(finished.status, Some(status), "{}", finished.stderr);
         finished
     }
@@ -419,7 +421,8 @@ fn a_server_that_dies_between_two_rates_has_no_knee_and_the_others_have_theirs()
         OPEN.fetch_sub(1, Ordering::Relaxed);
     });
     let small = [FEW, "--sessions=1", "--rounds=1", "--seconds=0.05", "--connect", &mortal];
-    let finished = comparison.run_to(1, &small);
+    let finished = run_alone(&mut comparison.command(&small));
+    assert_eq!(finished.status, Some(1), "{}", finished.stderr);
 
     let results = comparison.results();
     for server in ["okloop", "tiny_event_loop"] {
@@ -618,7 +621,7 @@ fn the_servers_are_for_this_machine_alone() {
     let comparison = Comparison::new("addresses");
     let servers = "--only=okloop,threads_gathered,tokio_one_thread,tokio_all_threads";
     let mut running =
-        start_alone(&mut comparison.command(&[servers, "--sessions=1", "--rounds=1", "--seconds=0.2"]));
+        start(&mut comparison.command(&[servers, "--sessions=1", "--rounds=1", "--seconds=0.2"]));
     // All of them run then, beside each other, for some five seconds.
     running.complaint_with("/40: growing rates");
     let listeners = listening(&comparison.left_over());
@@ -644,7 +647,7 @@ fn ctrl_c_ends_the_servers_and_writes_what_there_is() {
     let comparison = Comparison::new("interrupted");
     let arguments = [FEW, "--sessions=10", "--active=5", "--rounds=2", "--seconds=0.2"];
     // The first round is over, and the second will not be.
-    let finished = run_until(start_alone(&mut comparison.command(&arguments)), "34/60: ");
+    let finished = run_until(start(&mut comparison.command(&arguments)), "34/60: ");
     let results = comparison.results();
     assert_eq!(results["interrupted"], true);
     assert!(results_of(&results, "okloop")[0]["median"]["server_cpu_us_per_answer"].as_f64() > Some(0.0));

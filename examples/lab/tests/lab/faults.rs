@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal::SIGINT;
 
-use crate::harness::{Finished, MARK, eventually, lab, marked, program, run, run_alone, start};
+use crate::harness::{Finished, MARK, eventually, lab, marked, program, run, start};
 
 #[test]
 fn the_list_has_the_selected_cases_and_runs_none() {
@@ -219,7 +219,7 @@ fn a_gateway_passes_what_its_backend_passes() {
         ["--end", "quit\\n"],
         ["--goodbye", "Goodbye\\n"],
     ];
-    let finished = run_alone(&mut command("gateway", &[&servers, protocol.as_flattened()].concat()));
+    let finished = run(&mut command("gateway", &[&servers, protocol.as_flattened()].concat()));
     let table = table("gateway");
     let [of_gateway, of_backend] = [0, 1].map(|server| verdicts(&table, server));
     assert!(of_backend.len() > 35, "{}", finished.stderr);
