@@ -270,9 +270,9 @@ fn a_client_that_read_while_the_server_was_stopped_is_not_ended_by_the_write_tim
 
 #[test]
 fn a_client_that_ended_while_a_draining_server_was_stopped_is_drained() {
-    const TIMEOUT: Duration = Duration::from_secs(1);
     let _alone = alone();
-    let server = Process::okloop(&["--drain-timeout", "1"]);
+    // The server reads a client that has just come for one second more, and waits then for its end.
+    let server = Process::okloop(&["--drain-timeout", "1.8"]);
     let mut client = Client::greeted(server.port());
     server.signal(Signal::SIGTERM);
     assert_eq!(client.read_to_end(), b"");
@@ -280,7 +280,7 @@ fn a_client_that_ended_while_a_draining_server_was_stopped_is_drained() {
     eventually("the loop waits", || Vitals::of(&server).is_asleep());
     while_stopped(&server, || {
         client.half_close();
-        thread::sleep(TIMEOUT);
+        thread::sleep(Duration::from_secs(1));
     });
     assert_eq!(server.finish().stats().closed(Reason::Drained), 1);
 }
