@@ -15,6 +15,7 @@ mod clients;
 mod command;
 mod container;
 mod documents;
+mod driver;
 mod editions;
 mod exercises;
 mod first_signals;
